@@ -1,0 +1,57 @@
+# Roots: one command to run it, one to test it. Everything lands in .venv and .roots, nothing outside this folder.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/dev.txt)
+BIN := .venv/bin
+UV := $(BIN)/uv
+SERVICES := tasks subscriptions longpoll
+PACKAGES := libs/common services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
+MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
+	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
+
+.PHONY: help setup run test lint format lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## make .venv with everything in it
+
+.venv/.installed: requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES)) Makefile
+	test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Roots needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test "$$($(UV) --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python $(addprefix -e ,$(PACKAGES))
+	touch $@
+
+run: setup ## start the whole system at http://localhost:4020/todos
+	@exec $(BIN)/python -m roots_devstack
+
+test: setup ## run every test against real Postgres, NATS and Caddy
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy and tsc
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests bench)
+
+format: setup ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup ## pin every dependency anew, with hashes
+	for service in $(SERVICES); do \
+		$(COMPILE) services/$$service/pyproject.toml libs/common/pyproject.toml --output-file requirements/$$service.txt; \
+	done
+	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group dev \
+		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt
+
+clean: ## remove what make made; the state in .roots too
+	rm -rf .venv .roots .mypy_cache .ruff_cache .pytest_cache .hypothesis

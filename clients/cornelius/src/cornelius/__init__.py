@@ -1,0 +1,1 @@
+"""Lets a Python back end publish to Roots, and listen to it."""

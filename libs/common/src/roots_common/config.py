@@ -1,0 +1,87 @@
+"""Configuration from the environment: read once at start, every mistake named in one message.
+
+A service declares a frozen dataclass whose fields are made by `setting`; `load` reads each variable, or the file that
+`NAME_FILE` names (as container secrets arrive), converts it to the field's type, and checks its limits.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+import msgspec
+
+EXIT_USAGE = 2
+"""Exit status for a wrong configuration or command line, as argparse has it."""
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """The environment can't be used as it is; `problems` has a sentence for each variable at fault."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def setting(variable: str, *, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a dataclass field that is read from the environment variable `variable`.
+
+    Without a `default` the variable is required. Limits are written in the field's type, as
+    `Annotated[int, msgspec.Meta(ge=1)]`.
+    """
+    return dataclasses.field(default=default, metadata={"variable": variable})
+
+
+def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
+    """Return a `config_type` filled from `environ` (the process environment by default).
+
+    Errors: ConfigError with one sentence for each missing, unreadable or wrong variable.
+    """
+    environ = os.environ if environ is None else environ
+    hints = get_type_hints(config_type, include_extras=True)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for field in dataclasses.fields(config_type):  # type: ignore[arg-type]  # T is a dataclass by contract
+        variable = field.metadata["variable"]
+        try:
+            raw = _raw_value(variable, environ)
+            if raw is None:
+                if field.default is dataclasses.MISSING:
+                    problems.append(f"{variable} is not set")
+                continue
+            values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
+        except OSError as error:
+            problems.append(f"{variable}_FILE can't be read: {error.strerror}")
+        except (ValueError, msgspec.ValidationError) as error:
+            # The value itself stays out of the message: it may be a secret.
+            problems.append(f"{variable} is wrong: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return config_type(**values)
+
+
+def load_or_exit(config_type: type[T]) -> T:
+    """Return the configuration, or end the process with status 2 and one message that names every mistake."""
+    try:
+        return load(config_type)
+    except ConfigError as error:
+        exit_usage(str(error))
+
+
+def exit_usage(message: str) -> NoReturn:
+    """End the process as for a wrong command line: one sentence on standard error, status 2."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(EXIT_USAGE)
+
+
+def _raw_value(variable: str, environ: Mapping[str, str]) -> str | None:
+    file_variable = f"{variable}_FILE"
+    if file_variable in environ:
+        if variable in environ:
+            raise ValueError(f"{file_variable} is set too; set one of them")
+        return Path(environ[file_variable]).read_text(encoding="utf-8").strip()
+    return environ.get(variable)

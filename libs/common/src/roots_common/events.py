@@ -1,0 +1,41 @@
+"""The envelope of an event: what the message of one change carries besides its bytes.
+
+The message is UTF-8, at most `MAX_MESSAGE_BYTES`; the headers name the event, so that a repeated publish is stored
+once, and the time of its commit, so that a replica can tell how long delivery took. Source: docs/protocol.md, NATS.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+MAX_MESSAGE_BYTES = 64 * 1024
+
+EVENT_ID_HEADER = "Nats-Msg-Id"
+TIME_HEADER = "Roots-Time"
+TRACEPARENT_HEADER = "traceparent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One message on one path.
+
+    Units: committed_ns is nanoseconds since 1970, when the change was committed.
+    """
+
+    path: str
+    message: bytes
+    event_id: str
+    committed_ns: int
+    traceparent: str | None = None
+
+
+def new_event_id() -> str:
+    """Return an id that no other event has."""
+    return str(uuid.uuid4())
+
+
+def headers_of(event: Event) -> dict[str, str]:
+    """Return the NATS headers of `event`; a new dict each time, since nats-py changes the one it is given."""
+    headers = {EVENT_ID_HEADER: event.event_id, TIME_HEADER: str(event.committed_ns)}
+    if event.traceparent is not None:
+        headers[TRACEPARENT_HEADER] = event.traceparent
+    return headers

@@ -1,0 +1,119 @@
+"""Health and metrics on a port of their own, so that a saturated service still answers its probes.
+
+`/livez` tells whether the process works at all and knows no dependency; `/readyz` whether it should get traffic, with
+each check named; `/metrics` is for Prometheus.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import falcon
+import prometheus_client
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from roots_common import web
+from roots_common.server import HttpServer
+
+HEARTBEAT_SECONDS = 1.0
+# An event loop that has not run for so long is stuck, not busy.
+MAX_HEARTBEAT_AGE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What one readiness check found; `detail` is one sentence for a person."""
+
+    is_ok: bool
+    detail: str
+
+
+class Health:
+    """The readiness checks of one process, and whether it is draining. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Callable[[], Check]] = {}
+        self._draining = threading.Event()
+        self._heartbeat: float | None = None
+
+    def add(self, name: str, check: Callable[[], Check]) -> None:
+        """Ask `check` at every readiness probe; it must not block."""
+        self._checks[name] = check
+
+    def drain(self) -> None:
+        """Be unready from now on."""
+        self._draining.set()
+
+    def beat(self) -> None:
+        """Note that the event loop runs; once called, liveness depends on it."""
+        self._heartbeat = time.monotonic()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the process still works."""
+        return self._heartbeat is None or time.monotonic() - self._heartbeat < MAX_HEARTBEAT_AGE_SECONDS
+
+    def checks(self) -> dict[str, Check]:
+        """Return the result of every check by its name."""
+        results = {name: check() for name, check in self._checks.items()}
+        if self._draining.is_set():
+            results["draining"] = Check(is_ok=False, detail="the process is stopping")
+        return results
+
+
+def create_admin_server(health: Health, registry: CollectorRegistry, *, host: str, port: int) -> HttpServer:
+    """Return the admin server of a process, not yet started."""
+    app = web.create_app()
+    app.add_route("/livez", _Live(health))
+    app.add_route("/readyz", _Ready(health))
+    app.add_route("/metrics", _Metrics(registry))
+    return HttpServer(app, host=host, port=port, threads=2)
+
+
+def create_registry() -> CollectorRegistry:
+    """Return a registry with the figures of the process itself; classic counters without `_created` series."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    prometheus_client.PlatformCollector(registry=registry)
+    prometheus_client.GCCollector(registry=registry)
+    return registry
+
+
+class _Live:
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        is_live = self._health.is_live
+        resp.status = 200 if is_live else 503
+        resp.media = {"status": "ok" if is_live else "stuck"}
+
+
+class _Ready:
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        checks = self._health.checks()
+        is_ready = all(check.is_ok for check in checks.values())
+        resp.status = 200 if is_ready else 503
+        resp.media = {
+            "status": "ready" if is_ready else "unready",
+            "checks": {name: {"ok": check.is_ok, "detail": check.detail} for name, check in checks.items()},
+        }
+
+
+class _Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        if req.client_accepts(openmetrics.CONTENT_TYPE_LATEST) and "openmetrics" in req.accept:
+            resp.content_type = openmetrics.CONTENT_TYPE_LATEST
+            resp.data = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+        else:
+            resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
+            resp.data = prometheus_client.generate_latest(self._registry)

@@ -1,0 +1,190 @@
+"""waitress as every Roots service runs it: bounded, quiet about itself, and drained when it is told to stop.
+
+waitress by itself drops requests in flight on SIGTERM. `HttpServer.drain` answers them: for a moment it goes on
+accepting but closes each connection after its answer, then it closes the listener and waits for what is under way.
+"""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.client import responses
+from typing import Any
+
+import msgspec
+import waitress
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer
+from waitress.task import ErrorTask, WSGITask
+
+from roots_common import logs
+from roots_common.web import PROBLEM_TYPE
+
+MAX_BODY_BYTES = 1 << 20
+MAX_HEADER_BYTES = 32 << 10
+# Above the keep-alive of the proxies in front, so that they close an idle connection first.
+IDLE_SECONDS = 75
+_POLL_SECONDS = 0.02
+
+log = logs.get(__name__)
+
+WsgiApp = Callable[..., Any]
+
+
+class HttpServer:
+    """One WSGI application on one port, served by `threads` threads.
+
+    Errors: OSError from the constructor when the port can't be bound.
+    """
+
+    def __init__(self, app: WsgiApp, *, host: str, port: int, threads: int = 16) -> None:
+        server = waitress.create_server(
+            app,
+            host=host,
+            port=port,
+            threads=threads,
+            connection_limit=1000,
+            asyncore_use_poll=True,
+            channel_timeout=IDLE_SECONDS,
+            max_request_body_size=MAX_BODY_BYTES,
+            max_request_header_size=MAX_HEADER_BYTES,
+            ident=None,
+            expose_tracebacks=False,
+        )
+        if not isinstance(server, BaseWSGIServer):
+            raise OSError(f"{host} names more than one address; give one")
+        server.channel_class = _Channel
+        server.is_draining = False
+        self._server: Any = server
+        self._thread = threading.Thread(target=server.run, name=f"http-{self.port}", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also when 0 was asked for."""
+        return int(self._server.effective_port)
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests that wait for a thread."""
+        return len(self._server.task_dispatcher.queue)
+
+    def start(self) -> None:
+        """Serve in a thread of its own."""
+        self._thread.start()
+
+    def drain(self, *, linger_seconds: float, deadline_seconds: float) -> bool:
+        """Stop accepting, answer every accepted request, and close; return whether all were answered in time.
+
+        Units: linger_seconds while new connections are still answered, so that a proxy in front can notice;
+            deadline_seconds in all.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        self._server.is_draining = True
+        linger = threading.Event()
+        linger.wait(min(linger_seconds, deadline_seconds))
+        self._in_loop(self._close_listener)
+        answered = False
+        while not answered and time.monotonic() < deadline:
+            self._in_loop(self._close_idle)
+            answered = not self._server.active_channels
+            if not answered:
+                linger.wait(_POLL_SECONDS)
+        if not answered:
+            log.warning("drain_incomplete", connections=len(self._server.active_channels))
+        self.close()
+        return answered
+
+    def close(self) -> None:
+        """Close every connection and end the threads."""
+        self._in_loop(self._close_all)
+        self._thread.join(timeout=5)
+        self._server.task_dispatcher.shutdown(timeout=1)
+
+    def _in_loop(self, function: Callable[[], None]) -> None:
+        """Run `function` on the thread of waitress's loop, which alone may touch its sockets."""
+        if not self._thread.is_alive():
+            return
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                function()
+            finally:
+                done.set()
+
+        self._server.trigger.pull_trigger(run)
+        done.wait(timeout=5)
+
+    def _close_listener(self) -> None:
+        server = self._server
+        if not server.accepting:
+            return
+        # What the kernel has accepted for us already is a client that may have sent its request.
+        while _has_waiting_connection(server.socket):
+            server.handle_accept()
+        server.accepting = False
+        server.del_channel()
+        server.socket.close()
+
+    def _close_idle(self) -> None:
+        for channel in list(self._server.active_channels.values()):
+            is_idle = not channel.requests and channel.request is None and not channel.total_outbufs_len
+            if (is_idle and not _has_unread_bytes(channel.socket)) or not channel.connected:
+                channel.handle_close()
+
+    def _close_all(self) -> None:
+        self._close_listener()
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.trigger.close()
+
+
+def _has_waiting_connection(listener: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(listener, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _has_unread_bytes(connection: socket.socket) -> bool:
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return False
+
+
+class _Task(WSGITask):
+    """A request's answer; while draining it says that the connection ends."""
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.is_draining:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
+
+class _ErrorTask(ErrorTask):
+    """waitress's own refusals (malformed, too large), as problem+json instead of plain text."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = msgspec.json.encode(
+            {
+                "type": "about:blank",
+                "title": responses.get(error.code, error.reason),
+                "status": error.code,
+                "detail": str(error.body),
+            }
+        )
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):
+    task_class = _Task
+    error_task_class = _ErrorTask

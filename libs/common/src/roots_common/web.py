@@ -1,0 +1,120 @@
+"""Falcon as every Roots service uses it: msgspec for JSON, problem+json for every error, metrics by route template.
+
+Errors leave as RFC 9457 problems whatever the client accepts: Falcon's own default would answer a browser with an
+empty body. Source: docs/protocol.md.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+import falcon.media
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from roots_common import logs
+
+PROBLEM_TYPE = "application/problem+json"
+HTTP_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METHODS = frozenset(falcon.HTTP_METHODS)
+
+log = logs.get(__name__)
+
+
+class Problem(falcon.HTTPError):
+    """An HTTP error with a problem+json body; keyword arguments become members of it, as `field="description"`.
+
+    Units: retry_after_seconds goes out as the Retry-After header.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, retry_after_seconds: int | None = None, **members: str | int | list[Any]
+    ) -> None:
+        headers = None if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+        super().__init__(falcon.code_to_http_status(status), description=detail, headers=headers)
+        self.members = members
+
+
+class HttpMetrics:
+    """Falcon middleware: requests by method, route template and status, and the time each took."""
+
+    def __init__(self, service: str, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            f"roots_{service}_http_requests_total",
+            "HTTP requests answered, by method, route template and status.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            f"roots_{service}_http_request_seconds",
+            "Time from the request's first byte in the application to its answer, seconds.",
+            ("method", "route"),
+            buckets=HTTP_BUCKETS_SECONDS,
+            registry=registry,
+        )
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        """Start the request's clock."""
+        req.context.started = time.perf_counter()
+
+    def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:  # noqa: FBT001  # Falcon calls it so
+        """Count the request; its path stays out, since it may hold a uid."""
+        method = req.method if req.method in _METHODS else "other"
+        route = req.uri_template or "unmatched"
+        seconds = time.perf_counter() - req.context.started
+        self._requests.labels(method, route, str(resp.status_code)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+        log.debug("request", method=method, route=route, status=resp.status_code, seconds=round(seconds, 6))
+
+
+def create_app(*, middleware: Sequence[Any] = ()) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return a Falcon application without routes."""
+    app = falcon.App(middleware=list(middleware))
+    json_handler = falcon.media.JSONHandler(dumps=_dumps, loads=msgspec.json.decode)
+    for options in (app.req_options, app.resp_options):
+        # A body is JSON here whatever its type says: the clients of 2009 name none, or one of their own.
+        options.media_handlers.update({falcon.MEDIA_JSON: json_handler})
+    app.req_options.strip_url_path_trailing_slash = True
+    app.set_error_serializer(_write_problem)
+    app.add_error_handler(Exception, _answer_unexpected)
+    return app
+
+
+def read_json(req: falcon.Request, type_: Any = Any) -> Any:
+    """Return the request's body as `type_`, whatever content type it came with.
+
+    Errors: Problem 400 when it is not JSON, 422 when it has another shape, with the field named.
+    """
+    body = req.bounded_stream.read()
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as error:
+        detail, _, place = str(error).partition(" - at `")
+        field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"
+        raise Problem(422, detail, field=field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "The body is not JSON.", field="body") from error
+
+
+def _dumps(media: object) -> str:
+    return msgspec.json.encode(media).decode()
+
+
+def _write_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    status = falcon.http_status_to_code(error.status)
+    title = falcon.code_to_http_status(status).partition(" ")[2]
+    problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status}
+    if error.description:
+        problem["detail"] = error.description
+    if isinstance(error, Problem):
+        problem.update(error.members)
+    resp.content_type = PROBLEM_TYPE
+    resp.data = msgspec.json.encode(problem)
+
+
+def _answer_unexpected(_req: falcon.Request, _resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
+    if isinstance(error, (falcon.HTTPError, falcon.HTTPStatus)):
+        raise error
+    log.error("request_failed", exc_info=error)
+    raise Problem(500, "The service failed; its log tells why.") from error

@@ -1,0 +1,1 @@
+"""Holds polls and delivers events in order, without loss."""

@@ -1,0 +1,1 @@
+"""Decides which uid may hear which path."""

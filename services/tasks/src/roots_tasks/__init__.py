@@ -1,0 +1,1 @@
+"""The task REST API, its Postgres store, and the relay that publishes its outbox."""

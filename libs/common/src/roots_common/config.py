@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
 import msgspec
 
@@ -34,6 +34,25 @@ def setting(variable: str, *, default: Any = dataclasses.MISSING) -> Any:
     `Annotated[int, msgspec.Meta(ge=1)]`.
     """
     return dataclasses.field(default=default, metadata={"variable": variable})
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """What every long-running process of Roots is told; a service adds its own ports and settings.
+
+    Units: drain_seconds from SIGTERM to the exit at the latest; drain_linger_seconds of it the process still accepts
+        connections, so that what balances in front of it can notice that it is unready.
+    """
+
+    http_host: str = setting("ROOTS_HTTP_HOST", default="127.0.0.1")
+    drain_seconds: Seconds = setting("ROOTS_DRAIN_SECONDS", default=25.0)
+    drain_linger_seconds: Seconds = setting("ROOTS_DRAIN_LINGER_SECONDS", default=0.5)
+    log_level: LogLevel = setting("ROOTS_LOG_LEVEL", default="info")
 
 
 def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:

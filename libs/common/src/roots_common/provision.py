@@ -14,7 +14,7 @@ from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, 
 from nats.js.errors import APIError, NotFoundError
 
 from roots_common import broker, logs, subjects
-from roots_common.config import load_or_exit, setting
+from roots_common.config import LogLevel, load_or_exit, setting
 
 DEADLINE_SECONDS = 60
 # A relay that was away for less than this can repeat a publish without a second event.
@@ -31,7 +31,7 @@ class ProvisionConfig(broker.BrokerConfig):
     event_age_seconds: Annotated[int, msgspec.Meta(ge=1)] = setting("ROOTS_EVENTS_MAX_AGE_SECONDS", default=86_400)
     event_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = setting("ROOTS_EVENTS_MAX_BYTES", default=4 << 30)
     replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = setting("ROOTS_NATS_REPLICAS", default=1)
-    log_level: str = setting("ROOTS_LOG_LEVEL", default="info")
+    log_level: LogLevel = setting("ROOTS_LOG_LEVEL", default="info")
 
 
 def events_stream(config: ProvisionConfig) -> StreamConfig:

@@ -21,7 +21,9 @@ from waitress.task import ErrorTask, WSGITask
 from roots_common import logs
 from roots_common.web import PROBLEM_TYPE
 
-MAX_BODY_BYTES = 1 << 20
+# Over this waitress hangs up without reading the rest, and the client may never see why; `web.read_json` refuses far
+# smaller bodies with an answer.
+MAX_RECEIVED_BYTES = 16 << 20
 MAX_HEADER_BYTES = 32 << 10
 # Above the keep-alive of the proxies in front, so that they close an idle connection first.
 IDLE_SECONDS = 75
@@ -47,7 +49,7 @@ class HttpServer:
             connection_limit=1000,
             asyncore_use_poll=True,
             channel_timeout=IDLE_SECONDS,
-            max_request_body_size=MAX_BODY_BYTES,
+            max_request_body_size=MAX_RECEIVED_BYTES,
             max_request_header_size=MAX_HEADER_BYTES,
             ident=None,
             expose_tracebacks=False,

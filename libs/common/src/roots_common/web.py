@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from roots_common import logs
 
 PROBLEM_TYPE = "application/problem+json"
+MAX_BODY_BYTES = 1 << 20
 HTTP_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset(falcon.HTTP_METHODS)
 
@@ -84,8 +85,10 @@ def create_app(*, middleware: Sequence[Any] = ()) -> falcon.App[falcon.Request, 
 def read_json(req: falcon.Request, type_: Any = Any) -> Any:
     """Return the request's body as `type_`, whatever content type it came with.
 
-    Errors: Problem 400 when it is not JSON, 422 when it has another shape, with the field named.
+    Errors: Problem 400 when it is not JSON, 413 over MAX_BODY_BYTES, 422 with the field named for another shape.
     """
+    if (req.content_length or 0) > MAX_BODY_BYTES:
+        raise Problem(413, f"The body has more than {MAX_BODY_BYTES} bytes.", field="body")
     body = req.bounded_stream.read()
     try:
         return msgspec.json.decode(body, type=type_)

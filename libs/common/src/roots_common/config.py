@@ -41,7 +41,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)  # without slots, so that a service can inherit BrokerConfig as well
 class ServiceConfig:
     """What every long-running process of Roots is told; a service adds its own ports and settings.
 

@@ -1,0 +1,115 @@
+"""A real nats-server with JetStream on a loopback port, with the configuration that the containers use.
+
+`async with Broker(home) as broker` gives a server at `broker.url` whose users are those of deploy/nats/nats.conf, with
+the passwords `broker.password(user)`; `await broker.provision()` creates the stream and the bucket.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from roots_common.provision import ProvisionConfig, provision
+from roots_devstack import ports, probes
+from roots_devstack.keys import Keys
+from roots_devstack.processes import Process, Program, Sink, discard, nothing_changed, with_tail
+from roots_devstack.programs import checkout_path, venv_program
+from roots_devstack.waiting import until
+
+User = Literal["provision", "tasks", "subscriptions", "longpoll"]
+USERS: Final[tuple[User, ...]] = ("provision", "tasks", "subscriptions", "longpoll")
+_READY_SECONDS = 30.0
+STOP_SECONDS = 3.0
+_SERVER_NAME = "roots-devstack"
+
+
+class Broker:
+    """One nats-server.
+
+    `home` is the stack's folder: the data go to `home/nats`, the passwords to `home/secrets`.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        sink: Sink = discard,
+        on_change: Callable[[], None] = nothing_changed,
+    ) -> None:
+        self.port = ports.reserve() if port is None else port
+        self.monitor_url = f"http://{ports.HOST}:{ports.reserve()}"
+        self._store = home.absolute() / "nats"
+        self._keys = Keys(home.absolute() / "secrets")
+        self.process = Process(self._program(), sink=sink, on_change=on_change)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return f"nats://{ports.HOST}:{self.port}"
+
+    def password(self, user: User) -> str:
+        """Return the password of one user of nats.conf."""
+        return self._keys.get(f"nats-{user}")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the server, on the same port as before, and return once JetStream answers. Errors: DevstackError."""
+        try:
+            await self.process.start()
+            await self.wait_ready()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop the server in order; what it has stored stays."""
+        await self.process.stop(STOP_SECONDS)
+
+    async def kill(self) -> None:
+        """Kill the server as a power cut would; it stays dead until `start`."""
+        await self.process.crash()
+
+    async def wait_ready(self) -> None:
+        """Return once JetStream answers. Errors: DevstackError."""
+        await until(
+            self.is_ready,
+            seconds=_READY_SECONDS,
+            failure=lambda: with_tail(
+                f"nats did not answer on port {self.port} within {_READY_SECONDS:.0f} s", self.process.tail
+            ),
+        )
+
+    async def is_ready(self) -> bool:
+        """Tell whether the server is up and its JetStream is too."""
+        return await probes.status(f"{self.monitor_url}/healthz?js-enabled-only=true") == probes.OK
+
+    def provision_config(self) -> ProvisionConfig:
+        """Return what `roots_common.provision` needs for this server; `replace` sets other limits."""
+        return ProvisionConfig(url=self.url, user="provision", password=self.password("provision"))
+
+    async def provision(self, config: ProvisionConfig | None = None) -> None:
+        """Create the stream and the bucket; by default with the limits that everyone has."""
+        await provision(self.provision_config() if config is None else config)
+
+    def _program(self) -> Program:
+        passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": self.password(user) for user in USERS}
+        command = (
+            venv_program("nats-server"),
+            *("-c", checkout_path("deploy/nats/nats.conf")),
+            *("-a", ports.HOST),
+            *("-p", str(self.port)),
+            *("-m", self.monitor_url.rpartition(":")[2]),
+            *("-sd", self._store),
+        )
+        env = {"PATH": os.environ.get("PATH", os.defpath), "ROOTS_NATS_NAME": _SERVER_NAME, **passwords}
+        return Program(name="nats", command=command, env=env)

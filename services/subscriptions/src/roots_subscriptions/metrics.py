@@ -1,0 +1,60 @@
+"""What subscriptions counts. No uid and no path is a label."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+BROKER_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """The service's own figures; HTTP and the process have theirs elsewhere."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.connects = Counter(
+            "roots_subscriptions_connect_paths_total",
+            "Paths that clients asked to hear, by result: granted, confirmed (held already) or refused by the policy.",
+            ("result",),
+            registry=registry,
+        )
+        self.disconnects = Counter(
+            "roots_subscriptions_disconnect_paths_total",
+            "Paths that clients asked not to hear any more, by result: withdrawn, or absent (not held).",
+            ("result",),
+            registry=registry,
+        )
+        self.conflicts = Counter(
+            "roots_subscriptions_grant_conflicts_total",
+            "Writes of a grant record that another write had overtaken; each is tried again.",
+            registry=registry,
+        )
+        self.touches = Counter(
+            "roots_subscriptions_touches_total",
+            "Uids that longpoll reported as polling, by result: extended, fresh, unknown or failed.",
+            ("result",),
+            registry=registry,
+        )
+        self.broker_seconds = Histogram(
+            "roots_subscriptions_broker_seconds",
+            "Time from a request to NATS to its answer, by operation, seconds.",
+            ("operation",),
+            buckets=BROKER_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.broker_connected = Gauge(
+            "roots_subscriptions_broker_connected", "1 while NATS is connected.", registry=registry
+        )
+        self.queue_depth = Gauge(
+            "roots_subscriptions_http_queue_requests", "HTTP requests that wait for a thread.", registry=registry
+        )
+
+    @contextmanager
+    def broker_operation(self, operation: str) -> Iterator[None]:
+        """Observe how long the body takes, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.broker_seconds.labels(operation).observe(time.perf_counter() - started)

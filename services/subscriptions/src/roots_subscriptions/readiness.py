@@ -1,0 +1,63 @@
+"""Whether subscriptions can do its work: NATS is connected, and the event stream and the grants' bucket exist."""
+
+import asyncio
+
+import nats.errors
+from nats.aio.client import Client
+
+from roots_common import logs
+from roots_common.health import Check
+from roots_common.subjects import EVENTS_STREAM, GRANTS_BUCKET, GRANTS_STREAM
+
+# Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
+UNREADY_INTERVAL_SECONDS = 0.25
+READY_INTERVAL_SECONDS = 5.0
+REQUEST_TIMEOUT_SECONDS = 2.0
+
+log = logs.get(__name__)
+
+
+class BrokerReadiness:
+    """Asks NATS now and then, so that a readiness probe is answered from memory."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._missing: dict[str, str] = {EVENTS_STREAM: "not asked yet", GRANTS_STREAM: "not asked yet"}
+
+    async def watch(self, client: Client) -> None:
+        """Look again and again until `client` is closed."""
+        self._client = client
+        while not client.is_closed:
+            for stream in (EVENTS_STREAM, GRANTS_STREAM):
+                await self._look(client, stream)
+            await asyncio.sleep(UNREADY_INTERVAL_SECONDS if self._missing else READY_INTERVAL_SECONDS)
+
+    def broker(self) -> Check:
+        """Check the connection."""
+        if self._client is not None and self._client.is_connected:
+            return Check(is_ok=True, detail="connected to NATS")
+        return Check(is_ok=False, detail="waits for NATS")
+
+    def stream(self) -> Check:
+        """Check the event stream."""
+        return self._check(EVENTS_STREAM, f"the stream {EVENTS_STREAM}")
+
+    def bucket(self) -> Check:
+        """Check the bucket of the grants."""
+        return self._check(GRANTS_STREAM, f"the bucket {GRANTS_BUCKET}")
+
+    async def _look(self, client: Client, stream: str) -> None:
+        try:
+            await client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS).stream_info(stream)
+        except (nats.errors.Error, OSError) as error:
+            if stream not in self._missing:
+                log.warning("stream_missing", stream=stream, error=type(error).__name__)
+            self._missing[stream] = type(error).__name__
+        else:
+            self._missing.pop(stream, None)
+
+    def _check(self, stream: str, name: str) -> Check:
+        reason = self._missing.get(stream)
+        if reason is None:
+            return Check(is_ok=True, detail=f"{name} exists")
+        return Check(is_ok=False, detail=f"waits for {name} ({reason})")

@@ -1,0 +1,349 @@
+"""The desk: register, recheck, wait, answer.
+
+A poll registers before its backlog is read, so that no event falls between (I4); nothing is kept for a client that its
+next request could not rebuild from the cursor (I3, I6). The desk knows no socket and never blocks: what must be asked
+elsewhere goes through `Outside` and comes back as a call. One event loop owns it.
+"""
+
+import random
+import time
+
+from roots_common.uids import Uids
+from roots_longpoll import answers
+from roots_longpoll.answers import GapReason
+from roots_longpoll.cursor import Cursor
+from roots_longpoll.fanout import Fanout
+from roots_longpoll.grants import UNKNOWN, Client, GrantsView, Known
+from roots_longpoll.holds import Holds
+from roots_longpoll.hub import Hub
+from roots_longpoll.poll import NOT_WOKEN, Limits, Outside, Poll, Replay, Reply, State
+from roots_longpoll.ring import Event, Ring
+from roots_longpoll.stats import Outcome, Stats
+
+# Clients sent away by a drain come back spread over this time, so that the other replicas are not hit at once.
+DRAIN_RETRY_MS = (100, 1500)
+RETRY_AFTER_SECONDS = 1
+
+
+class Desk:
+    """All polls of one replica, and what wakes them."""
+
+    def __init__(
+        self, *, ring: Ring, grants: GrantsView, uids: Uids, outside: Outside, stats: Stats, limits: Limits
+    ) -> None:
+        self.stats = stats
+        self.is_draining = False
+        self._limits = limits
+        self._ring = ring
+        self._grants = grants
+        self._uids = uids
+        self._outside = outside
+        self._is_stale = False
+        self._polls: dict[bytes, Poll] = {}
+        self._hub: Hub[Poll] = Hub()
+        self._holds = Holds(limits.hold_seconds)
+        self._ahead: dict[Poll, None] = {}
+        self._fanout = Fanout(
+            ring=ring, limits=limits, outside=outside, stats=stats, finish=self._finish, reconsider=self._consider
+        )
+        self._served: set[bytes] = set()
+
+    # What clients ask
+
+    def welcome(self, reply: Reply) -> None:
+        """Begin a client: answer at once with a new uid and the cursor of now."""
+        reply.answer(self._welcome_body())
+
+    def poll(self, reply: Reply, uid: bytes, cursor: Cursor, own: bytes) -> Poll | None:
+        """Answer the poll now or when there is something to tell; `own` is its `uid/cursor` as it was sent.
+
+        Return the poll while it waits, None when it has been answered.
+        """
+        known = self._grants.get(uid)
+        # A uid that has a record was verified when the record was written.
+        if not isinstance(known, Client) and not self._uids.is_valid(uid.decode("latin-1")):
+            self.welcome(reply)
+            return None
+        older = self._polls.get(uid)
+        if older is not None:
+            self.finish_early(older)
+        if len(self._polls) >= self._limits.max_held:
+            reply.refuse(503, "The replica holds as many polls as it may.", RETRY_AFTER_SECONDS)
+            return None
+        poll = Poll(reply=reply, uid=uid, cursor=cursor, own=own, began=time.monotonic())
+        self._polls[uid] = poll
+        self._holds.add(poll)
+        if known is UNKNOWN:
+            self._outside.look_up(uid)
+        else:
+            poll.client = known
+            poll.state = State.HELD
+            self._consider(poll)
+        return None if poll.state is State.DONE else poll
+
+    def abandon(self, poll: Poll) -> None:
+        """Forget a poll whose client has gone."""
+        if poll.state is not State.DONE:
+            self._close(poll, Outcome.GONE)
+
+    def finish_early(self, poll: Poll) -> None:
+        """Answer a poll with no updates and its own cursor, since a newer request takes its place."""
+        if poll.state is not State.DONE:
+            self._finish(poll, Outcome.SUPERSEDED, answers.empty(poll.own))
+
+    # What the stream and the grants tell
+
+    def deliver(self, event: Event) -> None:
+        """Take in the stream's next event and wake those who wait on its path."""
+        self.stats.events += 1
+        self._ring.append(event)
+        if self._ahead:
+            self._recheck_ahead()
+        if not self._is_stale:
+            self._fanout.wake(self._hub.take(event.path), event.seq - 1)
+
+    def skip_to(self, seq: int) -> None:
+        """Note that the stream holds nothing from the head to `seq`."""
+        self._ring.skip_to(seq)
+        if self._ahead:
+            self._recheck_ahead()
+
+    def reset(self, epoch: int, seq: int) -> None:
+        """Begin with the stream of `epoch` after `seq`; polls with another epoch's cursor hear of the gap."""
+        self._ring.reset(epoch, seq)
+        self._reconsider_all()
+
+    def head_checked(self) -> None:
+        """Take note that the ring's head was the stream's end a moment ago: a cursor still ahead of it is of no use."""
+        for poll in list(self._ahead):
+            if poll.seq > self._ring.head:
+                self._report_gap(poll, "epoch")
+        self._recheck_ahead()
+
+    def set_stale(self, *, is_stale: bool) -> None:
+        """Hold every answer back while the view of NATS is stale (I5), and catch up when it is fresh again."""
+        was_stale, self._is_stale = self._is_stale, is_stale
+        if was_stale and not is_stale:
+            self._reconsider_all()
+
+    def grants_known(self, uid: bytes, client: Known) -> None:
+        """Take in the newest record of `uid`; its poll wakes when there is something to tell."""
+        poll = self._polls.get(uid)
+        if poll is None:
+            return
+        before = poll.client
+        poll.client = client
+        if poll.state is State.READING:
+            return
+        if before is not None:
+            if client is not None and client.n == before.n and client.paths is before.paths:
+                return
+            self._hub.discard(poll, before.paths)
+        poll.state = State.HELD
+        self._consider(poll)
+
+    def forget_grants(self) -> None:
+        """Ask anew for the record of every poll, since what was known of them may be wrong."""
+        for uid, poll in list(self._polls.items()):
+            if poll.state is not State.READING:
+                self._outside.look_up(uid)
+
+    def replayed(self, poll: Poll, replay: Replay, read_for: Client) -> None:
+        """Take in what the stream had for `poll`, read with the grants `read_for`."""
+        if poll.state is State.DONE:
+            return
+        poll.state = State.HELD
+        client = self._present(poll)
+        if client is None or client.n != read_for.n or replay.epoch != self._ring.epoch:
+            self._consider(poll)
+            return
+        events = [event for event in replay.backlog.events if event.path in client.paths]
+        gaps: list[tuple[str, GapReason]] = [(path, "expired") for path in replay.expired if path in client.paths]
+        poll.seq = replay.backlog.seq
+        if events or gaps:
+            self._answer(poll, client, events=events, gaps=gaps)
+        else:
+            self._consider(poll)
+
+    def unavailable(self, poll: Poll, detail: str) -> None:
+        """Refuse a poll that can't go on, since the world outside had no answer in time; a held one stays held."""
+        if poll.state in {State.LOOKING, State.READING}:
+            self._close(poll, Outcome.REFUSED)
+            poll.reply.refuse(503, detail, RETRY_AFTER_SECONDS)
+
+    # What time tells
+
+    def tick(self) -> None:
+        """End the holds that are due; to be called a few times a second."""
+        for poll in self._holds.due():
+            if poll.state is State.HELD and poll.woken_after == NOT_WOKEN:
+                self._end_hold(poll, Outcome.TIMEOUT)
+
+    def release(self, poll: Poll) -> None:
+        """Send a held poll elsewhere, since this replica is draining (I8)."""
+        if poll.state is State.HELD and poll.woken_after == NOT_WOKEN:
+            self._end_hold(poll, Outcome.DRAIN, retry_ms=random.randint(*DRAIN_RETRY_MS))  # noqa: S311  # no secret
+
+    # What others may know
+
+    @property
+    def polls(self) -> list[Poll]:
+        """The polls that wait now."""
+        return list(self._polls.values())
+
+    @property
+    def held_count(self) -> int:
+        """How many polls wait now."""
+        return len(self._polls)
+
+    def poll_of(self, uid: bytes) -> Poll | None:
+        """Return the poll that waits for `uid`."""
+        return self._polls.get(uid)
+
+    def take_served(self) -> set[bytes]:
+        """Return the uids with a record that polled since the last call."""
+        served, self._served = self._served, set()
+        return served
+
+    # Register, recheck, wait
+
+    def _consider(self, poll: Poll) -> None:
+        """Answer `poll` when there is something to tell, else hold it."""
+        self._ahead.pop(poll, None)
+        client = self._present(poll)
+        told = poll.cursor.grants
+        if client is None or told > client.n:
+            self._consider_without_record(poll)
+            return
+        self._served.add(poll.uid)
+        if self._is_stale:
+            self._hold(poll)
+            return
+        self._hub.add(poll, client.paths)
+        if poll.cursor.epoch != self._ring.epoch:
+            self._report_gap(poll, "epoch")
+            return
+        ring = self._ring
+        if poll.seq > ring.head:
+            self._hub.discard(poll, client.paths)
+            self._ahead[poll] = None
+            self._outside.check_head()
+            return
+        starts = client.starts(poll.seq, told, self._ring.epoch)
+        if any(after < ring.tail for _, after in starts):
+            self._hub.discard(poll, client.paths)
+            poll.state = State.READING
+            self._outside.replay(poll, starts)
+            return
+        backlog = ring.collect(starts, self._limits.max_updates, self._limits.max_answer_bytes)
+        poll.seq = backlog.seq
+        if backlog.events or told < client.n:
+            self._answer(poll, client, events=backlog.events)
+        else:
+            self._hold(poll)
+
+    def _consider_without_record(self, poll: Poll) -> None:
+        if poll.cursor.grants:
+            # Its record is gone, or a new one has begun: the client has to connect its paths again, under a new uid.
+            self._finish(poll, Outcome.RENEWED, self._welcome_body())
+        elif poll.cursor.epoch != self._ring.epoch or poll.seq > self._ring.head:
+            # Nothing was granted, so nothing is missed: the client just takes up the cursor of now.
+            self._end_hold(poll, Outcome.TIMEOUT)
+        else:
+            self._hold(poll)
+
+    def _hold(self, poll: Poll) -> None:
+        if self.is_draining:
+            self.release(poll)
+        elif poll.bucket is None:
+            # Its time ran out while the world outside was asked.
+            self._end_hold(poll, Outcome.TIMEOUT)
+
+    def _present(self, poll: Poll) -> Known:
+        """Return what the poll's client may hear at this moment."""
+        client = poll.client
+        if client is not None:
+            now = time.time()
+            if now >= client.ends_at:
+                self._hub.discard(poll, client.paths)
+                client = poll.client = self._grants.at(client, now)
+        return client
+
+    def _recheck_ahead(self) -> None:
+        for poll in list(self._ahead):
+            if poll.seq <= self._ring.head:
+                self._consider(poll)
+
+    def _reconsider_all(self) -> None:
+        for poll in list(self._polls.values()):
+            if poll.state is State.HELD:
+                self._consider(poll)
+
+    # Answer
+
+    def _answer(
+        self,
+        poll: Poll,
+        client: Client,
+        *,
+        events: list[Event],
+        gaps: list[tuple[str, GapReason]] | None = None,
+    ) -> None:
+        """Answer one poll with the changes of its grants, `events` and `gaps`, and the cursor after them."""
+        body = answers.full(
+            updates=client.changes_after(poll.cursor.grants) + [event.update for event in events],
+            uid=poll.uid,
+            position_text=answers.position(self._ring.epoch_text, poll.seq),
+            grants_text=client.n_text,
+            gaps=gaps or (),
+        )
+        for _, reason in gaps or ():
+            self.stats.gaps[reason] += 1
+        self._finish(poll, Outcome.GAP if gaps else Outcome.EVENT if events else Outcome.GRANT, body)
+        self.stats.count_deliveries((event.committed_ns for event in events), time.time_ns(), 1)
+
+    def _report_gap(self, poll: Poll, reason: GapReason) -> None:
+        """Tell the client that its position is of no use, and give it the one of now."""
+        client = poll.client
+        if client is not None:
+            poll.seq = self._ring.head
+            self._answer(poll, client, events=[], gaps=[(path, reason) for path in client.paths])
+
+    def _end_hold(self, poll: Poll, outcome: Outcome, *, retry_ms: int | None = None) -> None:
+        """Answer a poll without updates; what came while it was held is no news to its client, unless we can't tell."""
+        client = poll.client
+        if self._is_stale or poll in self._ahead:
+            body = answers.empty(poll.own, retry_ms)
+        else:
+            body = answers.full(
+                updates=(),
+                uid=poll.uid,
+                position_text=answers.position(self._ring.epoch_text, self._ring.head),
+                grants_text=b"0" if client is None else client.n_text,
+                retry_ms=retry_ms,
+            )
+        self._finish(poll, outcome, body)
+
+    def _welcome_body(self) -> bytes:
+        self.stats.uids_minted += 1
+        return answers.full(
+            updates=(),
+            uid=self._uids.mint().encode(),
+            position_text=answers.position(self._ring.epoch_text, self._ring.head),
+            grants_text=b"0",
+        )
+
+    def _finish(self, poll: Poll, outcome: Outcome, body: bytes) -> None:
+        self._close(poll, outcome)
+        poll.reply.answer(body)
+
+    def _close(self, poll: Poll, outcome: Outcome) -> None:
+        poll.state = State.DONE
+        if self._polls.get(poll.uid) is poll:
+            del self._polls[poll.uid]
+        if poll.client is not None:
+            self._hub.discard(poll, poll.client.paths)
+        if self._ahead:
+            self._ahead.pop(poll, None)
+        self._holds.remove(poll)
+        self.stats.hold[outcome].observe(time.monotonic() - poll.began)

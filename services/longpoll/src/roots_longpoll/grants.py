@@ -1,0 +1,170 @@
+"""A read-only view of the grants: which uid may hear which paths, since where, until when.
+
+The view holds every record that changed lately or that a poll asked for; a change replaces the record at once. What is
+not in the view is unknown, which is not the same as absent: the store has to be asked. The subscriptions service alone
+writes records. Source: docs/protocol.md, Connecting.
+"""
+
+import enum
+import math
+from typing import Final, TypeAlias
+
+import msgspec
+
+from roots_common.subjects import DISCONNECT_PATH
+from roots_longpoll.cursor import base36
+from roots_longpoll.ring import update_of
+
+_MAX_PATH_SETS = 100_000
+
+
+class PathGrant(msgspec.Struct, frozen=True, gc=False):
+    """One path of a record, as stored.
+
+    Units: from_ is the event stream's last sequence when the path was granted, in the stream of `epoch`
+        (milliseconds since 1970; 0 is any); since the number of the change that granted it, n that of the change that
+        confirmed it last; until seconds since 1970, None for no end of its own.
+    """
+
+    from_: int = msgspec.field(name="from")
+    n: int
+    since: int = 0
+    epoch: int = 0
+    until: float | None = None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A grant record, as stored. Units: expires is seconds since 1970."""
+
+    n: int
+    paths: dict[str, PathGrant]
+    expires: float
+    gone: dict[str, int] = {}
+
+
+class Client:
+    """What one uid may hear; immutable, with what delivery needs of it computed once.
+
+    Shape: paths is shared by all clients with the same paths, so it can be a key for work done once for all of them.
+    Units: ends_at is seconds since 1970, when something of it ends; floor is the highest `from` of its paths.
+    """
+
+    __slots__ = ("ends_at", "floor", "n", "n_text", "paths", "record", "revision")
+
+    def __init__(self, record: Record, paths: tuple[str, ...], revision: int) -> None:
+        self.record = record
+        self.paths = paths
+        self.revision = revision
+        self.n = record.n
+        self.n_text = base36(record.n)
+        grants = [record.paths[path] for path in paths]
+        self.floor = max((grant.from_ for grant in grants), default=0)
+        self.ends_at = min([record.expires, *(grant.until for grant in grants if grant.until is not None)])
+
+    def changes_after(self, told: int) -> list[bytes]:
+        """Return the updates that tell of the changes after number `told`: confirmations and withdrawals, in order."""
+        if told >= self.n:
+            return []
+        granted = self.record.paths
+        changes = [(granted[path].n, update_of(path, b"")) for path in self.paths if granted[path].n > told]
+        changes += [(n, update_of(DISCONNECT_PATH, path.encode())) for path, n in self.record.gone.items() if n > told]
+        changes.sort()
+        return [update for _, update in changes]
+
+    def starts(self, seq: int, told: int, epoch: int) -> list[tuple[str, int]]:
+        """Return for each path the sequence after which a client at `seq`, told of changes up to `told`, wants it.
+
+        A path that the client was not told of yet is read from its grant on, even where the client's position is past
+        it: events between the grant and the position were filtered while the path was not granted.
+        """
+        starts = []
+        for path in self.paths:
+            grant = self.record.paths[path]
+            granted_at = grant.from_ if grant.epoch in {0, epoch} else 0
+            starts.append((path, granted_at if told < grant.since else max(seq, granted_at)))
+        return starts
+
+
+class Unknown(enum.Enum):
+    """The view's word for a uid that it holds no answer for; the store has to be asked."""
+
+    UNKNOWN = enum.auto()
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+Known: TypeAlias = Client | None
+"""A client, or None for a uid that has no record."""
+
+
+class GrantsView:
+    """Clients by uid; at most `capacity` of them, the least recently used go first.
+
+    Two generations stand in for a list of uses: a full young one becomes the old one, and what is asked for moves back.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._generation_size = max(1, capacity // 2)
+        self._young: dict[bytes, Known] = {}
+        self._old: dict[bytes, Known] = {}
+        self._path_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._decoder = msgspec.json.Decoder(Record)
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, uid: bytes) -> Known | Unknown:
+        """Return the client, None when it has no record, or UNKNOWN."""
+        known = self._young.get(uid, UNKNOWN)
+        if known is UNKNOWN:
+            known = self._old.pop(uid, UNKNOWN)
+            if known is not UNKNOWN:
+                self._put(uid, known)
+        return known
+
+    def apply(self, uid: bytes, raw: bytes, revision: int) -> Known:
+        """Take in the record `raw` (empty when deleted) of `revision`, unless a later one is known; return the latest.
+
+        Errors: msgspec.ValidationError or msgspec.DecodeError for what is no record.
+        """
+        record = self._decoder.decode(raw) if raw else None
+        known = self.get(uid)
+        if isinstance(known, Client) and known.revision >= revision:
+            return known
+        client = None if record is None else Client(record, self._share(tuple(sorted(record.paths))), revision)
+        self._put(uid, client)
+        return client
+
+    def note_absent(self, uid: bytes) -> Known:
+        """Note that the store has no record of `uid`, unless one came meanwhile; return the latest."""
+        known = self.get(uid)
+        if known is UNKNOWN:
+            self._put(uid, None)
+            return None
+        return known
+
+    def at(self, client: Client, now: float) -> Known:
+        """Return what is left of `client` at `now` (seconds since 1970): the same, one with fewer paths, or None."""
+        if now < client.ends_at:
+            return client
+        if now >= client.record.expires:
+            return None
+        granted = client.record.paths
+        left = tuple(path for path in client.paths if now < (granted[path].until or math.inf))
+        return Client(client.record, self._share(left), client.revision)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young.clear()
+        self._old.clear()
+
+    def _put(self, uid: bytes, known: Known) -> None:
+        self._old.pop(uid, None)
+        self._young[uid] = known
+        if len(self._young) > self._generation_size:
+            self._old = self._young
+            self._young = {}
+
+    def _share(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        if len(self._path_sets) >= _MAX_PATH_SETS:
+            self._path_sets.clear()
+        return self._path_sets.setdefault(paths, paths)

@@ -5,17 +5,17 @@ the passwords `broker.password(user)`; `await broker.provision()` creates the st
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
 from roots_common.provision import ProvisionConfig, provision
 from roots_devstack import ports, probes
+from roots_devstack.child import Program
 from roots_devstack.keys import Keys
-from roots_devstack.processes import Process, Program, Sink, discard, nothing_changed, with_tail
+from roots_devstack.processes import UNWATCHED, Process, Watch
 from roots_devstack.programs import checkout_path, venv_program
-from roots_devstack.waiting import until
+from roots_devstack.waiting import until_ready
 
 User = Literal["provision", "tasks", "subscriptions", "longpoll"]
 USERS: Final[tuple[User, ...]] = ("provision", "tasks", "subscriptions", "longpoll")
@@ -30,19 +30,20 @@ class Broker:
     `home` is the stack's folder: the data go to `home/nats`, the passwords to `home/secrets`.
     """
 
+    name = "nats"
+
     def __init__(
         self,
         home: Path,
         *,
         port: int | None = None,
-        sink: Sink = discard,
-        on_change: Callable[[], None] = nothing_changed,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.port = ports.reserve() if port is None else port
-        self.monitor_url = f"http://{ports.HOST}:{ports.reserve()}"
+        self.admin_url = f"http://{ports.HOST}:{ports.reserve()}"
         self._store = home.absolute() / "nats"
         self._keys = Keys(home.absolute() / "secrets")
-        self.process = Process(self._program(), sink=sink, on_change=on_change)
+        self.process = Process(self._program(), watch)
 
     @property
     def url(self) -> str:
@@ -81,17 +82,14 @@ class Broker:
 
     async def wait_ready(self) -> None:
         """Return once JetStream answers. Errors: DevstackError."""
-        await until(
-            self.is_ready,
-            seconds=_READY_SECONDS,
-            failure=lambda: with_tail(
-                f"nats did not answer on port {self.port} within {_READY_SECONDS:.0f} s", self.process.tail
-            ),
-        )
+        await until_ready(self, seconds=_READY_SECONDS)
 
-    async def is_ready(self) -> bool:
-        """Tell whether the server is up and its JetStream is too."""
-        return await probes.status(f"{self.monitor_url}/healthz?js-enabled-only=true") == probes.OK
+    async def unready_reason(self) -> str | None:
+        """Return None once the server is up and its JetStream is too, else what it lacks."""
+        answer = await probes.get(f"{self.admin_url}/healthz?js-enabled-only=true")
+        if answer is None:
+            return f"it does not answer on port {self.port}"
+        return None if answer.status == probes.OK else "its JetStream is not up"
 
     def provision_config(self) -> ProvisionConfig:
         """Return what `roots_common.provision` needs for this server; `replace` sets other limits."""
@@ -108,8 +106,8 @@ class Broker:
             *("-c", checkout_path("deploy/nats/nats.conf")),
             *("-a", ports.HOST),
             *("-p", str(self.port)),
-            *("-m", self.monitor_url.rpartition(":")[2]),
+            *("-m", self.admin_url.rpartition(":")[2]),
             *("-sd", self._store),
         )
         env = {"PATH": os.environ.get("PATH", os.defpath), "ROOTS_NATS_NAME": _SERVER_NAME, **passwords}
-        return Program(name="nats", command=command, env=env)
+        return Program(name=self.name, command=command, env=env)

@@ -9,6 +9,8 @@ import random
 import socket
 from pathlib import Path
 
+from roots_devstack.errors import DevstackError
+
 HOST = "127.0.0.1"
 _HOST_V6 = "::1"
 _LOWEST = 10_240
@@ -31,6 +33,18 @@ def reserve() -> int:
             _handed_out.add(port)
             return port
     raise OSError("no free port found on the loopback interface")
+
+
+def claim(port: int, variable: str) -> int:
+    """Return `port`, or any free one when it is 0.
+
+    Errors: DevstackError when somebody listens there; it names the `variable` that sets another one.
+    """
+    if port == 0:
+        return reserve()
+    if not is_free(port):
+        raise DevstackError(f"port {port} is taken; set {variable} to another one, or to 0 for any that is free")
+    return port
 
 
 def is_free(port: int) -> bool:

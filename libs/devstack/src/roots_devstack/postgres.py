@@ -7,7 +7,6 @@ are SCRAM, fsync is on, and there is no Unix socket, since its path would have a
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,10 +15,11 @@ import psycopg
 from psycopg import sql
 
 from roots_devstack import accounts, ports
+from roots_devstack.child import Program
 from roots_devstack.keys import Keys
-from roots_devstack.processes import Process, Program, Sink, discard, nothing_changed, run_once, with_tail
+from roots_devstack.processes import UNWATCHED, Process, Watch, run_once
 from roots_devstack.programs import postgres_program
-from roots_devstack.waiting import until
+from roots_devstack.waiting import until_ready
 
 DATABASE = "tasks"
 ROLE = "tasks"
@@ -36,21 +36,24 @@ class Postgres:
     `home` is the stack's folder: the data go to `home/postgres`, the passwords to `home/secrets`.
     """
 
+    name = "postgres"
+    admin_url = None
+
     def __init__(
         self,
         home: Path,
         *,
         port: int | None = None,
-        sink: Sink = discard,
-        on_change: Callable[[], None] = nothing_changed,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.port = ports.reserve() if port is None else port
         self._folder = home.absolute() / "postgres"
         self._data = self._folder / "data"
         self._keys = Keys(home.absolute() / "secrets")
-        self._sink = sink
-        self._on_change = on_change
-        self._process: Process | None = None
+        self._watch = watch
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self._account = accounts.unprivileged(postgres_program("postgres"), self._folder)
+        self.process = Process(self._program(), watch)
 
     @property
     def url(self) -> str:
@@ -61,13 +64,6 @@ class Postgres:
     def superuser_url(self) -> str:
         """Where the superuser finds the database `postgres`, for what the role `tasks` may not do."""
         return self._url(_SUPERUSER, self._keys.get("postgres-superuser"), "postgres")
-
-    @property
-    def process(self) -> Process:
-        """The server's process; there is one once `prepare` is done."""
-        if self._process is None:
-            raise RuntimeError("prepare() comes first")
-        return self._process
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -81,7 +77,8 @@ class Postgres:
     async def start(self) -> None:
         """Start the server and return once it answers. Errors: DevstackError."""
         try:
-            await self.prepare()
+            if not self._data.exists():
+                await self._init_database()
             await self.process.start()
             await self.wait_ready()
         except BaseException:
@@ -90,52 +87,25 @@ class Postgres:
 
     async def stop(self) -> None:
         """Stop the server: sessions are ended, data are safe on disk."""
-        if self._process is not None:
-            await self._process.stop(STOP_SECONDS)
+        await self.process.stop(STOP_SECONDS)
 
     async def kill(self) -> None:
         """Kill the server as a power cut would; it stays dead until `start`, which then recovers."""
         await self.process.crash()
 
-    async def prepare(self) -> None:
-        """Make the data folder, unless there is one. Errors: DevstackError."""
-        if self._process is not None:
-            return
-        server = postgres_program("postgres")
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
-        account = accounts.unprivileged(server, self._folder)
-        if not self._data.exists():
-            await self._init_database(account)
-        program = Program(
-            name="postgres",
-            command=(server, "-D", self._data, *self._settings()),
-            env=_environment(),
-            account=account,
-            # Fast shutdown: end the sessions, write a checkpoint.
-            stop_signal=signal.SIGINT,
-            orphan_signal=signal.SIGINT,
-        )
-        self._process = Process(program, sink=self._sink, on_change=self._on_change)
-
     async def wait_ready(self) -> None:
         """Return once the server answers and has the role and database `tasks`. Errors: DevstackError."""
-        await until(
-            self.is_ready,
-            seconds=_READY_SECONDS,
-            failure=lambda: with_tail(
-                f"postgres did not answer on port {self.port} within {_READY_SECONDS:.0f} s", self.process.tail
-            ),
-        )
+        await until_ready(self, seconds=_READY_SECONDS)
         await self._ensure_database()
 
-    async def is_ready(self) -> bool:
-        """Tell whether the server answers a query."""
+    async def unready_reason(self) -> str | None:
+        """Return None once the server answers a query, else what it lacks."""
         try:
             async with await self._connect() as connection:
                 await connection.execute("select 1")
         except (psycopg.Error, OSError):
-            return False
-        return True
+            return f"it does not answer on port {self.port}"
+        return None
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(
@@ -144,6 +114,17 @@ class Postgres:
 
     def _url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{ports.HOST}:{self.port}/{database}"
+
+    def _program(self) -> Program:
+        return Program(
+            name=self.name,
+            command=(postgres_program("postgres"), "-D", self._data, *self._settings()),
+            env=_environment(),
+            account=self._account,
+            # Fast shutdown: end the sessions, write a checkpoint.
+            stop_signal=signal.SIGINT,
+            orphan_signal=signal.SIGINT,
+        )
 
     def _settings(self) -> list[str]:
         settings = {
@@ -156,14 +137,14 @@ class Postgres:
         }
         return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
 
-    async def _init_database(self, account: accounts.Account) -> None:
+    async def _init_database(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         # Renamed at the end: an interrupted initdb leaves nothing that looks like data.
         unfinished, password_file = self._folder / "data.new", self._folder / "password"
         shutil.rmtree(unfinished, ignore_errors=True)
         password_file.write_text(self._keys.get("postgres-superuser"), encoding="ascii")
         for path in (self._folder, password_file):
-            account.own(path)
+            self._account.own(path)
         command = (
             postgres_program("initdb"),
             f"--pgdata={unfinished}",
@@ -175,10 +156,11 @@ class Postgres:
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--locale=C",
+            "--no-instructions",
         )
-        initdb = Program(name="initdb", command=command, env=_environment(), account=account)
+        initdb = Program(name="initdb", command=command, env=_environment(), account=self._account)
         try:
-            await run_once(initdb, seconds=_INITDB_SECONDS, sink=self._sink)
+            await run_once(initdb, seconds=_INITDB_SECONDS, sink=self._watch.sink)
         finally:
             password_file.unlink()
         unfinished.rename(self._data)

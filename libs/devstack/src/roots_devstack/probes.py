@@ -2,23 +2,61 @@
 
 import asyncio
 import http.client
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
+
 OK = 200
+FOUND = 302
 _TIMEOUT_SECONDS = 2.0
 
 
-async def status(url: str) -> int | None:
-    """Return the status of `GET url`, following no redirect, or None when there is no answer within 2 s."""
-    return await asyncio.to_thread(_status, url)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    body: bytes
 
 
-def _status(url: str) -> int | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Readiness:
+    checks: dict[str, _Check]
+
+
+async def get(url: str) -> Answer | None:
+    """Return the answer to `GET url`, following no redirect, or None when there is none within 2 s."""
+    return await asyncio.to_thread(_get, url)
+
+
+async def unready_reason(admin_url: str) -> str | None:
+    """Return None when a service's `/readyz` holds, else the checks that fail, in words."""
+    answer = await get(f"{admin_url}/readyz")
+    if answer is None:
+        return "its admin port does not answer"
+    if answer.status == OK:
+        return None
+    try:
+        readiness = msgspec.json.decode(answer.body, type=_Readiness)
+    except msgspec.MsgspecError:
+        return f"its admin port answers {answer.status}"
+    return ", ".join(f"{name}: {check.detail}" for name, check in readiness.checks.items() if not check.ok)
+
+
+def _get(url: str) -> Answer | None:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_SECONDS)
     try:
-        connection.request("GET", f"{parts.path or '/'}?{parts.query}")
-        return connection.getresponse().status
+        connection.request("GET", f"{parts.path or '/'}?{parts.query}".rstrip("?"))
+        response = connection.getresponse()
+        return Answer(status=response.status, body=response.read())
     except (OSError, http.client.HTTPException):
         return None
     finally:

@@ -1,21 +1,48 @@
-"""Waiting for a condition, with a deadline."""
+"""Waiting for a part of the stack to be ready, with a deadline."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from roots_devstack.errors import DevstackError
+from roots_devstack.processes import Process, with_tail
 
 _INTERVAL_SECONDS = 0.05
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, failure: Callable[[], str]) -> None:
-    """Return once `condition` holds.
+class Part(Protocol):
+    """One part of the stack: a process, its addresses, and how to ask whether it is ready."""
 
-    Errors: DevstackError with the sentence of `failure` when it does not hold within `seconds`.
+    @property
+    def name(self) -> str:
+        """The name that docs and logs use."""
+
+    @property
+    def url(self) -> str | None:
+        """Where it serves; None when it serves nothing."""
+
+    @property
+    def admin_url(self) -> str | None:
+        """Where it tells about its health."""
+
+    @property
+    def process(self) -> Process:
+        """The process that runs it."""
+
+    async def unready_reason(self) -> str | None:
+        """Return None when it is ready, else what it lacks, in words."""
+
+
+async def until_ready(part: Part, *, seconds: float) -> None:
+    """Return once `part` is ready.
+
+    Errors: DevstackError, with what it lacks and the last it wrote, when it is not ready within `seconds`.
     """
+    reason: str | None = "it was not asked"
     try:
         async with asyncio.timeout(seconds):
-            while not await condition():  # noqa: ASYNC110  # nothing here can set an event: others' processes are asked
+            # Polled: readiness is another process's, and no event of ours tells of it.
+            while (reason := await part.unready_reason()) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(_INTERVAL_SECONDS)
     except TimeoutError as error:
-        raise DevstackError(failure()) from error
+        sentence = f"{part.name} was not ready after {seconds:.0f} s: {reason}"
+        raise DevstackError(with_tail(sentence, part.process.tail)) from error

@@ -1,0 +1,89 @@
+"""`python -m roots_devstack`: the whole system until Ctrl-C or SIGTERM."""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from roots_common import lifecycle
+from roots_common.config import Port, load_or_exit, setting
+from roots_devstack.console import Console
+from roots_devstack.errors import DevstackError
+from roots_devstack.stack import Stack, StackConfig
+
+EXIT_FAILURE = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """The environment of `make run`. A port that is 0 is any free one."""
+
+    home: str = setting("ROOTS_HOME", default=".roots")
+    port: Port = setting("ROOTS_PORT", default=4020)
+    longpoll_replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = setting("ROOTS_LONGPOLL_REPLICAS", default=1)
+    postgres_port: Port = setting("ROOTS_POSTGRES_PORT", default=0)
+    nats_port: Port = setting("ROOTS_NATS_PORT", default=0)
+    tasks_port: Port = setting("ROOTS_TASKS_PORT", default=0)
+    subscriptions_port: Port = setting("ROOTS_SUBSCRIPTIONS_PORT", default=0)
+    door_port: Port = setting("ROOTS_DOOR_PORT", default=0)
+    longpoll_port: Port = setting("ROOTS_LONGPOLL_PORT", default=0)
+
+
+async def run(config: RunConfig) -> None:
+    """Run the stack until a stop signal. Errors: DevstackError when it can't be started."""
+    asked_to_stop = lifecycle.stop_event()
+    console = Console()
+    stack = Stack(
+        StackConfig(
+            home=Path(config.home),
+            port=config.port,
+            longpoll_replicas=config.longpoll_replicas,
+            postgres_port=config.postgres_port,
+            nats_port=config.nats_port,
+            tasks_port=config.tasks_port,
+            subscriptions_port=config.subscriptions_port,
+            door_port=config.door_port,
+            longpoll_port=config.longpoll_port,
+            sink=console,
+        )
+    )
+    running = asyncio.create_task(_run_until_cancelled(stack, console))
+    await _either(running, asked_to_stop)
+    asked_to_stop.clear()
+    running.cancel()
+    await _either(running, asked_to_stop)
+    # Asked a second time: whoever waits wants it over.
+    stack.abort()
+    try:
+        await running
+    except asyncio.CancelledError:
+        console("devstack", "stopped")
+
+
+async def _run_until_cancelled(stack: Stack, console: Console) -> None:
+    async with stack:
+        console.write(f"Roots is ready at {stack.url}/todos")
+        await asyncio.Event().wait()
+
+
+async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+def main() -> None:
+    """Run the stack that the environment asks for."""
+    config = load_or_exit(RunConfig)
+    try:
+        asyncio.run(run(config))
+    except DevstackError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_FAILURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A real Caddy on the port that browsers use, with the Caddyfile that the containers use."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from roots_devstack import ports, probes
+from roots_devstack.child import Program
+from roots_devstack.processes import UNWATCHED, Process, Watch
+from roots_devstack.programs import checkout_path, venv_program
+
+STOP_SECONDS = 2.0
+
+
+class Gateway:
+    """One Caddy in front of the services, whose addresses are given as `host:port`. It keeps nothing but its caches."""
+
+    name = "gateway"
+    admin_url = None
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int,
+        tasks: str,
+        subscriptions: str,
+        longpolls: Sequence[str],
+        env: Mapping[str, str],
+        watch: Watch = UNWATCHED,
+    ) -> None:
+        self.port = port
+        settings = {
+            "ROOTS_GATEWAY_ADDRESS": f":{port}",
+            "ROOTS_GATEWAY_BIND": " ".join(ports.loopback_hosts()),
+            "ROOTS_TASKS_UPSTREAM": tasks,
+            "ROOTS_SUBSCRIPTIONS_UPSTREAM": subscriptions,
+            "ROOTS_LONGPOLL_UPSTREAMS": " ".join(longpolls),
+            "ROOTS_WEB": str(checkout_path("web")),
+            "ROOTS_POMONA": str(checkout_path("clients/pomona/src")),
+        }
+        folder = str(home.absolute() / "gateway")
+        folders = {"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}
+        program = Program(
+            name=self.name,
+            command=(
+                venv_program("caddy"),
+                *("run", "--adapter", "caddyfile", "--config", checkout_path("deploy/caddy/Caddyfile")),
+            ),
+            env={"PATH": os.environ.get("PATH", os.defpath), **folders, **settings, **env},
+        )
+        self.process = Process(program, watch)
+
+    @property
+    def url(self) -> str:
+        """Where browsers find everything."""
+        return f"http://localhost:{self.port}"
+
+    async def unready_reason(self) -> str | None:
+        """Return None once the gateway answers, else what it lacks."""
+        answer = await probes.get(f"http://{ports.HOST}:{self.port}/")
+        return None if answer is not None and answer.status == probes.FOUND else "it does not answer"

@@ -1,0 +1,112 @@
+"""Which parts a stack is made of, and how they are connected."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roots_devstack import ports
+from roots_devstack.broker import Broker
+from roots_devstack.gateway import Gateway
+from roots_devstack.postgres import Postgres
+from roots_devstack.processes import Sink, Watch, discard
+from roots_devstack.services import Service, Wiring, merged
+from roots_devstack.waiting import Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackConfig:
+    """What a stack is made of.
+
+    Shape: a port that is 0 is any free one; the replicas of longpoll have `longpoll_port` and the ports after it.
+        `extra_env` goes to every process of Roots and to the gateway.
+    """
+
+    home: Path
+    port: int = 0
+    longpoll_replicas: int = 1
+    extra_env: Mapping[str, str] = field(default_factory=dict)
+    sink: Sink = discard
+    postgres_port: int = 0
+    nats_port: int = 0
+    tasks_port: int = 0
+    subscriptions_port: int = 0
+    door_port: int = 0
+    longpoll_port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Every part of one stack."""
+
+    postgres: Postgres
+    broker: Broker
+    gateway: Gateway
+    tasks: Service
+    relay: Service
+    subscriptions: Service
+    longpolls: list[Service]
+    wiring: Wiring
+    door_url: str
+
+    @classmethod
+    def create(cls, config: StackConfig, watch: Watch) -> "Parts":
+        """Choose the ports and connect the parts; nothing is started. Errors: DevstackError when a port is taken."""
+        port = ports.claim(config.port, "ROOTS_PORT")
+        postgres = Postgres(config.home, port=ports.claim(config.postgres_port, "ROOTS_POSTGRES_PORT"), watch=watch)
+        broker = Broker(config.home, port=ports.claim(config.nats_port, "ROOTS_NATS_PORT"), watch=watch)
+        wiring = Wiring(home=config.home, postgres=postgres, broker=broker, extra_env=config.extra_env)
+        tasks_port = ports.claim(config.tasks_port, "ROOTS_TASKS_PORT")
+        subscriptions_port = ports.claim(config.subscriptions_port, "ROOTS_SUBSCRIPTIONS_PORT")
+        door_port = ports.claim(config.door_port, "ROOTS_DOOR_PORT")
+        longpoll_ports = [
+            ports.claim(config.longpoll_port and config.longpoll_port + number, "ROOTS_LONGPOLL_PORT")
+            for number in range(config.longpoll_replicas)
+        ]
+        gateway = Gateway(
+            config.home,
+            port=port,
+            tasks=f"{ports.HOST}:{tasks_port}",
+            subscriptions=f"{ports.HOST}:{subscriptions_port}",
+            longpolls=[f"{ports.HOST}:{port}" for port in longpoll_ports],
+            env=merged({}) | dict(config.extra_env),
+            watch=watch,
+        )
+        tasks_env = wiring.env("tasks", has_database=True)
+        return cls(
+            postgres=postgres,
+            broker=broker,
+            gateway=gateway,
+            tasks=Service("tasks", "roots_tasks", "serve", http_port=tasks_port, env=tasks_env, watch=watch),
+            relay=Service("relay", "roots_tasks", "relay", http_port=None, env=tasks_env, watch=watch),
+            subscriptions=Service(
+                "subscriptions",
+                "roots_subscriptions",
+                http_port=subscriptions_port,
+                env=wiring.env("subscriptions", has_uid_key=True) | {"ROOTS_DOOR_PORT": str(door_port)},
+                watch=watch,
+            ),
+            longpolls=[
+                Service(
+                    f"longpoll-{number}",
+                    "roots_longpoll",
+                    http_port=port,
+                    env=wiring.env("longpoll", has_uid_key=True),
+                    watch=watch,
+                )
+                for number, port in enumerate(longpoll_ports, start=1)
+            ],
+            wiring=wiring,
+            door_url=f"http://{ports.HOST}:{door_port}",
+        )
+
+    def all(self) -> list[Part]:
+        """Return every part, what others depend on first."""
+        return [
+            self.postgres,
+            self.broker,
+            self.gateway,
+            self.tasks,
+            self.relay,
+            self.subscriptions,
+            *self.longpolls,
+        ]

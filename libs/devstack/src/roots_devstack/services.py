@@ -1,0 +1,98 @@
+"""The processes of Roots itself: which there are, what each is told, and when it is ready."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from roots_devstack import ports, probes
+from roots_devstack.broker import Broker, User
+from roots_devstack.child import Program
+from roots_devstack.keys import Keys
+from roots_devstack.postgres import Postgres
+from roots_devstack.processes import UNWATCHED, Process, Watch
+
+# Short, so that the whole stack stops within ten seconds.
+DRAIN_SECONDS = 3
+STOP_SECONDS = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What the services are connected to, and the settings that the caller adds to their environment."""
+
+    home: Path
+    postgres: Postgres
+    broker: Broker
+    extra_env: Mapping[str, str]
+
+    def env(self, user: User, *, has_database: bool = False, has_uid_key: bool = False) -> dict[str, str]:
+        """Return the environment of one process: the secrets that it needs, and no others."""
+        settings = {
+            "PYTHONUNBUFFERED": "1",
+            "ROOTS_HTTP_HOST": ports.HOST,
+            "ROOTS_DRAIN_SECONDS": str(DRAIN_SECONDS),
+            "ROOTS_NATS_URL": self.broker.url,
+            "ROOTS_NATS_USER": user,
+            "ROOTS_NATS_PASSWORD": self.broker.password(user),
+        }
+        if has_database:
+            settings["ROOTS_DATABASE_URL"] = self.postgres.url
+        if has_uid_key:
+            settings["ROOTS_UID_KEY"] = Keys(self.home / "secrets").get("uid-key")
+        return merged(settings | dict(self.extra_env))
+
+    def migrate(self) -> Program:
+        """Return the one-shot that brings the database's schema up to date."""
+        env = self.env("tasks", has_database=True)
+        return Program(name="migrate", command=_python("roots_tasks", "migrate"), env=env)
+
+    def provision(self) -> Program:
+        """Return the one-shot that creates the stream and the bucket, as in production."""
+        return Program(name="provision", command=_python("roots_common.provision"), env=self.env("provision"))
+
+
+class Service:
+    """One process of Roots with an admin port; `http_port` is None when it serves nothing else."""
+
+    def __init__(
+        self,
+        name: str,
+        *arguments: str,
+        http_port: int | None,
+        env: Mapping[str, str],
+        watch: Watch = UNWATCHED,
+    ) -> None:
+        self.name = name
+        self.address = None if http_port is None else f"{ports.HOST}:{http_port}"
+        admin_port = ports.reserve()
+        self.admin_url = f"http://{ports.HOST}:{admin_port}"
+        settings = {"ROOTS_ADMIN_PORT": str(admin_port)}
+        if http_port is not None:
+            settings["ROOTS_HTTP_PORT"] = str(http_port)
+        program = Program(name=name, command=_python(*arguments), env=dict(env) | settings)
+        self.process = Process(program, watch)
+
+    @property
+    def url(self) -> str | None:
+        """Where the service listens, without the gateway."""
+        return None if self.address is None else f"http://{self.address}"
+
+    async def unready_reason(self) -> str | None:
+        """Return None when the service is ready, else what it waits for."""
+        return await probes.unready_reason(self.admin_url)
+
+
+def merged(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with `settings` in it.
+
+    A variable that is set here may not come from a file as well: `NAME_FILE` of the caller gives way.
+    """
+    hidden = {f"{name}_FILE" for name in settings}
+    inherited = {name: value for name, value in os.environ.items() if name not in hidden}
+    return inherited | dict(settings)
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *arguments)

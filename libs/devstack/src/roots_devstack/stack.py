@@ -1,0 +1,145 @@
+"""The whole system on this machine: starts every part, keeps it running, tells where it is, stops it in order.
+
+Owns the folder `home`: one stack at a time runs in it, and `home/stack.json` names its processes while it runs.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from roots_devstack import broker, gateway, postgres, services
+from roots_devstack.home import Home, ProcessInfo, StackInfo
+from roots_devstack.parts import Parts, StackConfig
+from roots_devstack.processes import Watch, run_once
+from roots_devstack.waiting import Part, until_ready
+
+__all__ = ["Stack", "StackConfig"]
+
+READY_SECONDS = 60.0
+ONE_SHOT_SECONDS = 60.0
+_REPLACED_SECONDS = 30.0
+
+
+class Stack:
+    """`async with Stack(config) as stack` runs the whole system; it is ready when the block begins."""
+
+    def __init__(self, config: StackConfig) -> None:
+        self._config = replace(config, home=config.home.absolute())
+        self._home = Home(self._config.home)
+        self._running: Parts | None = None
+
+    @property
+    def url(self) -> str:
+        """Where browsers find everything."""
+        return self._parts.gateway.url
+
+    @property
+    def processes(self) -> dict[str, ProcessInfo]:
+        """Every process by its name, as it is now."""
+        return {part.name: self._info(part) for part in self._parts.all()}
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start everything, and return once it is ready. Errors: DevstackError, and nothing is left running."""
+        self._home.lock()
+        try:
+            watch = Watch(sink=self._config.sink, on_change=self._publish)
+            self._running = Parts.create(self._config, watch)
+            await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.process.start()])
+            await self.wait_ready()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything: first the services, which answer what is under way, at last the stores."""
+        if self._running is not None:
+            parts = self._running
+            await _stop([parts.tasks, parts.subscriptions, *parts.longpolls], services.STOP_SECONDS)
+            await _stop([parts.gateway, parts.relay], gateway.STOP_SECONDS)
+            await _stop([parts.broker, parts.postgres], max(broker.STOP_SECONDS, postgres.STOP_SECONDS))
+            self._running = None
+        self._home.unlock()
+
+    def abort(self) -> None:
+        """Kill every process at once; a `stop` that is under way then has nothing to wait for."""
+        if self._running is not None:
+            for part in self._running.all():
+                part.process.abort()
+
+    async def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Return once every part is ready. Errors: DevstackError, naming the part that is not."""
+        await _all_of(until_ready(part, seconds=seconds) for part in self._parts.all())
+
+    async def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to a process; after `kill -9`, return once another one runs in its place."""
+        process = self._part(name).process
+        pid = process.pid
+        process.kill(number)
+        if number is signal.SIGKILL and pid is not None:
+            async with asyncio.timeout(_REPLACED_SECONDS):
+                await process.wait_replaced(pid)
+
+    async def restart(self, name: str) -> None:
+        """Stop a process in order, start it again, and return once it is ready."""
+        part = self._part(name)
+        await part.process.restart()
+        await until_ready(part, seconds=READY_SECONDS)
+
+    @property
+    def _parts(self) -> Parts:
+        if self._running is None:
+            raise RuntimeError("the stack does not run")
+        return self._running
+
+    def _part(self, name: str) -> Part:
+        return next(part for part in self._parts.all() if part.name == name)
+
+    async def _start_tasks(self) -> None:
+        parts = self._parts
+        await parts.postgres.start()
+        await run_once(parts.wiring.migrate(), seconds=ONE_SHOT_SECONDS, sink=self._config.sink)
+        await _all_of([parts.tasks.process.start(), parts.relay.process.start()])
+
+    async def _start_delivery(self) -> None:
+        parts = self._parts
+        await parts.broker.start()
+        await run_once(parts.wiring.provision(), seconds=ONE_SHOT_SECONDS, sink=self._config.sink)
+        await _all_of(part.process.start() for part in [parts.subscriptions, *parts.longpolls])
+
+    def _publish(self) -> None:
+        if self._running is not None:
+            self._home.publish(StackInfo(url=self.url, processes=list(self.processes.values())))
+
+    def _info(self, part: Part) -> ProcessInfo:
+        door_url = self._parts.door_url if part is self._parts.subscriptions else msgspec.UNSET
+        return ProcessInfo(
+            name=part.name, pid=part.process.pid, url=part.url, admin_url=part.admin_url, door_url=door_url
+        )
+
+
+async def _stop(parts: Sequence[Part], seconds: float) -> None:
+    await asyncio.gather(*(part.process.stop(seconds) for part in parts))
+
+
+async def _all_of(steps: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run the steps at once; when one fails, cancel the others and raise its error alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

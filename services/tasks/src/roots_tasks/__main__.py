@@ -1,0 +1,119 @@
+"""The commands of the task service: `serve` the REST API, `relay` its events to NATS, `migrate` its database."""
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from roots_common import health, lifecycle, logs
+from roots_common.config import load_or_exit
+from roots_common.server import HttpServer
+from roots_tasks import migrate
+from roots_tasks.app import create_app
+from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
+from roots_tasks.database import Database
+from roots_tasks.errors import MigrationError
+from roots_tasks.metrics import RelayMetrics, ServeMetrics
+from roots_tasks.publisher import Publisher
+from roots_tasks.relay import Relay
+from roots_tasks.store import Store
+
+# Each may hold a connection to Postgres.
+THREADS = 16
+
+log = logs.get(__name__)
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m roots_tasks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve the REST API until SIGTERM").set_defaults(run=_serve)
+    commands.add_parser("relay", help="publish committed changes to NATS until SIGTERM").set_defaults(run=_relay)
+    commands.add_parser("migrate", help="bring the database's schema up to date, then exit").set_defaults(run=_migrate)
+    parser.parse_args().run()
+
+
+def _serve() -> None:
+    config = load_or_exit(ServeConfig)
+    _configure_logs("tasks", config.log_level)
+    database = Database(config.database_url, max_connections=THREADS)
+    registry = health.create_registry()
+    metrics = ServeMetrics(registry)
+    readiness = health.Health()
+    readiness.add("postgres", database.check)
+    readiness.add("outbox", database.outbox_check)
+    app = create_app(Store(database), metrics, registry)
+    server = HttpServer(app, host=config.http_host, port=config.http_port, threads=THREADS)
+    admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
+    metrics.observe_connections(database.count_connections)
+    metrics.observe_queue(lambda: server.queue_depth)
+    database.open()
+    admin.start()
+    server.start()
+    log.info("serving", port=server.port, admin_port=admin.port)
+    signal = lifecycle.wait_for_stop()
+    log.info("stopping", signal=signal.name)
+    readiness.drain()
+    server.drain(linger_seconds=config.drain_linger_seconds, deadline_seconds=config.drain_seconds)
+    database.close()
+    admin.close()
+    log.info("stopped")
+
+
+def _relay() -> None:
+    config = load_or_exit(RelayConfig)
+    _configure_logs("relay", config.log_level)
+    asyncio.run(_run_relay(config))
+
+
+async def _run_relay(config: RelayConfig) -> None:
+    stop = lifecycle.stop_event()
+    registry = health.create_registry()
+    metrics = RelayMetrics(registry)
+    publisher = Publisher(config, metrics)
+    relay = Relay(config.database_url, publisher, metrics)
+    readiness = health.Health()
+    readiness.add("postgres", relay.check)
+    readiness.add("broker", publisher.broker_check)
+    readiness.add("stream", publisher.stream_check)
+    admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
+    admin.start()
+    log.info("relaying", admin_port=admin.port)
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(publisher.run()), group.create_task(_beat(readiness))]
+        relaying = group.create_task(relay.run())
+        await asyncio.wait([group.create_task(stop.wait()), relaying], return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        readiness.drain()
+        relay.stop()
+        await asyncio.wait([relaying], timeout=config.drain_seconds)
+        for task in (relaying, *background):
+            task.cancel()
+    admin.close()
+    log.info("stopped")
+
+
+async def _beat(readiness: health.Health) -> None:
+    while True:
+        readiness.beat()
+        await asyncio.sleep(health.HEARTBEAT_SECONDS)
+
+
+def _migrate() -> None:
+    config = load_or_exit(MigrateConfig)
+    _configure_logs("migrate", config.log_level)
+    try:
+        migrate.migrate(config.database_url, migrate.packaged(), print)
+    except MigrationError as error:
+        sys.exit(f"error: {error}")
+
+
+def _configure_logs(name: str, level: str) -> None:
+    logs.configure(name, level)
+    # The pool tells every request that it was lent a connection, and every try to connect; Database tells each change.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+
+if __name__ == "__main__":
+    main()

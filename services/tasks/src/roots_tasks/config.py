@@ -1,0 +1,60 @@
+"""What the three commands are told by the environment."""
+
+from dataclasses import dataclass
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from roots_common.broker import BrokerConfig
+from roots_common.config import ConfigError, LogLevel, Port, ServiceConfig, setting
+
+_SCHEMES = ("postgresql://", "postgres://")
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots, so that it can be inherited beside ServiceConfig
+class DatabaseConfig:
+    """How to reach Postgres.
+
+    Shape: database_url is postgresql://user:password@host:port/name, the password percent-encoded.
+    Errors: ConfigError for what is no such URL; libpq's own message would quote a part of it, perhaps the password.
+    """
+
+    database_url: str = setting("ROOTS_DATABASE_URL")
+
+    def __post_init__(self) -> None:
+        if not _is_database_url(self.database_url):
+            raise ConfigError(
+                ["ROOTS_DATABASE_URL is wrong: it must be postgresql://user:password@host:port/name, percent-encoded"]
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig(ServiceConfig, DatabaseConfig):
+    """Settings of `serve`."""
+
+    http_port: Port = setting("ROOTS_HTTP_PORT", default=8000)
+    admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig(ServiceConfig, DatabaseConfig, BrokerConfig):
+    """Settings of `relay`, which has an admin port only."""
+
+    admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9001)
+    user: str = setting("ROOTS_NATS_USER", default="tasks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateConfig(DatabaseConfig):
+    """Settings of `migrate`."""
+
+    log_level: LogLevel = setting("ROOTS_LOG_LEVEL", default="info")
+
+
+def _is_database_url(text: str) -> bool:
+    try:
+        ports = str(conninfo_to_dict(text).get("port") or "5432")
+    except ProgrammingError:
+        return False
+    # libpq looks at the ports only when it connects; an unencoded `/` in a password ends up there.
+    return text.startswith(_SCHEMES) and all(port.isascii() and port.isdigit() for port in ports.split(","))

@@ -1,0 +1,168 @@
+"""The connections to Postgres that `serve` shares, and whether Postgres can serve now.
+
+Promises: opening needs no Postgres; a lost one is found again without a restart; driver errors leave as
+StoreUnavailableError. May import: psycopg, errors, migrate (for the newest schema version).
+"""
+
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from roots_common import logs
+from roots_common.health import Check
+from roots_tasks import migrate
+from roots_tasks.errors import StoreUnavailableError
+
+CONNECT_SECONDS = 3
+# How long a request waits for a connection before it is told to come back.
+POOL_TIMEOUT_SECONDS = 3.0
+# After this the pool gives up a try to connect, so that the next request starts a fresh one: its own back-off would
+# double up to minutes, and a Postgres that is back would stay unused.
+RECONNECT_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+STATEMENT_TIMEOUT = "5s"
+# Older than this an event is worth a word to the operator; the relay's own readiness tells the rest.
+OLD_EVENT_SECONDS = 10.0
+
+# What a connection says that Postgres, or the schema, is not there now; the same request may succeed later.
+_UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+_UNMIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn)
+
+log = logs.get(__name__)
+
+# look: the version of the schema, and the age of the oldest event that the relay has not published. One row.
+_LOOK = """
+SELECT (SELECT max(version) FROM schema_migration) AS version,
+       (SELECT extract(epoch FROM clock_timestamp() - committed_at)::float8 FROM outbox ORDER BY id LIMIT 1) AS age
+"""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connection_options(name: str) -> dict[str, Any]:
+    """Return what each connection of Roots to Postgres is opened with.
+
+    A server that vanished without a word is noticed by the kernel in about 10 s, not in hours.
+    """
+    return {
+        "application_name": f"roots-tasks-{name}",
+        "autocommit": True,
+        "client_encoding": "utf8",
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+class Database:
+    """A pool of connections and a thread that looks every second whether they are of use.
+
+    Units: max_connections that requests use at the same time; one more is for the look, so that a busy pool never
+        makes the service unready.
+    """
+
+    def __init__(self, url: str, *, max_connections: int) -> None:
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            kwargs=connection_options("serve"),
+            open=False,
+            min_size=1,
+            max_size=max_connections + 1,
+            timeout=POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
+            configure=_limit_statements,
+            check=_check_idle,
+        )
+        self._check = Check(is_ok=False, detail="Postgres was not asked yet")
+        self._outbox_check = Check(is_ok=True, detail="the outbox was not read yet")
+        self._stopped = threading.Event()
+        self._looker = threading.Thread(target=self._look_until_closed, name="database-look", daemon=True)
+
+    def open(self) -> None:
+        """Start to connect, and return at once."""
+        self._pool.open(wait=False)
+        self._looker.start()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._stopped.set()
+        self._looker.join(timeout=POOL_TIMEOUT_SECONDS)
+        self._pool.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection in autocommit mode. Errors: StoreUnavailableError."""
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except _UNMIGRATED as error:
+            raise StoreUnavailableError("the database lacks its schema; run: python -m roots_tasks migrate") from error
+        except _UNAVAILABLE as error:
+            raise StoreUnavailableError(f"Postgres does not answer ({type(error).__name__})") from error
+
+    def check(self) -> Check:
+        """Return what the last look found: Postgres answers, and its schema is the one this service needs."""
+        return self._check
+
+    def outbox_check(self) -> Check:
+        """Return how long the oldest event has waited; never unready, since the relay is a process of its own."""
+        return self._outbox_check
+
+    def count_connections(self, state: str) -> int:
+        """Return how many connections are `idle` or `busy`, or how many requests are `waiting` for one."""
+        stats = self._pool.get_stats()
+        counts = {
+            "idle": stats.get("pool_available", 0),
+            "busy": stats.get("pool_size", 0) - stats.get("pool_available", 0),
+            "waiting": stats.get("requests_waiting", 0),
+        }
+        return counts[state]
+
+    def _look_until_closed(self) -> None:
+        wanted = migrate.newest_version()
+        while not self._stopped.is_set():
+            before = self._check
+            self._check = self._look(wanted)
+            if before.is_ok != self._check.is_ok:
+                log.info("database_changed", is_ok=self._check.is_ok, detail=self._check.detail)
+            self._stopped.wait(LOOK_SECONDS)
+
+    def _look(self, wanted: int) -> Check:
+        try:
+            with self.connection() as connection:
+                version, age = connection.execute(_LOOK).fetchone() or (None, None)
+        except StoreUnavailableError as error:
+            # Drops the connections that died with the server, before a request meets them.
+            self._pool.check()
+            return Check(is_ok=False, detail=error.reason)
+        waits = "the outbox is empty" if age is None else f"the oldest event has waited {age:.1f} s"
+        hint = "; is the relay running?" if age is not None and age > OLD_EVENT_SECONDS else ""
+        self._outbox_check = Check(is_ok=True, detail=waits + hint)
+        if (version or 0) < wanted:
+            detail = f"the schema has version {version or 0}, not {wanted}; run: python -m roots_tasks migrate"
+            return Check(is_ok=False, detail=detail)
+        return Check(is_ok=True, detail=f"Postgres answers, its schema has version {version}")
+
+
+def _limit_statements(connection: Connection) -> None:
+    """Let the server end what takes too long, as a wait for a lock, so that no thread is held for ever."""
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
+
+
+def _check_idle(connection: Connection) -> None:
+    """Raise when the server has hung up on an idle connection.
+
+    A system call instead of psycopg's round trip before every request: an idle server has nothing to say, so anything
+    to be read is its farewell, or rare news that is worth the round trip.
+    """
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    if poller.poll(0):
+        ConnectionPool.check_connection(connection)

@@ -1,0 +1,120 @@
+"""Delivering the outbox: read, publish, delete, again; what fails is tried again from the table.
+
+Promises: see relay.py. May import: outbox, publisher, metrics.
+"""
+
+import asyncio
+import random
+import time
+
+from roots_common import logs
+from roots_tasks.metrics import RelayMetrics
+from roots_tasks.outbox import Outbox, Row, batches
+from roots_tasks.publisher import Outcome, Publisher
+
+# Under way at the same time; the broker syncs each to disk, so that more gain nothing.
+BATCH_LIMIT = 64
+BACKOFF_FIRST_SECONDS = 0.1
+BACKOFF_LAST_SECONDS = 5.0
+MEASURE_SECONDS = 1.0
+PRUNE_SECONDS = 600.0
+# The outbox is read so often even without a hint.
+POLL_SECONDS = 1.0
+# How long a task whose event the stream refused is left alone, before the event is tried again.
+HOLD_SECONDS = 30.0
+
+log = logs.get(__name__)
+
+
+class Delivery:
+    """The work of the leading relay over one connection to Postgres."""
+
+    def __init__(self, outbox: Outbox, publisher: Publisher, metrics: RelayMetrics, stopping: asyncio.Event) -> None:
+        self._outbox = outbox
+        self._publisher = publisher
+        self._metrics = metrics
+        self._stopping = stopping
+        self._hinted = asyncio.Event()
+        self._failures = 0
+        self._held_until: dict[int, float] = {}
+        self._measure_at = 0.0
+        self._prune_at = 0.0
+
+    def hint(self) -> None:
+        """Read the outbox soon."""
+        self._hinted.set()
+
+    async def run(self) -> None:
+        """Deliver until `stopping` is set; the batch under way is finished first.
+
+        Errors: psycopg.Error and TimeoutError when Postgres fails.
+        """
+        while not self._stopping.is_set():
+            # Before the read: a hint that comes while it runs may be about what it did not see.
+            self._hinted.clear()
+            self._publisher.changed.clear()
+            await self._keep_house()
+            rows = await self._outbox.read(self._held_tasks())
+            if not await self._deliver(rows):
+                await self._wait(self._publisher.changed, self._backoff_seconds())
+            elif not rows:
+                await self._wait(self._hinted, POLL_SECONDS)
+
+    async def _deliver(self, rows: list[Row]) -> bool:
+        """Publish `rows` in batches and delete what is acknowledged; return False when the broker failed."""
+        for batch in batches(rows, BATCH_LIMIT):
+            if self._stopping.is_set():
+                return True
+            outcomes = await asyncio.gather(*(self._publisher.publish(row.event) for row in batch))
+            results = list(zip(batch, outcomes, strict=True))
+            acknowledged = [row for row, outcome in results if outcome in (Outcome.STORED, Outcome.DUPLICATE)]
+            if acknowledged:
+                await self._outbox.delete(acknowledged)
+            if Outcome.FAILED in outcomes:
+                self._failures += 1
+                return False
+            self._failures = 0
+            refused = [row.task_id for row, outcome in results if outcome is Outcome.REFUSED]
+            if refused:
+                # Later rows may be of the same tasks: read again, without them.
+                self._hold(refused)
+                return True
+        return True
+
+    def _hold(self, tasks: list[int]) -> None:
+        until = time.monotonic() + HOLD_SECONDS
+        self._held_until.update(dict.fromkeys(tasks, until))
+        log.error("tasks_held", tasks=tasks, seconds=HOLD_SECONDS)
+
+    def _held_tasks(self) -> list[int]:
+        now = time.monotonic()
+        self._held_until = {task: until for task, until in self._held_until.items() if until > now}
+        return list(self._held_until)
+
+    def _backoff_seconds(self) -> float:
+        longest = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10))
+        seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries, guards nothing
+        log.warning("delivery_backs_off", failures=self._failures, seconds=round(seconds, 3))
+        return seconds
+
+    async def _keep_house(self) -> None:
+        """Measure the outbox and prune the idempotency keys, each when it is due."""
+        now = time.monotonic()
+        if now >= self._measure_at:
+            self._measure_at = now + MEASURE_SECONDS
+            pending, oldest_seconds = await self._outbox.measure()
+            self._metrics.pending.set(pending)
+            self._metrics.oldest_seconds.set(oldest_seconds)
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE_SECONDS
+            pruned = await self._outbox.prune_keys()
+            log.info("idempotency_keys_pruned", count=pruned)
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Return when `event` or `stopping` is set, or after `seconds`."""
+        waiters = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._stopping.wait())]
+        try:
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()

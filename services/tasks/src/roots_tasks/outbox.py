@@ -1,0 +1,125 @@
+"""The outbox table as the relay uses it: read in order, deleted after the acknowledgement.
+
+Owns the table `outbox` after its rows were committed, and the pruning of `idempotency_key`. May import: psycopg,
+roots_common.events.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString, Self
+
+import psycopg
+
+from roots_common.events import Event
+from roots_tasks.database import connection_options
+
+# Every statement here touches at most a few hundred rows; one that takes longer hangs.
+STATEMENT_SECONDS = 5.0
+READ_LIMIT = 500
+
+# read: the oldest events, in the order in which each task's were committed, without those of tasks that are held back.
+_READ = """
+SELECT id, task_id, path, message, event_id::text,
+       (extract(epoch FROM committed_at) * 1000000)::bigint * 1000 AS committed_ns, traceparent
+FROM outbox WHERE task_id <> ALL (%(held)s::bigint[]) ORDER BY id LIMIT %(limit)s
+"""
+
+# delete: what the stream has acknowledged.
+_DELETE = "DELETE FROM outbox WHERE id = ANY (%(ids)s::bigint[])"
+
+# measure: how many events wait, and for how long the oldest.
+_MEASURE = """
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(committed_at)), 0)::float8 FROM outbox
+"""
+
+# prune: idempotency keys that have been kept for a day.
+_PRUNE = "DELETE FROM idempotency_key WHERE created_at < now() - interval '24 hours'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One committed event that the stream has not acknowledged yet."""
+
+    id: int
+    task_id: int
+    event: Event
+
+
+def batches(rows: Sequence[Row], limit: int) -> Iterator[list[Row]]:
+    """Cut `rows` into batches of at most `limit` in which no task occurs twice.
+
+    The events of one batch are under way at the same time, and any of them may fail. Since none of them follows another
+    of its task, a task's later event is never stored before an earlier one.
+    """
+    batch: list[Row] = []
+    tasks: set[int] = set()
+    for row in rows:
+        if row.task_id in tasks or len(batch) == limit:
+            yield batch
+            batch, tasks = [], set()
+        batch.append(row)
+        tasks.add(row.task_id)
+    if batch:
+        yield batch
+
+
+class Outbox:
+    """The outbox over one connection. Every method raises psycopg.Error or TimeoutError when Postgres fails."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Return the outbox over a new connection."""
+        connection = await psycopg.AsyncConnection.connect(url, **connection_options("relay"))
+        # A delete that a crash of Postgres loses is an event published twice, which the stream's deduplication drops:
+        # not worth a disk sync for each batch.
+        await connection.execute("SET synchronous_commit = off")
+        return cls(connection)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def read(self, held: Collection[int]) -> list[Row]:
+        """Return the oldest events, READ_LIMIT at most, without those of the tasks `held`."""
+        rows = await self._fetch(_READ, {"held": list(held), "limit": READ_LIMIT})
+        return [
+            Row(
+                id=row_id,
+                task_id=task_id,
+                event=Event(
+                    path=path,
+                    message=message.encode(),
+                    event_id=event_id,
+                    committed_ns=committed_ns,
+                    traceparent=traceparent,
+                ),
+            )
+            for row_id, task_id, path, message, event_id, committed_ns, traceparent in rows
+        ]
+
+    async def delete(self, rows: Collection[Row]) -> None:
+        """Delete `rows`, which the stream has."""
+        await self._execute(_DELETE, {"ids": [row.id for row in rows]})
+
+    async def measure(self) -> tuple[int, float]:
+        """Return how many events wait, and for how many seconds the oldest has."""
+        ((pending, oldest_seconds),) = await self._fetch(_MEASURE, {})
+        return pending, oldest_seconds
+
+    async def prune_keys(self) -> int:
+        """Delete the idempotency keys that are a day old; return how many there were."""
+        return await self._execute(_PRUNE, {})
+
+    async def _fetch(self, query: LiteralString, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            cursor = await self._connection.execute(query, values)
+            return await cursor.fetchall()
+
+    async def _execute(self, query: LiteralString, values: dict[str, Any]) -> int:
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            cursor = await self._connection.execute(query, values)
+            return cursor.rowcount

@@ -1,0 +1,102 @@
+"""The relay: moves every committed event from the outbox to the stream, in order per task, and then deletes it.
+
+Promises: an event leaves the outbox only after the stream has acknowledged it (I11); per task, events are stored in
+commit order (I2), because one relay publishes at a time and a task's later event waits for the earlier one's
+acknowledgement; what is published twice, after a crash or a lost acknowledgement, has the same event id, and the stream
+drops the repeat. May import: delivery, leadership, outbox, publisher, metrics. Source: docs/protocol.md, NATS.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import psycopg
+
+from roots_common import logs
+from roots_common.health import Check
+from roots_tasks.delivery import Delivery
+from roots_tasks.leadership import Leadership
+from roots_tasks.metrics import RelayMetrics
+from roots_tasks.outbox import Outbox
+from roots_tasks.publisher import Publisher
+
+# How often a standby tries for the lock, and a relay without Postgres to connect.
+RETRY_SECONDS = 1.0
+CONNECT_SECONDS = 5.0
+
+log = logs.get(__name__)
+
+
+class Relay:
+    """One candidate for publishing the outbox; it leads when it gets the lock and stands by until then."""
+
+    def __init__(self, url: str, publisher: Publisher, metrics: RelayMetrics) -> None:
+        self._url = url
+        self._publisher = publisher
+        self._metrics = metrics
+        self._stopping = asyncio.Event()
+        self._check = Check(is_ok=False, detail="Postgres was not asked yet")
+
+    def stop(self) -> None:
+        """Finish the batch under way, then end."""
+        self._stopping.set()
+
+    def check(self) -> Check:
+        """Return whether Postgres answers, and whether this relay leads or stands by."""
+        return self._check
+
+    async def run(self) -> None:
+        """Lead or stand by until `stop`; find Postgres again whenever it is lost."""
+        while not self._stopping.is_set():
+            try:
+                await self._hold_session()
+            except* (psycopg.Error, OSError, TimeoutError) as group:
+                self._note_failure(group.exceptions[0])
+                await self._pause()
+
+    async def _hold_session(self) -> None:
+        """Use one connection for the lock and one for the work, until one of them fails or `stop`."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            leadership = await Leadership.open(self._url)
+        try:
+            while not await leadership.try_acquire():
+                self._note(Check(is_ok=True, detail="stands by; another relay publishes"))
+                await self._pause()
+                if self._stopping.is_set():
+                    return
+            async with asyncio.timeout(CONNECT_SECONDS):
+                outbox = await Outbox.open(self._url)
+            try:
+                await self._lead(leadership, outbox)
+            finally:
+                await outbox.close()
+        finally:
+            await leadership.close()
+
+    async def _lead(self, leadership: Leadership, outbox: Outbox) -> None:
+        """Deliver while the lock is held: when its connection ends, the group cancels the delivery at once."""
+        delivery = Delivery(outbox, self._publisher, self._metrics, self._stopping)
+        self._note(Check(is_ok=True, detail="leads: this relay publishes"))
+        self._metrics.is_leader.set(1)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(leadership.watch(delivery.hint))
+                await delivery.run()
+                watch.cancel()
+        finally:
+            self._metrics.is_leader.set(0)
+
+    def _note(self, check: Check) -> None:
+        if check != self._check:
+            log.info("relay_changed", is_ok=check.is_ok, detail=check.detail)
+        self._check = check
+
+    def _note_failure(self, error: BaseException) -> None:
+        detail = f"Postgres does not answer ({type(error).__name__})"
+        if isinstance(error, psycopg.errors.UndefinedTable):
+            detail = "the database lacks its schema; run: python -m roots_tasks migrate"
+        self._note(Check(is_ok=False, detail=detail))
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._stopping.wait()

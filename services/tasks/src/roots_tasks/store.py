@@ -1,0 +1,209 @@
+"""The tasks in Postgres: every use case is one statement, hence one transaction and one round trip.
+
+Owns the tables `task` and `idempotency_key`, and writes `outbox`. Promises: a committed change has its outbox row, a
+change that failed has none (I11); the outbox rows of one task have ids in commit order, because the row of the task is
+locked before the outbox row is inserted (I2). May import: psycopg, database, tasks, errors.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import psycopg
+
+from roots_tasks.database import Connection, Database
+from roots_tasks.errors import KeyReusedError, StoreUnavailableError, TaskNotFoundError, VersionMismatchError
+from roots_tasks.tasks import PATH, Change, Draft, Page, Task
+
+# list: the tasks after one, by id.
+_LIST = """
+SELECT id, version, task_content(id, description, is_done, version, created_at, updated_at)
+FROM task WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+"""
+
+# read: one task.
+_READ = """
+SELECT id, version, task_content(id, description, is_done, version, created_at, updated_at)
+FROM task WHERE id = %(id)s
+"""
+
+# create: a task, its event, and the answer under its idempotency key when there is one. A key that is taken fails the
+# statement as a whole, after waiting for the transaction that takes it: so two requests at once make one task.
+_CREATE = """
+WITH created AS (
+    INSERT INTO task (description, is_done) VALUES (%(description)s, %(is_done)s)
+    RETURNING id, version, task_content(id, description, is_done, version, created_at, updated_at) AS content
+), event AS (
+    INSERT INTO outbox (path, task_id, message, traceparent)
+    SELECT %(path)s, id, content, %(traceparent)s FROM created
+), answer AS (
+    INSERT INTO idempotency_key (key, request_digest, task_id, content)
+    SELECT %(key)s, %(digest)s, id, content FROM created WHERE %(key)s::text IS NOT NULL
+)
+SELECT id, version, content FROM created
+"""
+
+# first answer: what the request that took an idempotency key was answered; a new task has version 1.
+_FIRST_ANSWER = """
+SELECT request_digest, task_id, 1, content FROM idempotency_key WHERE key = %(key)s
+"""
+
+# update: lock the task, then compare with what is locked (not with what the statement saw at its start: another change
+# may have been committed while it waited for the lock), then change it and write its event.
+_UPDATE = """
+WITH before AS (
+    SELECT id, description, is_done, version, created_at, updated_at FROM task WHERE id = %(id)s FOR UPDATE
+), wanted AS (
+    SELECT id, version,
+           coalesce(%(description)s::text, description) AS description,
+           coalesce(%(is_done)s::boolean, is_done) AS is_done,
+           %(versions)s::bigint[] IS NULL OR version = ANY (%(versions)s::bigint[]) AS is_current
+    FROM before
+), after AS (
+    UPDATE task SET description = wanted.description, is_done = wanted.is_done,
+                    version = wanted.version + 1, updated_at = clock_timestamp()
+    FROM wanted JOIN before USING (id)
+    WHERE task.id = wanted.id AND wanted.is_current
+      AND (before.description, before.is_done) IS DISTINCT FROM (wanted.description, wanted.is_done)
+    RETURNING task.id, task.version,
+              task_content(task.id, task.description, task.is_done, task.version, task.created_at, task.updated_at)
+                  AS content
+), event AS (
+    INSERT INTO outbox (path, task_id, message, traceparent)
+    SELECT %(path)s, id, content, %(traceparent)s FROM after
+)
+SELECT wanted.is_current, after.id IS NOT NULL,
+       before.id, coalesce(after.version, before.version),
+       coalesce(after.content, task_content(before.id, before.description, before.is_done, before.version,
+                                            before.created_at, before.updated_at))
+FROM before JOIN wanted USING (id) LEFT JOIN after USING (id)
+"""
+
+# delete: lock the task, then delete it and write its event, whose version is newer than any before.
+_DELETE = """
+WITH before AS (
+    SELECT id, version FROM task WHERE id = %(id)s FOR UPDATE
+), gone AS (
+    DELETE FROM task USING before
+    WHERE task.id = before.id
+      AND (%(versions)s::bigint[] IS NULL OR before.version = ANY (%(versions)s::bigint[]))
+    RETURNING task.id, task_content(task.id, task.description, task.is_done, before.version + 1, task.created_at,
+                                    clock_timestamp(), true) AS content
+), event AS (
+    INSERT INTO outbox (path, task_id, message, traceparent)
+    SELECT %(path)s, id, content, %(traceparent)s FROM gone
+)
+SELECT gone.id IS NOT NULL, before.version FROM before LEFT JOIN gone USING (id)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A task after a request to write it; `is_changed` tells whether that committed a change, and so an event."""
+
+    task: Task
+    is_changed: bool
+
+
+class Store:
+    """The tasks. Every method raises StoreUnavailableError when Postgres can't do it now."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_page(self, *, after: int, limit: int) -> Page:
+        """Return up to `limit` tasks whose ids are above `after`."""
+        with self._database.connection() as connection:
+            # One more than asked for tells whether there is a next page.
+            rows = connection.execute(_LIST, {"after": after, "limit": limit + 1}).fetchall()
+        tasks = tuple(_task(*row) for row in rows[:limit])
+        return Page(tasks=tasks, next_after=tasks[-1].id if len(rows) > limit else None)
+
+    def read(self, task_id: int) -> Task:
+        """Return a task. Errors: TaskNotFoundError."""
+        with self._database.connection() as connection:
+            row = connection.execute(_READ, {"id": task_id}).fetchone()
+        if row is None:
+            raise TaskNotFoundError(task_id)
+        return _task(*row)
+
+    def create(self, draft: Draft, *, key: str | None = None, traceparent: str | None = None) -> Written:
+        """Create a task, or return the one that the first request with the same idempotency `key` created.
+
+        Errors: KeyReusedError when that was another request.
+        """
+        values = {
+            "description": draft.description,
+            "is_done": draft.is_done,
+            "path": PATH,
+            "traceparent": traceparent,
+            "key": key,
+            "digest": draft.digest,
+        }
+        with self._database.connection() as connection:
+            try:
+                created = connection.execute(_CREATE, values).fetchall()
+            except psycopg.errors.UniqueViolation:
+                return Written(task=_first_answer(connection, key, draft.digest), is_changed=False)
+        return Written(task=_task(*created[0]), is_changed=True)
+
+    def update(
+        self, task_id: int, change: Change, *, versions: Collection[int] | None = None, traceparent: str | None = None
+    ) -> Written:
+        """Apply `change` to a task that has one of `versions`; None stands for any.
+
+        A change that changes nothing leaves the version as it is and yields no event: nothing was committed, and
+        clients would ignore an event whose version they have.
+
+        Errors: TaskNotFoundError, VersionMismatchError.
+        """
+        values = {
+            "id": task_id,
+            "description": change.description,
+            "is_done": change.is_done,
+            "versions": None if versions is None else list(versions),
+            "path": PATH,
+            "traceparent": traceparent,
+        }
+        with self._database.connection() as connection:
+            row = connection.execute(_UPDATE, values).fetchone()
+        if row is None:
+            raise TaskNotFoundError(task_id)
+        is_current, is_changed, *columns = row
+        task = _task(*columns)
+        if not is_current:
+            raise VersionMismatchError(task_id, task.version)
+        return Written(task=task, is_changed=is_changed)
+
+    def delete(self, task_id: int, *, versions: Collection[int] | None = None, traceparent: str | None = None) -> None:
+        """Delete a task that has one of `versions`; None stands for any.
+
+        Errors: TaskNotFoundError, VersionMismatchError.
+        """
+        values = {
+            "id": task_id,
+            "versions": None if versions is None else list(versions),
+            "path": PATH,
+            "traceparent": traceparent,
+        }
+        with self._database.connection() as connection:
+            row = connection.execute(_DELETE, values).fetchone()
+        if row is None:
+            raise TaskNotFoundError(task_id)
+        is_gone, version = row
+        if not is_gone:
+            raise VersionMismatchError(task_id, version)
+
+
+def _task(task_id: int, version: int, content: str) -> Task:
+    return Task(id=task_id, version=version, content=content)
+
+
+def _first_answer(connection: Connection, key: str | None, digest: bytes) -> Task:
+    row = connection.execute(_FIRST_ANSWER, {"key": key}).fetchone()
+    if row is None:
+        # Pruned between the two statements, a day after it was first used.
+        raise StoreUnavailableError("the idempotency key has just expired")
+    first_digest, *columns = row
+    if first_digest != digest:
+        raise KeyReusedError
+    return _task(*columns)

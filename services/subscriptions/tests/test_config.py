@@ -1,0 +1,73 @@
+"""What the service is told at its start, and how it refuses what it can't use."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roots_subscriptions.config import load_policy
+from roots_subscriptions.errors import PolicyError
+
+from .support import DEADLINE_SECONDS, UID_KEY
+
+
+def start(**environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the service, which is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "roots_subscriptions"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+def test_default_policy_allows_tasks_alone_when_no_file_is_named() -> None:
+    """The tutorial's application works without a policy of one's own, and nothing else is open."""
+    policy = load_policy("")
+    assert ["tasks"] == list(policy.apps)
+    assert policy.apps["tasks"].allows("tasks")
+    assert not policy.apps["tasks"].allows("tasks/1")
+
+
+def test_policy_says_why_when_the_file_is_not_text(tmp_path: Path) -> None:
+    """A file that is no UTF-8 is named as such."""
+    file = tmp_path / "policy.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(PolicyError, match="not UTF-8"):
+        load_policy(str(file))
+
+
+def test_service_exits_2_naming_all_when_variables_are_wrong() -> None:
+    """Every mistake is in one message, and no secret is."""
+    ended = start(ROOTS_UID_KEY="short", ROOTS_HTTP_PORT="http")
+    assert 2 == ended.returncode
+    assert 1 == len(ended.stderr.splitlines())
+    for variable in ("ROOTS_UID_KEY", "ROOTS_HTTP_PORT", "ROOTS_NATS_PASSWORD"):
+        assert variable in ended.stderr
+    assert "short" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "No such file"),
+        ("[apps.tasks]\nallow = [}", "line 2"),
+        ("[apps.tasks]\nallow = [{ paths = ['a*'], who = 'anyone' }]", "apps.tasks.allow[0].paths[0]"),
+    ],
+)
+def test_service_exits_2_naming_the_place_when_the_policy_is_wrong(
+    tmp_path: Path, text: str | None, problem: str
+) -> None:
+    """The sentence has the file, the table and key, and what is wrong."""
+    file = tmp_path / "policy.toml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    ended = start(ROOTS_UID_KEY=UID_KEY, ROOTS_NATS_PASSWORD="x", ROOTS_POLICY=str(file))
+    assert 2 == ended.returncode
+    assert 1 == len(ended.stderr.splitlines())
+    assert str(file) in ended.stderr
+    assert problem in ended.stderr

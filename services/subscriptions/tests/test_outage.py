@@ -1,0 +1,73 @@
+"""The service while NATS is away, empty, killed, frozen, and back."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .support import Nats, Service, wait_until
+
+
+@pytest.fixture
+def lonely(own_nats: Nats, policy_file: Path, tmp_path: Path) -> Iterator[Service]:
+    """Yield a service whose NATS has not been started."""
+    with Service(own_nats, tmp_path, ROOTS_POLICY=str(policy_file)) as running:
+        yield running
+
+
+def start_provisioned(nats: Nats) -> None:
+    """Start the server with its streams."""
+    nats.loop.run(nats.server.start())
+    nats.loop.run(nats.server.provision())
+
+
+def test_service_waits_and_says_for_what_when_nats_comes_late(lonely: Service, own_nats: Nats, uid: str) -> None:
+    """I9: without NATS, then without streams, it is live, unready, and answers 503; then it works, by itself."""
+    answer = lonely.connect(uid, "tasks")
+    assert (503, "1", "application/problem+json") == (
+        answer.status,
+        answer.headers["Retry-After"],
+        answer.headers["Content-Type"],
+    )
+    assert ["broker", "bucket", "stream"] == [name for name, check in lonely.checks().items() if not check["ok"]]
+    assert "waits for NATS" == lonely.checks()["broker"]["detail"]
+
+    own_nats.loop.run(own_nats.server.start())
+    wait_until(lambda: lonely.checks()["broker"]["ok"])
+    assert (503, 503) == (lonely.connect(uid, "tasks").status, lonely.disconnect(uid, "tasks").status)
+    assert ["bucket", "stream"] == [name for name, check in lonely.checks().items() if not check["ok"]]
+
+    own_nats.loop.run(own_nats.server.provision())
+    wait_until(lonely.is_ready)
+    assert 200 == lonely.connect(uid, "tasks").status
+
+
+def test_grants_are_kept_when_nats_is_killed_and_comes_back(lonely: Service, own_nats: Nats, uid: str) -> None:
+    """I9: an acknowledged grant survives a power cut of NATS; meanwhile the answer is 503, and after it all is well."""
+    start_provisioned(own_nats)
+    wait_until(lonely.is_ready)
+    assert 200 == lonely.connect(uid, "tasks").status
+
+    own_nats.loop.run(own_nats.server.kill())
+    wait_until(lambda: not lonely.is_ready())
+    assert 503 == lonely.connect(uid, "many/1").status
+
+    own_nats.loop.run(own_nats.server.start())
+    wait_until(lonely.is_ready)
+    wait_until(lambda: lonely.connect(uid, "many/1").status == 200)
+    assert {"tasks", "many/1"} == set(own_nats.stored(uid)["paths"])
+
+
+def test_connect_answers_503_in_time_when_nats_is_frozen(lonely: Service, own_nats: Nats, uid: str) -> None:
+    """I9: a server that is connected and silent does not hold a request for longer than its deadline."""
+    start_provisioned(own_nats)
+    wait_until(lonely.is_ready)
+    own_nats.server.process.kill(signal.SIGSTOP)
+    try:
+        answer = lonely.connect(uid, "tasks")
+        assert (503, "1") == (answer.status, answer.headers["Retry-After"])
+        wait_until(lambda: not lonely.checks()["broker"]["ok"])
+    finally:
+        own_nats.server.process.kill(signal.SIGCONT)
+    wait_until(lambda: lonely.connect(uid, "tasks").status == 200)

@@ -1,0 +1,61 @@
+"""The NATS user `subscriptions` may do what the service does, as every other test shows, and nothing else."""
+
+import asyncio
+
+import pytest
+
+from roots_common import broker
+
+from .support import DEADLINE_SECONDS, Nats
+
+
+def objection_to(nats: Nats, subject: str, *, is_subscription: bool = False) -> str:
+    """Return what the server objects to when the user `subscriptions` uses `subject`."""
+
+    async def use() -> str:
+        objections: asyncio.Queue[Exception] = asyncio.Queue()
+        client = await broker.connect(nats.config("subscriptions"), on_error=objections.put)
+        try:
+            if is_subscription:
+                await client.subscribe(subject)
+            else:
+                await client.publish(subject, b"{}")
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return str(await objections.get()).lower()
+        finally:
+            await client.close()
+
+    return nats.loop.run(use())
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "$JS.API.STREAM.CREATE.OTHER",
+        "$JS.API.STREAM.DELETE.ROOTS_EVENTS",
+        "$JS.API.STREAM.DELETE.KV_roots-grants",
+        "$JS.API.STREAM.PURGE.KV_roots-grants",
+        "$JS.API.STREAM.UPDATE.KV_roots-grants",
+        "$JS.API.STREAM.MSG.DELETE.KV_roots-grants",
+        "$JS.API.STREAM.MSG.GET.ROOTS_EVENTS",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.CREATE.KV_roots-grants",
+        "$JS.API.DIRECT.GET.ROOTS_EVENTS",
+        "$KV.other.key",
+        "roots.live.events.tasks",
+        "roots.live.grants.uid",
+        "roots.grants.touch",
+        "_INBOX_longpoll.x",
+    ],
+)
+def test_publish_is_denied_when_the_service_has_no_use_for_it(nats: Nats, subject: str) -> None:
+    """I5: a stolen password of subscriptions opens no other door."""
+    assert "permissions violation for publish" in objection_to(nats, subject)
+
+
+@pytest.mark.parametrize(
+    "subject", [">", "roots.>", "roots.live.grants.>", "roots.events.>", "$KV.>", "_INBOX.>", "_INBOX_longpoll.>"]
+)
+def test_subscribe_is_denied_when_the_service_has_no_use_for_it(nats: Nats, subject: str) -> None:
+    """I5: subscriptions hears touches and its own replies, no event and no one else's replies."""
+    assert "permissions violation for subscription" in objection_to(nats, subject, is_subscription=True)

@@ -1,0 +1,157 @@
+"""Which paths the rules of a policy allow, and how a wrong policy is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roots_subscriptions.errors import PolicyError
+from roots_subscriptions.policy import parse_pattern, parse_policy
+
+LETTERS = st.text(alphabet="ab.-", min_size=1, max_size=3)
+SEGMENTS = st.lists(LETTERS, min_size=1, max_size=8)
+PATTERNS = st.lists(st.one_of(LETTERS, st.just("*"), st.just("**")), min_size=1, max_size=8).filter(
+    lambda segments: "**/**" not in "/".join(segments)
+)
+
+
+def is_in_language(pattern: list[str], segments: list[str]) -> bool:
+    """Tell whether `pattern` describes `segments`: the definition, word by word, however slow."""
+    if not pattern:
+        return not segments
+    head, rest = pattern[0], pattern[1:]
+    if head == "**":
+        return any(is_in_language(rest, segments[skipped:]) for skipped in range(len(segments) + 1))
+    return bool(segments) and head in {"*", segments[0]} and is_in_language(rest, segments[1:])
+
+
+@given(pattern=PATTERNS, segments=SEGMENTS)
+def test_pattern_matches_its_language_when_drawn_at_random(pattern: list[str], segments: list[str]) -> None:
+    """I5: a pattern matches exactly the paths that its definition describes."""
+    assert is_in_language(pattern, segments) == parse_pattern("/".join(pattern)).matches("/".join(segments))
+
+
+@given(segments=SEGMENTS, data=st.data())
+def test_pattern_matches_when_made_from_the_path(segments: list[str], data: st.DataObject) -> None:
+    """A path stays matched when any of its segments becomes `*`, or its tail `**`."""
+    starred = [data.draw(st.sampled_from([segment, "*"])) for segment in segments]
+    cut = data.draw(st.integers(min_value=0, max_value=len(segments)))
+    path = "/".join(segments)
+
+    assert parse_pattern("/".join(starred)).matches(path)
+    assert parse_pattern("/".join([*starred[:cut], "**"])).matches(path)
+
+
+@given(pattern=PATTERNS, text=st.text(max_size=40))
+def test_pattern_matches_no_text_that_is_no_path_when_drawn_at_random(pattern: list[str], text: str) -> None:
+    """I5: what is not a path is never matched, whatever the pattern."""
+    is_path_like = text.isascii() and bool(text) and all(c.isalnum() or c in "_-.~@+=/" for c in text)
+    assert is_path_like or not parse_pattern("/".join(pattern)).matches(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_matched"),
+    [
+        ("tasks", "tasks", True),
+        ("tasks", "Tasks", False),
+        ("tasks", "tasks/1", False),
+        ("tasks", "task", False),
+        ("a.c", "abc", False),
+        ("a+", "aa", False),
+        ("*", "tasks", True),
+        ("*", "tasks/1", False),
+        ("*", "..", True),
+        ("users/*", "users", False),
+        ("users/*", "users/7", True),
+        ("users/*", "users/7/mail", False),
+        ("users/*/mail", "users/7/mail", True),
+        ("users/*/mail", "users/7/8/mail", False),
+        ("users/**", "users", True),
+        ("users/**", "users/7/mail", True),
+        ("users/**", "users2/7", False),
+        ("users/**", "admin/users/7", False),
+        ("users/7/**", "users/7/../8", True),
+        ("users/7/**", "users/8", False),
+        ("**/mail", "mail", True),
+        ("**/mail", "users/7/mail", True),
+        ("**/mail", "users/7/mailbox", False),
+        ("a/**/b/**/c", "a/b/c", True),
+        ("a/**/b/**/c", "a/x/b/y/z/c", True),
+        ("a/**/b/**/c", "a/x/c", False),
+        ("**", "a/b/c/d/e/f/g/h", True),
+        ("**", "a/b/c/d/e/f/g/h/i", False),
+        ("**", "", False),
+        ("**", "/tasks", False),
+        ("**", "tasks/", False),
+        ("**", "a//b", False),
+        ("**", "tasks\n", False),
+        ("**", "::+::disconnect", False),
+        ("**", "%2e%2e/tasks", False),
+        ("**", "tаsks", False),  # noqa: RUF001  # the look-alike is the test: Cyrillic a
+        ("**", "tasks\0", False),
+        ("**", "roots.events.>", False),
+    ],
+)
+def test_pattern_matches_as_documented_when_given_a_path(*, pattern: str, path: str, is_matched: bool) -> None:
+    """I5: wildcards are whole segments, and paths are compared as they are written."""
+    assert is_matched == parse_pattern(pattern).matches(path)
+
+
+def test_pattern_is_fast_when_it_almost_matches() -> None:
+    """I7: the pattern with the most ways to try still answers within the test's time."""
+    worst = parse_pattern("**/*/**/*/**/*/**/*/**/x")
+    assert not any(worst.matches("a/b/c/d/e/f/g/h") for _ in range(1000))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", "/", "tasks/", "/tasks", "user*", "***", "a/**b", "users/{sub}", "a b", "::x", "**/**", "a/b/c/d/e/f/g/h/*"],
+)
+def test_pattern_is_refused_when_it_could_not_be_meant(pattern: str) -> None:
+    """A wildcard inside a segment, a placeholder or an empty segment is a mistake, not a literal."""
+    with pytest.raises(ValueError, match=r"segment|second"):
+        parse_pattern(pattern)
+
+
+def test_policy_allows_what_any_rule_of_the_app_allows_when_there_are_several() -> None:
+    """Rules add up, and an app's rules are its own."""
+    policy = parse_policy(
+        """
+        [apps.tasks]
+        allow = [{ paths = ["tasks"], who = "anyone" }, { paths = ["news/*", "weather"], who = "anyone" }]
+        [apps.closed]
+        allow = []
+        """
+    )
+    heard = {
+        (app, path)
+        for app, rules in policy.apps.items()
+        for path in ("tasks", "news/1", "weather", "news")
+        if rules.allows(path)
+    }
+    assert {("tasks", "tasks"), ("tasks", "news/1"), ("tasks", "weather")} == heard
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        ("[apps.tasks]\nallow = [}", "", "line 2"),
+        ("", "", "apps"),
+        ("[app.tasks]\nallow = []", "", "app"),
+        ("[apps]\ntasks = 1", "apps.tasks", "object"),
+        ("[apps.tasks]", "apps.tasks", "allow"),
+        ("[apps.tasks]\nallow = []\ndeny = []", "apps.tasks", "deny"),
+        ("[apps.'a b']\nallow = []", "apps.a b", "name"),
+        ('[apps.t]\nallow = [{ paths = ["a"] }]', "apps.t.allow[0]", "who"),
+        ('[apps.t]\nallow = [{ paths = ["a"], who = "everyone" }]', "apps.t.allow[0].who", "everyone"),
+        ('[apps.t]\nallow = [{ paths = [], who = "anyone" }]', "apps.t.allow[0].paths", "length"),
+        ('[apps.t]\nallow = [{ paths = "a", who = "anyone" }]', "apps.t.allow[0].paths", "array"),
+        ('[apps.t]\nallow = [{ paths = ["a"], who = "anyone", role = 1 }]', "apps.t.allow[0]", "role"),
+        ('[apps.t]\nallow = [{ paths = ["a", "b*"], who = "anyone" }]', "apps.t.allow[0].paths[1]", "'b*'"),
+    ],
+)
+def test_policy_names_the_place_when_it_is_wrong(text: str, place: str, problem: str) -> None:
+    """Nothing unknown is ignored: a rule that silently does not count would open or close a door."""
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text)
+    assert place == caught.value.place
+    assert problem in caught.value.problem

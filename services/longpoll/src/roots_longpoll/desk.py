@@ -42,7 +42,7 @@ class Desk:
         self._polls: dict[bytes, Poll] = {}
         self._hub: Hub[Poll] = Hub()
         self._holds = Holds(limits.hold_seconds)
-        self._ahead: dict[Poll, None] = {}
+        self._ahead: dict[Poll, int] = {}
         self._fanout = Fanout(
             ring=ring, limits=limits, outside=outside, stats=stats, finish=self._finish, reconsider=self._consider
         )
@@ -54,16 +54,16 @@ class Desk:
         """Begin a client: answer at once with a new uid and the cursor of now."""
         reply.answer(self._welcome_body())
 
+    def accepts(self, uid: bytes) -> bool:
+        """Tell whether `uid` was minted by this system and has not expired."""
+        # A uid that has a record was verified when the record was written.
+        return isinstance(self._grants.get(uid), Client) or self._uids.is_valid(uid.decode("latin-1"))
+
     def poll(self, reply: Reply, uid: bytes, cursor: Cursor, own: bytes) -> Poll | None:
-        """Answer the poll now or when there is something to tell; `own` is its `uid/cursor` as it was sent.
+        """Answer the poll of an accepted uid, now or when there is news; `own` is its `uid/cursor` as it was sent.
 
         Return the poll while it waits, None when it has been answered.
         """
-        known = self._grants.get(uid)
-        # A uid that has a record was verified when the record was written.
-        if not isinstance(known, Client) and not self._uids.is_valid(uid.decode("latin-1")):
-            self.welcome(reply)
-            return None
         older = self._polls.get(uid)
         if older is not None:
             self.finish_early(older)
@@ -73,6 +73,7 @@ class Desk:
         poll = Poll(reply=reply, uid=uid, cursor=cursor, own=own, began=time.monotonic())
         self._polls[uid] = poll
         self._holds.add(poll)
+        known = self._grants.get(uid)
         if known is UNKNOWN:
             self._outside.look_up(uid)
         else:
@@ -82,7 +83,7 @@ class Desk:
         return None if poll.state is State.DONE else poll
 
     def abandon(self, poll: Poll) -> None:
-        """Forget a poll whose client has gone."""
+        """Forget a poll whose client has gone; what it was not told, its next poll will be."""
         if poll.state is not State.DONE:
             self._close(poll, Outcome.GONE)
 
@@ -108,17 +109,24 @@ class Desk:
         if self._ahead:
             self._recheck_ahead()
 
-    def reset(self, epoch: int, seq: int) -> None:
-        """Begin with the stream of `epoch` after `seq`; polls with another epoch's cursor hear of the gap."""
-        self._ring.reset(epoch, seq)
+    def begin(self, epoch: int, after: int, events: list[Event], head: int) -> None:
+        """Begin anew with the stream of `epoch`, of which `events` are all between `after` and `head`."""
+        self._ring.reset(epoch, after)
+        for event in events:
+            self._ring.append(event)
+        self._ring.skip_to(head)
         self._reconsider_all()
 
     def head_checked(self) -> None:
         """Take note that the ring's head was the stream's end a moment ago: a cursor still ahead of it is of no use."""
-        for poll in list(self._ahead):
-            if poll.seq > self._ring.head:
-                self._report_gap(poll, "epoch")
         self._recheck_ahead()
+        for poll, checks in list(self._ahead.items()):
+            # The first check may have begun before the event that this cursor names was stored.
+            if checks:
+                self._report_gap(poll, "epoch")
+            else:
+                self._ahead[poll] = 1
+                self._outside.check_head()
 
     def set_stale(self, *, is_stale: bool) -> None:
         """Hold every answer back while the view of NATS is stale (I5), and catch up when it is fresh again."""
@@ -196,6 +204,11 @@ class Desk:
         """How many polls wait now."""
         return len(self._polls)
 
+    @property
+    def paths_heard(self) -> int:
+        """How many paths some held poll waits on."""
+        return self._hub.path_count
+
     def poll_of(self, uid: bytes) -> Poll | None:
         """Return the poll that waits for `uid`."""
         return self._polls.get(uid)
@@ -226,7 +239,7 @@ class Desk:
         ring = self._ring
         if poll.seq > ring.head:
             self._hub.discard(poll, client.paths)
-            self._ahead[poll] = None
+            self._ahead[poll] = 0
             self._outside.check_head()
             return
         starts = client.starts(poll.seq, told, self._ring.epoch)

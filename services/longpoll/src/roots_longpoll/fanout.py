@@ -86,7 +86,7 @@ class Fanout:
 
 
 class _SharedBody:
-    """The parts of an answer that all clients with the same paths and the same news share; paths keeps its id in use."""
+    """The parts of an answer that clients with the same paths and news share; holding paths keeps its id in use."""
 
     __slots__ = ("events", "opening", "paths", "position", "uses")
 

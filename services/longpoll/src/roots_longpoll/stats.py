@@ -53,6 +53,7 @@ class Stats:
         self.events = 0
         self.deliveries = 0
         self.gaps = dict.fromkeys(("expired", "epoch", "overflow"), 0)
+        self.answers: dict[str, int] = {}
         self.requests: dict[tuple[str, str, int], int] = {}
         self.connections = 0
         self.connections_refused = 0
@@ -64,7 +65,11 @@ class Stats:
             self.deliveries += clients
             self.delivery.observe(max(0, written_ns - committed) / 1e9, clients)
 
+    def count_answer(self, route: str) -> None:
+        """Count one GET answered with 200."""
+        self.answers[route] = self.answers.get(route, 0) + 1
+
     def count_request(self, method: str, route: str, status: int) -> None:
-        """Count one answered request by its route's template."""
+        """Count any other answered request, by its route's template."""
         key = (method, route, status)
         self.requests[key] = self.requests.get(key, 0) + 1

@@ -1,0 +1,37 @@
+"""`python -m roots_longpoll`: run one replica until SIGTERM."""
+
+import resource
+import sys
+
+import uvloop
+
+from roots_common import logs
+from roots_common.config import load_or_exit
+from roots_common.lifecycle import stop_event
+from roots_longpoll.app import Replica
+from roots_longpoll.config import Config
+
+log = logs.get(__name__)
+
+
+async def _run(config: Config) -> None:
+    stopped = stop_event()
+    await Replica(config).run(stopped)
+
+
+def main() -> None:
+    """Run with the environment's configuration; exit 1 when a port can't be bound."""
+    config = load_or_exit(Config)
+    logs.configure("longpoll", config.log_level)
+    # A held poll is an open file; the soft limit is often 1024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        uvloop.run(_run(config))
+    except OSError as error:
+        log.error("start_failed", detail=str(error))  # noqa: TRY400  # one sentence; the trace says nothing more
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The composition root: builds one replica, runs it, and takes it down in order."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from nats.aio.client import Client as BrokerClient
+
+from roots_common import broker, health, logs
+from roots_common.health import Check, Health
+from roots_common.subjects import (
+    EVENTS_PREFIX,
+    EVENTS_STREAM,
+    GRANTS_PREFIX,
+    GRANTS_STREAM,
+    LIVE_EVENTS_PREFIX,
+    LIVE_GRANTS_PREFIX,
+)
+from roots_common.uids import Uids
+from roots_longpoll.config import Config
+from roots_longpoll.connections import STALE_SECONDS, SWEEPS_PER_SECOND, Connections
+from roots_longpoll.desk import Desk
+from roots_longpoll.drain import drain
+from roots_longpoll.feeds import EventFeed, GrantFeed
+from roots_longpoll.grants import GrantsView
+from roots_longpoll.holds import TICKS_PER_SECOND
+from roots_longpoll.metrics import Gauges, StatsCollector
+from roots_longpoll.poll import Limits
+from roots_longpoll.replay import Replayer, ReplayLimits
+from roots_longpoll.ring import Ring
+from roots_longpoll.server import Connection, CorsConnection
+from roots_longpoll.source import Follower
+from roots_longpoll.stats import Stats
+from roots_longpoll.stored import StreamReader
+from roots_longpoll.world import World
+
+# So many of the latest events are read at the start, so that clients that come from a replica that died find them here.
+PRELOAD_EVENTS = 4096
+LISTEN_BACKLOG = 65_535
+
+log = logs.get(__name__)
+
+
+class Replica:
+    """One replica: its parts, and the followers once NATS is there."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._limits = Limits(hold_seconds=config.hold_seconds, max_held=config.max_held)
+        self._stats = Stats()
+        self._ring = Ring(config.ring_bytes)
+        self._view = GrantsView(config.max_clients_cached)
+        self._world = World(self._view)
+        self._desk = Desk(
+            ring=self._ring,
+            grants=self._view,
+            uids=Uids(config.uid_key.encode(), config.uid_max_age_seconds),
+            outside=self._world,
+            stats=self._stats,
+            limits=self._limits,
+        )
+        self._world.desk = self._desk
+        self._connections = Connections(
+            self._desk, self._stats, max_connections=config.max_connections, origins=config.origins
+        )
+        self._client: BrokerClient | None = None
+        self._followers: dict[str, Follower] = {}
+        self._health = Health()
+        self._health.add("broker", self._check_broker)
+        self._health.add("view", self._check_view)
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Serve until `stopped` is set, then drain. Errors: OSError when a port can't be bound."""
+        config = self._config
+        registry = health.create_registry()
+        registry.register(StatsCollector(self._stats, self._gauges()))
+        admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
+        connection_type = CorsConnection if config.origins else Connection
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: connection_type(self._connections), config.http_host, config.http_port, backlog=LISTEN_BACKLOG
+        )
+        admin.start()
+        log.info("listening", port=config.http_port, admin_port=admin.port)
+        try:
+            async with asyncio.TaskGroup() as group:
+                background = [
+                    group.create_task(_every(1 / TICKS_PER_SECOND, self._desk.tick)),
+                    group.create_task(_every(1 / SWEEPS_PER_SECOND, self._sweep)),
+                    group.create_task(_every(health.HEARTBEAT_SECONDS, self._health.beat)),
+                    group.create_task(self._follow()),
+                    group.create_task(self._touch()),
+                ]
+                await stopped.wait()
+                log.info("draining", polls=self._desk.held_count)
+                self._health.drain()
+                await drain(
+                    self._desk,
+                    self._connections,
+                    listener,
+                    seconds=config.drain_seconds,
+                    linger_seconds=config.drain_linger_seconds,
+                )
+                for task in background:
+                    task.cancel()
+        finally:
+            await self._world.close()
+            if self._client is not None:
+                await self._client.close()
+            admin.close()
+        log.info("stopped")
+
+    async def _follow(self) -> None:
+        """Connect to NATS, then follow both streams."""
+        self._client = client = await broker.connect(self._config, on_reconnect=self._wake, on_error=self._note_error)
+        reader = StreamReader(client, EVENTS_STREAM)
+        self._world.client = client
+        self._world.grants = StreamReader(client, GRANTS_STREAM)
+        self._world.replayer = Replayer(reader, self._ring, self._limits, ReplayLimits(slots=self._config.replay_slots))
+        self._world.events = events = Follower(
+            client,
+            stream=EVENTS_STREAM,
+            subjects=f"{EVENTS_PREFIX}>",
+            live_prefix=LIVE_EVENTS_PREFIX,
+            sink=EventFeed(self._desk),
+            preload=PRELOAD_EVENTS,
+            has_holes=False,
+        )
+        grants = Follower(
+            client,
+            stream=GRANTS_STREAM,
+            subjects=f"{GRANTS_PREFIX}>",
+            live_prefix=LIVE_GRANTS_PREFIX,
+            sink=GrantFeed(self._view, self._desk),
+            preload=0,
+            has_holes=True,
+        )
+        self._followers = {"events": events, "grants": grants}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(events.run())
+            group.create_task(grants.run())
+
+    async def _touch(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.touch_seconds)
+            if self._client is not None and self._client.is_connected:
+                await self._world.touch()
+
+    def _sweep(self) -> None:
+        age = self._view_age_seconds()
+        self._connections.view_age_seconds = age
+        self._desk.set_stale(is_stale=age > STALE_SECONDS)
+        self._connections.sweep()
+
+    def _view_age_seconds(self) -> float:
+        return max((follower.age_seconds for follower in self._followers.values()), default=math.inf)
+
+    async def _wake(self) -> None:
+        for follower in self._followers.values():
+            follower.wake()
+
+    async def _note_error(self, _error: Exception) -> None:
+        # A slow consumer drops messages and says so only here.
+        await self._wake()
+
+    def _check_broker(self) -> Check:
+        is_connected = self._client is not None and self._client.is_connected
+        return Check(is_ok=is_connected, detail="connected" if is_connected else "waiting for NATS")
+
+    def _check_view(self) -> Check:
+        waiting = [name for name, follower in self._followers.items() if not follower.is_ready]
+        if not self._followers or waiting:
+            return Check(is_ok=False, detail=f"waiting for a complete view of {', '.join(waiting) or 'the streams'}")
+        return Check(is_ok=True, detail="complete")
+
+    def _gauges(self) -> Gauges:
+        return Gauges(
+            polls_held=lambda: self._desk.held_count,
+            connections=lambda: len(self._connections),
+            paths_heard=lambda: self._desk.paths_heard,
+            ring_events=lambda: len(self._ring),
+            ring_bytes=lambda: self._ring.bytes,
+            ring_evicted=lambda: self._ring.evicted_total,
+            clients_cached=lambda: len(self._view),
+            broker_connected=lambda: float(self._client is not None and self._client.is_connected),
+            view_age_seconds=lambda: {name: follower.age_seconds for name, follower in self._followers.items()},
+            repairs=lambda: {name: follower.repairs for name, follower in self._followers.items()},
+            repaired_messages=lambda: {name: follower.repaired_messages for name, follower in self._followers.items()},
+            replays=lambda: self._world.replayer.results if self._followers else {},
+        )
+
+
+async def _every(seconds: float, function: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        function()

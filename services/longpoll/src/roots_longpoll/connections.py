@@ -1,0 +1,78 @@
+"""What the connections of one replica share: the desk, the limits, the sweep that ends those past their deadline."""
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from roots_longpoll.desk import Desk
+from roots_longpoll.http import Heads
+from roots_longpoll.stats import Stats
+
+# A sweep looks at every eighth connection, so that it stays short with many; a deadline is kept to a second.
+SWEEPS_PER_SECOND = 8
+STALE_SECONDS = 30.0
+
+
+class Swept(Protocol):
+    """A connection, as the sweep sees it. Units: deadline is monotonic seconds."""
+
+    deadline: float
+
+    def time_out(self) -> None:
+        """End the connection."""
+
+
+class Connections:
+    """All connections of one replica.
+
+    Shape: origins are those whose pages may poll from elsewhere.
+    """
+
+    def __init__(self, desk: Desk, stats: Stats, *, max_connections: int, origins: Iterable[str] = ()) -> None:
+        self.desk = desk
+        self.stats = stats
+        self.heads = Heads()
+        self.origins = frozenset(origins)
+        self.is_draining = False
+        self.view_age_seconds = float("inf")
+        self._max_connections = max_connections
+        self._slices: list[set[Swept]] = [set() for _ in range(SWEEPS_PER_SECOND)]
+        self._next_slice = 0
+
+    def add(self, connection: Swept) -> bool:
+        """Take `connection` in; return whether there was room for it."""
+        self.stats.connections += 1
+        self._slices[self.stats.connections % SWEEPS_PER_SECOND].add(connection)
+        if len(self) <= self._max_connections:
+            return True
+        self.stats.connections_refused += 1
+        return False
+
+    def remove(self, connection: Swept) -> None:
+        """Forget `connection`."""
+        for part in self._slices:
+            part.discard(connection)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slices))
+
+    def sweep(self) -> None:
+        """End the connections of the next slice that are past their deadline."""
+        self._next_slice = (self._next_slice + 1) % SWEEPS_PER_SECOND
+        if self._next_slice == 0:
+            self.heads.refresh()
+        now = time.monotonic()
+        for connection in [one for one in self._slices[self._next_slice] if one.deadline <= now]:
+            connection.time_out()
+
+    def end_idle(self) -> None:
+        """End every connection that has no poll under way; to be called when all have had their answer."""
+        for part in self._slices:
+            for connection in list(part):
+                connection.time_out()
+
+    def refusal(self) -> str | None:
+        """Return why no poll can be served now, None when it can."""
+        if self.view_age_seconds > STALE_SECONDS:
+            return "The replica has no fresh view of NATS."
+        return None

@@ -1,0 +1,103 @@
+"""What the followed streams feed: events go to the desk, grant records to the view and on to the desk."""
+
+import time
+
+import msgspec
+
+from roots_common import logs
+from roots_common.events import TIME_HEADER
+from roots_common.subjects import GRANTS_PREFIX, InvalidPathError, path_of
+from roots_longpoll.desk import Desk
+from roots_longpoll.grants import GrantsView, Known
+from roots_longpoll.ring import Event
+from roots_longpoll.stored import Stored
+
+# A key-value store's mark of a record that was deleted or purged.
+_OPERATION_HEADER = "KV-Operation"
+
+log = logs.get(__name__)
+
+
+def event_of(message: Stored) -> Event:
+    """Return the event that `message` is. Errors: InvalidPathError when its subject carries no path."""
+    committed_ns = message.headers.get(TIME_HEADER, "")
+    return Event(
+        seq=message.seq,
+        path=path_of(message.subject),
+        message=message.data,
+        committed_ns=int(committed_ns) if committed_ns.isdecimal() else time.time_ns(),
+    )
+
+
+class EventFeed:
+    """Feeds the desk with events."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
+        """Let the desk begin with the stream of `epoch`."""
+        events = []
+        for message in messages:
+            try:
+                events.append(event_of(message))
+            except InvalidPathError:
+                log.warning("event_without_path", seq=message.seq)
+        self._desk.begin(epoch, after, events, head)
+
+    def receive(self, message: Stored) -> None:
+        """Deliver one event; a message that is none is passed over, since nobody can hear it."""
+        try:
+            event = event_of(message)
+        except InvalidPathError:
+            log.warning("event_without_path", seq=message.seq)
+            self._desk.skip_to(message.seq)
+        else:
+            self._desk.deliver(event)
+
+    def skip_to(self, seq: int) -> None:
+        """Move the desk's head on."""
+        self._desk.skip_to(seq)
+
+    def verified(self) -> None:
+        """Tell the desk that its head is the stream's end."""
+        self._desk.head_checked()
+
+
+class GrantFeed:
+    """Feeds the view and the desk with grant records."""
+
+    def __init__(self, view: GrantsView, desk: Desk) -> None:
+        self._view = view
+        self._desk = desk
+
+    def begin(self, _epoch: int, _after: int, _messages: list[Stored], _head: int) -> None:
+        """Forget all records: what was known may have changed unseen."""
+        self._view.clear()
+        self._desk.forget_grants()
+
+    def receive(self, message: Stored) -> None:
+        """Take in one record, and wake the poll of its uid."""
+        try:
+            client = apply_record(self._view, message)
+        except msgspec.DecodeError:
+            log.exception("grant_record_unreadable", revision=message.seq)
+        else:
+            self._desk.grants_known(uid_of(message), client)
+
+    def skip_to(self, seq: int) -> None:
+        """Pass over records that were replaced meanwhile; only the last of each uid counts."""
+
+    def verified(self) -> None:
+        """Nothing waits for the end of the grants."""
+
+
+def uid_of(message: Stored) -> bytes:
+    """Return the uid whose record `message` is."""
+    return message.subject.removeprefix(GRANTS_PREFIX).encode()
+
+
+def apply_record(view: GrantsView, message: Stored) -> Known:
+    """Take `message` into the view; return the latest that is known of its uid. Errors: msgspec.DecodeError."""
+    raw = b"" if _OPERATION_HEADER in message.headers else message.data
+    return view.apply(uid_of(message), raw, message.seq)

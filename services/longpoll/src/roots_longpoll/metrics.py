@@ -1,0 +1,126 @@
+"""Prometheus families of one replica, made from plain integers when they are asked for.
+
+Hold time and delivery time are kept apart: a parked poll would ruin a histogram of latency.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from roots_longpoll.server import POLL_ROUTE
+from roots_longpoll.stats import Histogram, Outcome, Stats
+
+_P = "roots_longpoll"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """Functions that tell a figure of now; called from the admin server's threads, so they only read."""
+
+    polls_held: Callable[[], float]
+    connections: Callable[[], float]
+    paths_heard: Callable[[], float]
+    ring_events: Callable[[], float]
+    ring_bytes: Callable[[], float]
+    ring_evicted: Callable[[], float]
+    clients_cached: Callable[[], float]
+    broker_connected: Callable[[], float]
+    view_age_seconds: Callable[[], Mapping[str, float]]
+    repairs: Callable[[], Mapping[str, float]]
+    repaired_messages: Callable[[], Mapping[str, float]]
+    replays: Callable[[], Mapping[str, float]]
+
+
+class StatsCollector:
+    """Turns `Stats` and `Gauges` into families."""
+
+    def __init__(self, stats: Stats, gauges: Gauges) -> None:
+        self._stats = stats
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every family."""
+        yield from self._histograms()
+        yield from self._counters()
+        yield from self._current()
+
+    def _histograms(self) -> Iterable[Metric]:
+        hold = HistogramMetricFamily(
+            f"{_P}_hold_seconds", "From a poll's arrival to its end, seconds, by how it ended.", labels=["outcome"]
+        )
+        for outcome in Outcome:
+            _add(hold, [outcome.name.lower()], self._stats.hold[outcome])
+        yield hold
+        delivery = HistogramMetricFamily(
+            f"{_P}_delivery_seconds", "From an event's commit to the write of the answer that has it, seconds."
+        )
+        _add(delivery, [], self._stats.delivery)
+        yield delivery
+
+    def _counters(self) -> Iterable[Metric]:
+        stats, gauges = self._stats, self._gauges
+        yield _counter("events", "Events taken in from the stream.", stats.events)
+        yield _counter("deliveries", "Events written to clients: one for each event and client.", stats.deliveries)
+        yield _counter("uids_minted", "Clients begun.", stats.uids_minted)
+        yield _counter("connections_refused", "Connections over the limit.", stats.connections_refused)
+        yield _counter("slow_clients", "Connections cut off since their client did not read.", stats.slow_clients)
+        yield _counter("ring_evicted", "Events that left the ring for want of room.", gauges.ring_evicted())
+        yield _labelled("gaps", "Gaps reported to clients, by reason.", "reason", stats.gaps)
+        yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", gauges.repairs())
+        yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", gauges.repaired_messages())
+        yield _labelled("replays", "Backlogs read from the stream, by result.", "result", gauges.replays())
+        yield self._requests()
+
+    def _requests(self) -> Metric:
+        family = CounterMetricFamily(
+            f"{_P}_http_requests", "HTTP requests answered.", labels=["method", "route", "status"]
+        )
+        answers = dict(self._stats.answers)
+        answers.setdefault(POLL_ROUTE, 0)
+        for route, count in answers.items():
+            family.add_metric(["GET", route, "200"], count)
+        for (method, route, status), count in dict(self._stats.requests).items():
+            family.add_metric([method, route, str(status)], count)
+        return family
+
+    def _current(self) -> Iterable[Metric]:
+        gauges = self._gauges
+        yield _gauge("polls_held", "Polls that wait now.", gauges.polls_held())
+        yield _gauge("connections", "Open connections.", gauges.connections())
+        yield _gauge("paths_heard", "Paths that at least one held poll waits on.", gauges.paths_heard())
+        yield _gauge("ring_events", "Events in the ring.", gauges.ring_events())
+        yield _gauge("ring_bytes", "Bytes of the ring.", gauges.ring_bytes())
+        yield _gauge("clients_cached", "Clients whose grants are in the view.", gauges.clients_cached())
+        yield _gauge("broker_connected", "1 while NATS is connected.", gauges.broker_connected())
+        age = GaugeMetricFamily(
+            f"{_P}_view_age_seconds", "Since the view of a stream was known to be complete.", labels=["stream"]
+        )
+        for stream, seconds in gauges.view_age_seconds().items():
+            age.add_metric([stream], seconds)
+        yield age
+
+
+def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    counts = list(histogram.counts)
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    family.add_metric(labels, buckets, histogram.sum)
+
+
+def _counter(name: str, help_text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{_P}_{name}", help_text, value=value)
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{_P}_{name}", help_text, value=value)
+
+
+def _labelled(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(f"{_P}_{name}", help_text, labels=[label])
+    for value, count in dict(values).items():
+        family.add_metric([value], count)
+    return family

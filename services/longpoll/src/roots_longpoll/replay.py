@@ -1,0 +1,86 @@
+"""Replay: reads from the stream what the ring no longer has, for polls whose cursor is older.
+
+Polls with the same position share one reading; the readings under way and those that wait are bounded (I7).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from roots_common.subjects import subject_of
+from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
+from roots_longpoll.feeds import event_of
+from roots_longpoll.poll import Limits, Replay
+from roots_longpoll.ring import Event, Ring, cut
+from roots_longpoll.stored import StreamReader
+
+DEADLINE_SECONDS = 10.0
+
+Starts = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayLimits:
+    """Bounds of replays: so many at a time, so many more that wait."""
+
+    slots: int = 16
+    max_waiting: int = 10_000
+
+
+class Replayer:
+    """Reads backlogs from the event stream."""
+
+    def __init__(self, reader: StreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits) -> None:
+        self.results = {"ok": 0, "failed": 0, "refused": 0, "shared": 0}
+        self._reader = reader
+        self._ring = ring
+        self._limits = limits
+        self._bounds = bounds
+        self._slots = asyncio.Semaphore(bounds.slots)
+        self._under_way: dict[Starts, asyncio.Task[Replay]] = {}
+
+    async def read(self, starts: Starts) -> Replay:
+        """Return what the stream has after `starts`, up to the ring's tail.
+
+        Errors: ReplayRefusedError when too many wait already; BrokerUnavailableError when NATS has no answer in time.
+        """
+        task = self._under_way.get(starts)
+        if task is not None:
+            self.results["shared"] += 1
+        elif len(self._under_way) >= self._bounds.slots + self._bounds.max_waiting:
+            self.results["refused"] += 1
+            raise ReplayRefusedError
+        else:
+            task = asyncio.create_task(self._read_in_slot(starts))
+            self._under_way[starts] = task
+            task.add_done_callback(lambda _: self._under_way.pop(starts, None))
+        # One poll that goes away must not cancel the reading of the others.
+        return await asyncio.shield(task)
+
+    async def _read_in_slot(self, starts: Starts) -> Replay:
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS), self._slots:
+                replay = await self._read(starts)
+        except (BrokerUnavailableError, TimeoutError) as error:
+            self.results["failed"] += 1
+            raise BrokerUnavailableError(f"replay: {type(error).__name__}") from error
+        self.results["ok"] += 1
+        return replay
+
+    async def _read(self, starts: Starts) -> Replay:
+        epoch, complete_to = self._ring.epoch, self._ring.tail
+        limit = self._limits.max_updates + 1
+        events: list[Event] = []
+        for path, after in starts:
+            batch = await self._reader.batch(seq=after + 1, subject=subject_of(path), limit=limit)
+            events += (event_of(message) for message in batch.messages)
+            if batch.has_more and batch.messages:
+                complete_to = min(complete_to, batch.messages[-1].seq)
+        # Asked after the reading, so that what ended meanwhile is told too.
+        state = await self._reader.state()
+        expired = tuple(path for path, after in starts if after + 1 < state.first)
+        events = sorted((event for event in events if event.seq <= complete_to), key=lambda event: event.seq)
+        return Replay(
+            backlog=cut(events, complete_to, self._limits.max_updates, self._limits.max_answer_bytes),
+            expired=expired,
+            epoch=epoch if state.epoch == epoch else state.epoch,
+        )

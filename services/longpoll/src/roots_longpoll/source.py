@@ -1,0 +1,185 @@
+"""Follows a stream live, and repairs what the live way loses.
+
+JetStream republishes each stored message to a core subscription: fast, and live again a second after a restart, but a
+message may be lost on the way. So the sequence of each message is checked, a hole is read from the stream, and the
+stream's end is compared every few seconds and after each reconnect, since a lost tail shows no hole. Source: ADR-0002.
+"""
+
+import asyncio
+import math
+import time
+from typing import Protocol
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from roots_common import logs
+from roots_longpoll.errors import BrokerUnavailableError
+from roots_longpoll.stored import Stored, StreamReader, StreamState
+
+RECONCILE_SECONDS = 5.0
+RETRY_SECONDS = 0.25
+# What was published a moment ago may still be on its live way.
+IN_FLIGHT_SECONDS = 0.05
+# A view that reconciles every five seconds and could not for this long has missed two turns.
+MAX_READY_AGE_SECONDS = 12.0
+BATCH = 256
+# Beyond this the ring begins anew near the stream's end, and polls that are further back read the stream.
+MAX_FILL = 8192
+
+log = logs.get(__name__)
+
+
+class Sink(Protocol):
+    """Takes in what a stream tells, in ascending order of its sequences."""
+
+    def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
+        """Forget what was; the stream of `epoch` has `messages` between `after` and `head`."""
+
+    def receive(self, message: Stored) -> None:
+        """Take in the next message."""
+
+    def skip_to(self, seq: int) -> None:
+        """Note that the stream has nothing up to `seq`."""
+
+    def verified(self) -> None:
+        """Note that everything stored a moment ago has been taken in."""
+
+
+class Follower:
+    """Feeds one stream to a sink, without a hole.
+
+    Shape: preload is how many of the latest messages the sink gets at the beginning; has_holes tells that sequences go
+        missing by rule (a bucket keeps the last record of each key), so that a missing one is no lost message.
+    """
+
+    def __init__(
+        self, client: Client, *, stream: str, subjects: str, live_prefix: str, sink: Sink, preload: int, has_holes: bool
+    ) -> None:
+        self.repairs = 0
+        self.repaired_messages = 0
+        self._client = client
+        self._reader = StreamReader(client, stream)
+        self._stream = stream
+        self._subjects = subjects
+        self._prefix = subjects.removesuffix(">")
+        self._live_prefix = live_prefix
+        self._sink = sink
+        self._preload = preload
+        self._has_holes = has_holes
+        self._epoch = 0
+        self._last = -1
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._verified_at = -math.inf
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the view was known to be complete; infinite before the first time."""
+        return time.monotonic() - self._verified_at
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the view can be trusted to be complete."""
+        return self.age_seconds < MAX_READY_AGE_SECONDS
+
+    def wake(self) -> None:
+        """Reconcile now: the connection is back, or something was dropped."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        await self._client.subscribe(f"{self._live_prefix}>", cb=self._on_live)
+        while True:
+            self._wake.clear()
+            try:
+                await self._reconcile()
+                pause = RECONCILE_SECONDS
+            except BrokerUnavailableError as error:
+                log.warning("reconcile_failed", stream=self._stream, detail=str(error))
+                pause = RETRY_SECONDS
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _on_live(self, message: Msg) -> None:
+        headers = message.headers or {}
+        seq = int(headers["Nats-Sequence"])
+        if seq == self._last + 1 and not self._lock.locked():
+            self._take(self._live(message, seq, headers))
+            return
+        async with self._lock:
+            if self._last < 0:
+                return
+            if seq <= self._last:
+                # A repeat after a repair, or a stream that began anew; reconciling tells which.
+                self._wake.set()
+                return
+            try:
+                if seq > self._last + 1:
+                    await self._fill(seq - 1)
+            except BrokerUnavailableError as error:
+                log.warning("repair_failed", stream=self._stream, detail=str(error))
+                self._wake.set()
+                return
+            self._take(self._live(message, seq, headers))
+
+    async def _reconcile(self) -> None:
+        before = self._last
+        state = await self._reader.state()
+        if self._epoch == state.epoch and self._last < state.last:
+            await asyncio.sleep(IN_FLIGHT_SECONDS)
+        async with self._lock:
+            is_other = state.epoch != self._epoch or state.last < before
+            # Below `first` nothing can be repaired; polls that were there hear of it when they read the stream.
+            is_cut = not self._has_holes and state.first > self._last + 1
+            if is_other or is_cut or state.last - self._last > MAX_FILL:
+                await self._begin(state)
+            elif state.last > self._last:
+                await self._fill(state.last)
+            self._verified_at = time.monotonic()
+            self._sink.verified()
+
+    async def _begin(self, state: StreamState) -> None:
+        after = max(state.first - 1, state.last - self._preload, 0)
+        messages: list[Stored] = []
+        seq = after + 1
+        while self._preload and seq <= state.last:
+            batch = await self._reader.batch(seq=seq, subject=self._subjects, limit=BATCH)
+            messages += (message for message in batch.messages if message.seq <= state.last)
+            if not batch.has_more:
+                break
+            seq = batch.messages[-1].seq + 1
+        log.info("stream_followed", stream=self._stream, epoch=state.epoch, first=state.first, last=state.last)
+        self._epoch = state.epoch
+        self._last = state.last
+        self._sink.begin(state.epoch, after, messages, state.last)
+
+    async def _fill(self, upto: int) -> None:
+        """Read what is missing up to `upto` from the stream."""
+        self.repairs += 1
+        log.info("repair_started", stream=self._stream, after=self._last, upto=upto)
+        while self._last < upto:
+            batch = await self._reader.batch(seq=self._last + 1, subject=self._subjects, limit=BATCH)
+            for message in batch.messages:
+                self._take(message)
+            self.repaired_messages += len(batch.messages)
+            if batch.has_more or self._last >= upto:
+                continue
+            # A server that lags ends its batch early; only the leader knows whether there is really nothing.
+            following = await self._reader.next_seq(self._last + 1)
+            if following is None or following > upto:
+                self._last = upto
+                self._sink.skip_to(upto)
+            else:
+                await asyncio.sleep(IN_FLIGHT_SECONDS)
+
+    def _take(self, message: Stored) -> None:
+        self._last = message.seq
+        self._sink.receive(message)
+
+    def _live(self, message: Msg, seq: int, headers: dict[str, str]) -> Stored:
+        subject = self._prefix + message.subject[len(self._live_prefix) :]
+        return Stored(seq=seq, subject=subject, headers=headers, data=message.data)

@@ -4,7 +4,6 @@
 the passwords `broker.password(user)`; `await broker.provision()` creates the stream and the bucket.
 """
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -12,6 +11,7 @@ from typing import Final, Literal, Self
 from roots_common.provision import ProvisionConfig, provision
 from roots_devstack import ports, probes
 from roots_devstack.child import Program
+from roots_devstack.environment import bare
 from roots_devstack.keys import Keys
 from roots_devstack.processes import UNWATCHED, Process, Watch
 from roots_devstack.programs import checkout_path, venv_program
@@ -109,5 +109,5 @@ class Broker:
             *("-m", self.admin_url.rpartition(":")[2]),
             *("-sd", self._store),
         )
-        env = {"PATH": os.environ.get("PATH", os.defpath), "ROOTS_NATS_NAME": _SERVER_NAME, **passwords}
+        env = bare({"ROOTS_NATS_NAME": _SERVER_NAME, **passwords})
         return Program(name=self.name, command=command, env=env)

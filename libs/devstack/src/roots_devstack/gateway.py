@@ -1,11 +1,11 @@
 """A real Caddy on the port that browsers use, with the Caddyfile that the containers use."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roots_devstack import ports, probes
 from roots_devstack.child import Program
+from roots_devstack.environment import inherited
 from roots_devstack.processes import UNWATCHED, Process, Watch
 from roots_devstack.programs import checkout_path, venv_program
 
@@ -26,7 +26,7 @@ class Gateway:
         tasks: str,
         subscriptions: str,
         longpolls: Sequence[str],
-        env: Mapping[str, str],
+        extra_env: Mapping[str, str],
         watch: Watch = UNWATCHED,
     ) -> None:
         self.port = port
@@ -47,7 +47,7 @@ class Gateway:
                 venv_program("caddy"),
                 *("run", "--adapter", "caddyfile", "--config", checkout_path("deploy/caddy/Caddyfile")),
             ),
-            env={"PATH": os.environ.get("PATH", os.defpath), **folders, **settings, **env},
+            env=inherited({**folders, **settings, **extra_env}),
         )
         self.process = Process(program, watch)
 

@@ -9,7 +9,7 @@ from roots_devstack.broker import Broker
 from roots_devstack.gateway import Gateway
 from roots_devstack.postgres import Postgres
 from roots_devstack.processes import Sink, Watch, discard
-from roots_devstack.services import Service, Wiring, merged
+from roots_devstack.services import Service, Wiring
 from roots_devstack.waiting import Part
 
 
@@ -68,7 +68,7 @@ class Parts:
             tasks=f"{ports.HOST}:{tasks_port}",
             subscriptions=f"{ports.HOST}:{subscriptions_port}",
             longpolls=[f"{ports.HOST}:{port}" for port in longpoll_ports],
-            env=merged({}) | dict(config.extra_env),
+            extra_env=config.extra_env,
             watch=watch,
         )
         tasks_env = wiring.env("tasks", has_database=True)

@@ -4,7 +4,6 @@
 are SCRAM, fsync is on, and there is no Unix socket, since its path would have a short limit.
 """
 
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -16,6 +15,7 @@ from psycopg import sql
 
 from roots_devstack import accounts, ports
 from roots_devstack.child import Program
+from roots_devstack.environment import bare
 from roots_devstack.keys import Keys
 from roots_devstack.processes import UNWATCHED, Process, Watch, run_once
 from roots_devstack.programs import postgres_program
@@ -28,6 +28,7 @@ _INITDB_SECONDS = 60.0
 _READY_SECONDS = 60.0
 _CONNECT_SECONDS = 2
 STOP_SECONDS = 3.0
+_LOCALE = {"LC_ALL": "C"}
 
 
 class Postgres:
@@ -119,7 +120,7 @@ class Postgres:
         return Program(
             name=self.name,
             command=(postgres_program("postgres"), "-D", self._data, *self._settings()),
-            env=_environment(),
+            env=bare(_LOCALE),
             account=self._account,
             # Fast shutdown: end the sessions, write a checkpoint.
             stop_signal=signal.SIGINT,
@@ -158,7 +159,7 @@ class Postgres:
             "--locale=C",
             "--no-instructions",
         )
-        initdb = Program(name="initdb", command=command, env=_environment(), account=self._account)
+        initdb = Program(name="initdb", command=command, env=bare(_LOCALE), account=self._account)
         try:
             await run_once(initdb, seconds=_INITDB_SECONDS, sink=self._watch.sink)
         finally:
@@ -178,8 +179,3 @@ class Postgres:
 async def _exists(connection: psycopg.AsyncConnection, query: str, name: str) -> bool:
     cursor = await connection.execute(sql.SQL(query), (name,))
     return await cursor.fetchone() is not None
-
-
-def _environment() -> dict[str, str]:
-    # PG* variables of the caller would change what is started.
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}

@@ -1,6 +1,5 @@
 """The processes of Roots itself: which there are, what each is told, and when it is ready."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.child import Program
+from roots_devstack.environment import inherited
 from roots_devstack.keys import Keys
 from roots_devstack.postgres import Postgres
 from roots_devstack.processes import UNWATCHED, Process, Watch
@@ -41,7 +41,7 @@ class Wiring:
             settings["ROOTS_DATABASE_URL"] = self.postgres.url
         if has_uid_key:
             settings["ROOTS_UID_KEY"] = Keys(self.home / "secrets").get("uid-key")
-        return merged(settings | dict(self.extra_env))
+        return inherited(settings | dict(self.extra_env))
 
     def migrate(self) -> Program:
         """Return the one-shot that brings the database's schema up to date."""
@@ -82,16 +82,6 @@ class Service:
     async def unready_reason(self) -> str | None:
         """Return None when the service is ready, else what it waits for."""
         return await probes.unready_reason(self.admin_url)
-
-
-def merged(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with `settings` in it.
-
-    A variable that is set here may not come from a file as well: `NAME_FILE` of the caller gives way.
-    """
-    hidden = {f"{name}_FILE" for name in settings}
-    inherited = {name: value for name, value in os.environ.items() if name not in hidden}
-    return inherited | dict(settings)
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

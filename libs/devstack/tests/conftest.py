@@ -1,0 +1,68 @@
+"""Fixtures of the devstack's tests: is a process there, and a folder that everyone may enter."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+DEADLINE_SECONDS = 15.0
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended but was not collected does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def family_of(pid: int) -> set[int]:
+    """Return `pid` and every process below it."""
+    family, unseen = {pid}, [pid]
+    while unseen:
+        children = Path(f"/proc/{unseen.pop()}/task")
+        for task in children.glob("*/children"):
+            found = {int(child) for child in task.read_text(encoding="ascii").split()} - family
+            family |= found
+            unseen.extend(found)
+    return family
+
+
+@pytest.fixture
+def family() -> Callable[[int], set[int]]:
+    """Return a function that names a process and every one below it."""
+    return family_of
+
+
+@pytest.fixture
+def wait_until_gone() -> Callable[[set[int]], set[int]]:
+    """Return a function that waits until no process of a set runs, and returns those that still do."""
+
+    def wait(pids: set[int]) -> set[int]:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return left
+
+    return wait
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Yield a folder that everyone may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("ROOTS_")]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,133 @@
+"""A real PostgreSQL and a real nats-server for the whole run, and a database of its own for each test."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from falcon.testing import TestClient
+from prometheus_client import CollectorRegistry
+from psycopg import sql
+
+from roots_devstack.background import LoopThread
+from roots_devstack.broker import Broker
+from roots_devstack.postgres import DATABASE, ROLE, Postgres
+from roots_tasks import migrate
+from roots_tasks.app import create_app
+from roots_tasks.database import Database
+from roots_tasks.metrics import ServeMetrics
+from roots_tasks.store import Store
+
+from .support import Command, Nats, Sql, relay_environment, wait_until
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[LoopThread]:
+    """Run an event loop that lives as long as the run."""
+    with LoopThread() as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def postgres(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Start a PostgreSQL whose database `tasks` is migrated, as the template of the tests' own."""
+    with loop.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
+        migrate.migrate(server.url, migrate.packaged(), print)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """Start a provisioned nats-server that no test stops."""
+    with loop.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
+        loop.run(server.provision())
+        with closing(Nats(loop, server)) as shared:
+            yield shared
+
+
+@pytest.fixture
+def own_nats(loop: LoopThread, tmp_path: Path) -> Iterator[Nats]:
+    """Make a nats-server of the test's own, not started yet."""
+    server = Broker(tmp_path)
+    with closing(Nats(loop, server)) as own:
+        yield own
+    loop.run(server.stop())
+
+
+def _create_database(postgres: Postgres, template: str) -> str:
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.superuser_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*map(sql.Identifier, (name, template, ROLE)))
+        )
+    return postgres.url.removesuffix(DATABASE) + name
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> str:
+    """Create a migrated database of the test's own and return its URL."""
+    return _create_database(postgres, DATABASE)
+
+
+@pytest.fixture
+def empty_database_url(postgres: Postgres) -> str:
+    """Create a database without a schema and return its URL."""
+    return _create_database(postgres, "template1")
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Sql]:
+    """Open the test's own connection to its database."""
+    session = Sql(database_url)
+    with closing(session.connection):
+        yield session
+
+
+@pytest.fixture(scope="session")
+def shared_db(postgres: Postgres) -> Iterator[Sql]:
+    """Open a connection to the database that the tests of the API without processes share."""
+    session = Sql(_create_database(postgres, DATABASE))
+    with closing(session.connection):
+        yield session
+
+
+@pytest.fixture(scope="session")
+def database(shared_db: Sql) -> Iterator[Database]:
+    """Open the pool that `serve` uses on the shared database."""
+    pool = Database(shared_db.url, max_connections=16)
+    pool.open()
+    with closing(pool):
+        wait_until(lambda: pool.check().is_ok)
+        yield pool
+
+
+@pytest.fixture
+def store(database: Database, shared_db: Sql) -> Store:
+    """Return the tasks of the shared database, of which there are none yet."""
+    shared_db.rows(b"TRUNCATE task, outbox, idempotency_key RESTART IDENTITY")
+    return Store(database)
+
+
+@pytest.fixture
+def client(store: Store) -> TestClient:
+    """Return a client of the REST API on the test's database, without a socket."""
+    registry = CollectorRegistry()
+    return TestClient(create_app(store, ServeMetrics(registry), registry))
+
+
+@pytest.fixture
+def serve(database_url: str, tmp_path: Path) -> Iterator[Command]:
+    """Run `serve` on the test's database; it is ready."""
+    with Command("serve", tmp_path, ROOTS_DATABASE_URL=database_url) as command:
+        wait_until(command.is_ready)
+        yield command
+
+
+@pytest.fixture
+def relay(nats: Nats, database_url: str, tmp_path: Path) -> Command:
+    """Return `relay` between the test's database and the shared nats-server, not started yet."""
+    return Command("relay", tmp_path, **relay_environment(nats, database_url))

@@ -1,0 +1,204 @@
+"""What the tests of tasks share: databases, the event stream, and the commands as processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import psycopg
+import urllib3
+from nats.aio.client import Client
+
+from roots_common import broker
+from roots_common.subjects import EVENTS_STREAM
+from roots_devstack import ports
+from roots_devstack.background import LoopThread
+from roots_devstack.broker import Broker, User
+
+DEADLINE_SECONDS = 20.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come to hold"
+        time.sleep(0.02)
+
+
+class Sql:
+    """A connection of the test's own to its database, in autocommit mode."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.connection = psycopg.connect(url, autocommit=True)
+
+    def rows(self, query: bytes, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, or none for a statement that has none."""
+        cursor = self.connection.execute(query, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def value(self, query: bytes, *values: object) -> Any:
+        """Return the one value of a query."""
+        return self.rows(query, *values)[0][0]
+
+    def count_outbox(self) -> int:
+        """Return how many events wait."""
+        return int(self.value(b"SELECT count(*) FROM outbox"))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the messages in the outbox, in order."""
+        return [json.loads(message) for (message,) in self.rows(b"SELECT message FROM outbox ORDER BY id")]
+
+    def is_waiting_for_lock(self) -> bool:
+        """Tell whether a session of this database waits for a lock."""
+        query = b"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return int(self.value(query)) > 0
+
+    def terminate_others(self, application_name: str) -> int:
+        """End the sessions of one application, as an administrator would; return how many there were."""
+        query = b"""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = %s
+        """
+        return len(self.rows(query, application_name))
+
+
+class Nats:
+    """A nats-server, and a client that may read its event stream; synchronous, the loop is a thread's."""
+
+    def __init__(self, loop: LoopThread, server: Broker) -> None:
+        self._loop = loop
+        self.server = server
+        self._client: Client | None = None
+
+    def config(self, user: User) -> broker.BrokerConfig:
+        """Return how `user` connects."""
+        return broker.BrokerConfig(url=self.server.url, user=user, password=self.server.password(user))
+
+    def start(self) -> None:
+        """Start the server, on the same port as before, and provision it."""
+        self._loop.run(self.server.start())
+        self._loop.run(self.server.provision())
+
+    def kill(self) -> None:
+        """Kill the server as a power cut would."""
+        self._loop.run(self.server.kill())
+
+    def last_sequence(self) -> int:
+        """Return the sequence of the newest event, 0 when there is none."""
+        info = self._loop.run(self._reader().jetstream().stream_info(EVENTS_STREAM))
+        return int(info.state.last_seq)
+
+    def events(self, after: int) -> list[Any]:
+        """Return the stored events whose sequence is above `after`, with data and headers."""
+        js = self._reader().jetstream()
+        sequences = range(after + 1, self.last_sequence() + 1)
+        return [self._loop.run(js.get_msg(EVENTS_STREAM, seq=seq, direct=True)) for seq in sequences]
+
+    def messages(self, after: int) -> list[dict[str, Any]]:
+        """Return the messages of `events`."""
+        return [json.loads(event.data) for event in self.events(after)]
+
+    def close(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            self._loop.run(self._client.close())
+
+    def _reader(self) -> Client:
+        if self._client is None:
+            self._client = self._loop.run(broker.connect(self.config("longpoll")))
+        return self._client
+
+
+class Command:
+    """`python -m roots_tasks serve` or `relay` as a process; what it logs goes to `log_file`."""
+
+    def __init__(self, name: str, folder: Path, **environment: str) -> None:
+        self.port, self.admin_port = ports.reserve(), ports.reserve()
+        self.log_file = folder / f"{name}-{self.port}.log"
+        self.http = urllib3.PoolManager(retries=False, timeout=15, maxsize=32)
+        self._name = name
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "ROOTS_HTTP_PORT": str(self.port),
+            "ROOTS_ADMIN_PORT": str(self.admin_port),
+            "ROOTS_LOG_LEVEL": "debug",
+            "ROOTS_DRAIN_LINGER_SECONDS": "0.1",
+            **environment,
+        }
+
+    def __enter__(self) -> Self:
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "roots_tasks", self._name], env=self._environment, stdout=log, stderr=log
+            )
+        wait_until(self.is_live)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.http.clear()
+        if self.process.poll() is None:
+            assert self.stop() == 0, self.log()
+
+    def stop(self) -> int:
+        """Ask it to stop, as a supervisor does, and return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def kill(self) -> None:
+        """End it without a chance to do anything more."""
+        self.process.kill()
+        self.process.wait(DEADLINE_SECONDS)
+
+    def log(self) -> str:
+        """Return all that it has logged."""
+        return self.log_file.read_text()
+
+    def is_live(self) -> bool:
+        """Tell whether its admin port answers."""
+        try:
+            return self.admin("/livez").status == 200
+        except urllib3.exceptions.HTTPError:
+            assert self.process.poll() is None, self.log()
+            return False
+
+    def is_ready(self) -> bool:
+        """Tell whether every check holds."""
+        return self.admin("/readyz").status == 200
+
+    def check(self, name: str) -> tuple[bool, str]:
+        """Return one check of /readyz: whether it holds, and its sentence."""
+        check = self.admin("/readyz").json()["checks"][name]
+        return check["ok"], check["detail"]
+
+    def admin(self, path: str) -> urllib3.BaseHTTPResponse:
+        """GET `path` of the admin port."""
+        return self.http.request("GET", f"http://127.0.0.1:{self.admin_port}{path}")
+
+    def metric(self, line_start: str) -> float:
+        """Return the value of the metric whose line starts so, 0 when it has none yet."""
+        for line in self.admin("/metrics").data.decode().splitlines():
+            if line.startswith(f"{line_start} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    def request(self, method: str, path: str, body: object = None, **headers: str) -> urllib3.BaseHTTPResponse:
+        """Send a request to the API, with `body` as JSON."""
+        data = b"" if body is None else msgspec.json.encode(body)
+        return self.http.request(method, f"http://127.0.0.1:{self.port}{path}", body=data, headers=headers)
+
+
+def relay_environment(nats: Nats, database_url: str) -> dict[str, str]:
+    """Return what `relay` is told."""
+    return {
+        "ROOTS_DATABASE_URL": database_url,
+        "ROOTS_NATS_URL": nats.server.url,
+        "ROOTS_NATS_PASSWORD": nats.server.password("tasks"),
+    }

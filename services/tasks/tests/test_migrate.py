@@ -1,0 +1,82 @@
+"""The migration runner, against real databases."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from roots_devstack import ports
+from roots_tasks import migrate
+from roots_tasks.errors import MigrationError
+from roots_tasks.migrate import Migration
+
+from .support import Sql
+
+
+def run_command(database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run `migrate` as a process."""
+    environ = {"PATH": os.environ["PATH"], "ROOTS_DATABASE_URL": database_url}
+    return subprocess.run(
+        [sys.executable, "-m", "roots_tasks", "migrate"], env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def test_command_applies_each_file_once_when_run_twice(empty_database_url: str) -> None:
+    """The first run prints what it applies, the second that there is nothing to apply; both end with status 0."""
+    names = [f"applied {migration.name}\n" for migration in migrate.packaged()]
+    first, second = run_command(empty_database_url), run_command(empty_database_url)
+    assert (first.returncode, first.stdout) == (0, "".join(names))
+    assert (second.returncode, second.stdout) == (0, "nothing to apply\n")
+
+
+def test_each_file_is_applied_once_when_runs_race(empty_database_url: str) -> None:
+    """Runs at the same time wait for each other."""
+    told: list[str] = []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: migrate.migrate(empty_database_url, migrate.packaged(), told.append), range(4)))
+    assert told.count("nothing to apply") == 3
+    assert len(told) == 3 + len(migrate.packaged())
+
+
+def test_edited_file_is_refused_when_it_was_applied(database_url: str) -> None:
+    """An edit after the fact would make databases differ; the message names the file and the way out."""
+    first, *others = migrate.packaged()
+    edited = dataclasses.replace(first, sql=first.sql + b"\n-- edited")
+    with pytest.raises(MigrationError, match=rf"{first.name} was edited after .*; undo the edit and add a new file"):
+        migrate.migrate(database_url, [edited, *others], print)
+
+
+def test_failed_file_leaves_nothing_when_it_fails_half_way(db: Sql) -> None:
+    """Each file is one transaction: what failed can be mended and applied again, what came before stays."""
+    good = Migration(version=9001, name="9001_good.sql", sql=b"CREATE TABLE good ()")
+    bad = Migration(version=9002, name="9002_bad.sql", sql=b"CREATE TABLE half (); SELECT 1 / 0")
+    with pytest.raises(MigrationError, match="division by zero"):
+        migrate.migrate(db.url, [*migrate.packaged(), good, bad], print)
+    assert db.rows(b"SELECT to_regclass('good') IS NOT NULL, to_regclass('half') IS NULL") == [(True, True)]
+    mended = dataclasses.replace(bad, sql=b"CREATE TABLE half ()")
+    migrate.migrate(db.url, [*migrate.packaged(), good, mended], print)
+
+
+def test_command_gives_up_when_postgres_does_not_come() -> None:
+    """Without Postgres it waits, and then says so, without the password."""
+    url = f"postgresql://tasks:hunter2@127.0.0.1:{ports.reserve()}/tasks"
+    with pytest.raises(MigrationError, match="Postgres does not answer") as caught:
+        migrate.migrate(url, migrate.packaged(), print, wait_seconds=0)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_files_are_numbered_without_gaps_when_packaged(tmp_path: Path) -> None:
+    """The files' numbers are 1, 2, 3 and so on."""
+    versions = [migration.version for migration in migrate.packaged()]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+def test_schema_refuses_a_database_when_it_is_not_utf8(postgres: object, empty_database_url: str) -> None:
+    """In another encoding lengths would count bytes."""
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.info.encoding == "utf-8"

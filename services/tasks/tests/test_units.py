@@ -1,0 +1,76 @@
+"""The pure parts of the service: ids, batches, configuration."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roots_common.config import ConfigError, load
+from roots_common.events import Event
+from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
+from roots_tasks.outbox import Row, batches
+from roots_tasks.tasks import MAX_ID, parse_id
+
+SECRET = "hunter2"
+EVENT = Event(path="tasks", message=b"{}", event_id="x", committed_ns=0)
+
+
+@given(st.integers(min_value=1, max_value=MAX_ID))
+def test_id_is_read_when_it_is_spelled_as_we_do(number: int) -> None:
+    """Every id that Postgres can give is read back."""
+    assert parse_id(str(number)) == number
+
+
+@given(st.text())
+def test_id_is_none_when_it_is_spelled_otherwise(text: str) -> None:
+    """An id has one spelling."""
+    number = parse_id(text)
+    assert number is None or str(number) == text
+
+
+@given(st.lists(st.integers(min_value=1, max_value=5)), st.integers(min_value=1, max_value=4))
+def test_batches_never_repeat_a_task_when_cut(tasks: list[int], limit: int) -> None:
+    """I2: the batches are the rows in order, each is bounded, and none has a task twice."""
+    rows = [Row(id=number, task_id=task, event=EVENT) for number, task in enumerate(tasks)]
+    cut = list(batches(rows, limit))
+    assert [row for batch in cut for row in batch] == rows
+    for batch in cut:
+        assert 1 <= len(batch) <= limit
+        assert len({row.task_id for row in batch}) == len(batch)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://tasks:{SECRET}/x@127.0.0.1/tasks",
+        f"postgresql://tasks:{SECRET}@127.0.0.1:{SECRET}/tasks",
+        f"postgresql://tasks:{SECRET}%zz@127.0.0.1/tasks",
+        f"host=127.0.0.1 password={SECRET}",
+        f"http://tasks:{SECRET}@127.0.0.1/tasks",
+        SECRET,
+        "",
+    ],
+)
+def test_configuration_is_refused_without_its_value_when_the_url_is_wrong(url: str) -> None:
+    """I10: a wrong URL is named, and no part of it is shown, since it may be the password."""
+    with pytest.raises(ConfigError, match="ROOTS_DATABASE_URL is wrong") as caught:
+        load(MigrateConfig, {"ROOTS_DATABASE_URL": url})
+    assert SECRET not in str(caught.value)
+
+
+def test_configuration_names_every_variable_when_several_are_missing() -> None:
+    """The relay tells all that it lacks at once."""
+    with pytest.raises(ConfigError) as caught:
+        load(RelayConfig, {"ROOTS_ADMIN_PORT": "x"})
+    for name in ("ROOTS_DATABASE_URL", "ROOTS_NATS_PASSWORD", "ROOTS_ADMIN_PORT"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_configuration_has_the_ports_of_the_house_when_none_are_set(scheme: str) -> None:
+    """The API is on 8000; each process has an admin port of its own."""
+    environ = {
+        "ROOTS_DATABASE_URL": f"{scheme}://tasks@127.0.0.1:5432,127.0.0.2:5433/tasks",
+        "ROOTS_NATS_PASSWORD": "x",
+    }
+    serve, relay = load(ServeConfig, environ), load(RelayConfig, environ)
+    assert (serve.http_port, serve.admin_port, relay.admin_port, relay.user) == (8000, 9000, 9001, "tasks")

@@ -8,6 +8,7 @@ with LoopThread() as background, background.entered(Postgres(home)) as postgres:
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,12 +41,16 @@ class LoopThread:
 
         Errors: the coroutine's own; TimeoutError after `seconds`, when it has been cancelled.
         """
+        return self.submit(coroutine, seconds).result()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T], seconds: float = DEADLINE_SECONDS) -> Future[T]:
+        """Run `coroutine` on the loop meanwhile; the future has its result or its error."""
 
         async def with_deadline() -> T:
             async with asyncio.timeout(seconds):
                 return await coroutine
 
-        return asyncio.run_coroutine_threadsafe(with_deadline(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(with_deadline(), self._loop)
 
     @contextmanager
     def entered(self, resource: AbstractAsyncContextManager[T]) -> Iterator[T]:

@@ -65,7 +65,11 @@ class Home:
             self._lock = None
 
     def publish(self, info: StackInfo) -> None:
-        """Write `stack.json`; a reader sees the old one or the new one, never a part."""
+        """Write `stack.json`; a reader sees the old one or the new one, never a part.
+
+        Only its owner may read it: the database's URL has its password.
+        """
         unfinished = self.path / "stack.json.new"
+        unfinished.touch(mode=0o600)
         unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
         unfinished.replace(self.path / "stack.json")

@@ -43,6 +43,10 @@ class Stack:
         """Every process by its name, as it is now."""
         return {part.name: self._info(part) for part in self._parts.all()}
 
+    def part(self, name: str) -> Part:
+        """Return one part by its name; stopping and starting its process is how tests make a longer outage."""
+        return next(part for part in self._parts.all() if part.name == name)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -86,7 +90,7 @@ class Stack:
 
     async def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a process; after `kill -9`, return once another one runs in its place."""
-        process = self._part(name).process
+        process = self.part(name).process
         pid = process.pid
         process.kill(number)
         if number is signal.SIGKILL and pid is not None:
@@ -95,7 +99,7 @@ class Stack:
 
     async def restart(self, name: str) -> None:
         """Stop a process in order, start it again, and return once it is ready."""
-        part = self._part(name)
+        part = self.part(name)
         await part.process.restart()
         await until_ready(part, seconds=READY_SECONDS)
 
@@ -104,9 +108,6 @@ class Stack:
         if self._running is None:
             raise RuntimeError("the stack does not run")
         return self._running
-
-    def _part(self, name: str) -> Part:
-        return next(part for part in self._parts.all() if part.name == name)
 
     async def _start_tasks(self) -> None:
         parts = self._parts

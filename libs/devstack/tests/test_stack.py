@@ -1,0 +1,214 @@
+"""The whole system: what comes back, what stays, and what the gateway sends where."""
+
+import asyncio
+import http.client
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from roots_devstack.background import LoopThread
+from roots_devstack.home import StackInfo
+from roots_devstack.stack import Stack, StackConfig
+
+NAMES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
+PROBLEM = "application/problem+json"
+
+
+class Reply(NamedTuple):
+    """What a browser gets."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(stack: Stack, method: str, path: str, body: str | None = None, **headers: str) -> Reply:
+    """Send one request through the gateway."""
+    connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=30)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+def published(home: Path) -> StackInfo:
+    """Read `stack.json`."""
+    return msgspec.json.decode((home / "stack.json").read_bytes(), type=StackInfo)
+
+
+@pytest.fixture(scope="module")
+def background() -> Iterator[LoopThread]:
+    """Yield a loop that outlives each test."""
+    with LoopThread() as background:
+        yield background
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the stack that the tests share."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def stack(background: LoopThread, home: Path) -> Iterator[Stack]:
+    """Yield a stack that the tests share; each leaves it ready."""
+    with background.entered(Stack(StackConfig(home=home, longpoll_replicas=2))) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_process_is_back_and_published_when_it_was_killed(
+    background: LoopThread, home: Path, stack: Stack, name: str
+) -> None:
+    """After `kill -9` another process serves at the same address, and stack.json names it."""
+    before = stack.processes[name]
+
+    background.run(stack.kill(name))
+    background.run(stack.wait_ready())
+
+    after = stack.processes[name]
+    assert before.pid != after.pid
+    assert (before.url, before.admin_url) == (after.url, after.admin_url)
+    assert stack.processes == {process.name: process for process in published(home).processes}
+
+
+def test_stack_json_is_private_when_written(home: Path, stack: Stack) -> None:
+    """The database's URL in it has a password (I10)."""
+    assert 0o600 == stat.S_IMODE((home / "stack.json").stat().st_mode)
+
+
+def test_request_succeeds_when_its_service_is_down_for_a_moment(background: LoopThread, stack: Stack) -> None:
+    """The gateway waits for a service that is being started again instead of failing the request."""
+    for name, path in (("tasks", "/tasks"), ("longpoll-1", "/comet/"), ("longpoll-2", "/comet/")):
+        background.run(stack.kill(name))
+
+        assert 200 == ask(stack, "GET", path).status
+        background.run(stack.wait_ready())
+
+
+def test_write_succeeds_when_tasks_restarts(background: LoopThread, stack: Stack) -> None:
+    """A restart in order fails no request: what is under way is answered, the rest waits for the new process."""
+    restart = background.submit(stack.restart("tasks"))
+    statuses = set()
+    while not restart.done():
+        statuses.add(ask(stack, "POST", "/tasks", '{"description": "while restarting"}').status)
+
+    restart.result()
+    assert {201} == statuses
+
+
+def test_task_is_there_when_every_store_was_killed(background: LoopThread, stack: Stack) -> None:
+    """A created task outlives Postgres and NATS."""
+    location = ask(stack, "POST", "/tasks", '{"description": "lasting"}').headers["location"]
+
+    for name in ("postgres", "nats"):
+        background.run(stack.kill(name))
+    background.run(stack.wait_ready())
+
+    assert 200 == ask(stack, "GET", location).status
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/comet", 200),
+        ("/comet/", 200),
+        ("/tasks", 200),
+        ("/tasks/", 200),
+        ("/task/999999", 404),
+        ("/todos/", 200),
+        ("/todos/nowhere", 404),
+        ("/cometx", 404),
+        ("/tasksx", 404),
+        ("/todosx", 404),
+        ("/metrics", 404),
+        ("/todos/../../../etc/passwd", 404),
+    ],
+)
+def test_gateway_answers_when_a_path_is_asked(stack: Stack, path: str, status: int) -> None:
+    """Each service is where protocol.md says, and nothing else is reachable."""
+    reply = ask(stack, "GET", path)
+
+    assert status == reply.status
+    assert "nosniff" == reply.headers["x-content-type-options"]
+    if status == 404:
+        assert PROBLEM == reply.headers["content-type"]
+
+
+@pytest.mark.parametrize("command", ["connect", "disconnect"])
+@pytest.mark.parametrize("app", ["tasks", "shop"])
+def test_gateway_asks_subscriptions_when_an_app_connects(stack: Stack, app: str, command: str) -> None:
+    """Every application's connect and disconnect reach the same service, which knows the uid or refuses it."""
+    reply = ask(stack, "POST", f"/{app}/{command}/not-a-uid", '["tasks"]')
+
+    assert (410 if app == "tasks" else 404, PROBLEM) == (reply.status, reply.headers["content-type"])
+
+
+@pytest.mark.parametrize(("path", "target"), [("/", "/todos"), ("/todos", "/todos/")])
+def test_gateway_leads_to_the_page_when_a_short_address_is_asked(stack: Stack, path: str, target: str) -> None:
+    """Whoever types less still gets there."""
+    assert target == ask(stack, "GET", path).headers["location"]
+
+
+def test_page_is_checked_again_when_it_is_cached(stack: Stack) -> None:
+    """Static files carry an ETag and a policy that allows no foreign and no inline script."""
+    page = ask(stack, "GET", "/todos/")
+
+    again = ask(stack, "GET", "/todos/", If_None_Match=page.headers["etag"])
+
+    assert ("no-cache", 304) == (page.headers["cache-control"], again.status)
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+
+
+def test_client_is_told_when_to_retry_when_a_service_stays_down(background: LoopThread, stack: Stack) -> None:
+    """After five seconds without a service the gateway answers for it, with Retry-After."""
+    process = stack.part("tasks").process
+    background.run(process.stop())
+    try:
+        reply = ask(stack, "GET", "/tasks")
+    finally:
+        background.run(process.start())
+        background.run(stack.wait_ready())
+
+    assert (502, PROBLEM, "1") == (reply.status, reply.headers["content-type"], reply.headers["retry-after"])
+
+
+@pytest.fixture
+async def second_stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    """Yield a stack that a test may stop."""
+    stack = Stack(StackConfig(home=tmp_path))
+    await stack.start()
+    yield stack
+    await stack.stop()
+
+
+async def test_nothing_is_left_when_the_stack_stops(
+    tmp_path: Path,
+    second_stack: Stack,
+    family: Callable[[int], set[int]],
+    wait_until_gone: Callable[[set[int]], set[int]],
+) -> None:
+    """Every process ends with the stack, also Postgres's own, and stack.json with them; the state stays."""
+    pids = {pid for process in second_stack.processes.values() if process.pid for pid in family(process.pid)}
+
+    await second_stack.stop()
+
+    assert set() == wait_until_gone(pids)
+    assert not (tmp_path / "stack.json").exists()
+    assert (tmp_path / "postgres" / "data").exists()
+
+
+async def test_stack_stops_in_time_when_a_process_hangs(second_stack: Stack) -> None:
+    """A process that is frozen, and so deaf to SIGTERM, does not hold up the rest."""
+    await second_stack.kill("longpoll-1", signal.SIGSTOP)
+
+    async with asyncio.timeout(10):
+        await second_stack.stop()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +63,11 @@ class Nats:
         """Store an event and return its sequence."""
         js = self.client("tasks").jetstream()
         return self.loop.run(js.publish(f"roots.events.{path}", b"{}", stream="ROOTS_EVENTS")).seq
+
+    def events_epoch(self) -> int:
+        """Return when the event stream was created, in milliseconds since 1970."""
+        info = self.request("longpoll", "$JS.API.STREAM.INFO.ROOTS_EVENTS", {})
+        return round(msgspec.convert(info["created"], datetime).timestamp() * 1000)
 
     def request(self, user: User, subject: str, body: object) -> Any:
         """Return the JSON answer to a JSON request."""

@@ -25,7 +25,8 @@ def test_connect_grants_from_the_last_event_when_the_client_is_new(
     last = nats.publish_event()
     broker_thread.call(store.connect(uid, ["tasks"]))
     record = nats.stored(uid)
-    assert {"from": last, "n": record["n"], "until": None} == record["paths"]["tasks"]
+    grant = {"from": last, "epoch": nats.events_epoch(), "since": record["n"], "n": record["n"], "until": None}
+    assert grant == record["paths"]["tasks"]
     assert pytest.approx(time.time() + LIFETIME_SECONDS, abs=5) == record["expires"]
 
 
@@ -38,7 +39,8 @@ def test_connect_keeps_the_start_when_the_path_is_confirmed(
     nats.publish_event()
     broker_thread.call(store.connect(uid, ["tasks"]))
     assert before is not None
-    assert {"from": first, "n": before.n + 1, "until": None} == nats.stored(uid)["paths"]["tasks"]
+    grant = nats.stored(uid)["paths"]["tasks"]
+    assert (first, before.n, before.n + 1) == (grant["from"], grant["since"], grant["n"])
 
 
 def test_record_outlives_its_end_in_the_bucket_when_written(
@@ -143,16 +145,17 @@ def test_touch_extends_only_when_half_of_the_time_is_over(
     nats: Nats, broker_thread: BrokerThread, store: GrantStore, uid: str
 ) -> None:
     """Each write costs a sync to disk, so a record is rewritten every half hour at most, and its count never."""
-    grant = {"tasks": PathGrant(from_seq=1, n=7)}
-    fresh = nats.put(uid, GrantRecord(n=7, paths=grant, expires=int(time.time()) + LIFETIME_SECONDS // 2 + 60))
+    paths = {"tasks": PathGrant(from_seq=1, epoch=2, since=6, n=7)}
+    fresh = nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + LIFETIME_SECONDS // 2 + 60))
     broker_thread.call(store.touch(uid))
     assert fresh == nats.message(uid).seq
 
-    nats.put(uid, GrantRecord(n=7, paths=grant, expires=int(time.time()) + LIFETIME_SECONDS // 2 - 60))
+    nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + LIFETIME_SECONDS // 2 - 60))
     broker_thread.call(store.touch(uid))
     record = nats.stored(uid)
     assert pytest.approx(time.time() + LIFETIME_SECONDS, abs=5) == record["expires"]
-    assert (7, {"tasks": {"from": 1, "n": 7, "until": None}}) == (record["n"], record["paths"])
+    assert 7 == record["n"]
+    assert {"tasks": {"from": 1, "epoch": 2, "since": 6, "n": 7, "until": None}} == record["paths"]
 
 
 def test_change_is_told_to_the_replicas_when_written(

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 import nats.errors
@@ -24,10 +25,11 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from roots_common import logs
+from roots_common.events import epoch_of
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import GrantRecord, connected, disconnected, extended, new_record
+from roots_subscriptions.record import GrantRecord, StreamHead, connected, disconnected, extended, new_record
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 # A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
@@ -50,6 +52,21 @@ class Change:
 
     before: GrantRecord | None
     after: GrantRecord | None
+
+
+class _StreamState(msgspec.Struct, frozen=True):
+    last_seq: int
+
+
+class _StreamInfo(msgspec.Struct, frozen=True):
+    """What a stream's leader says of it.
+
+    Decoded here as in longpoll, and not by nats-py, which rounds the nanoseconds of `created` in another way: both
+    services have to arrive at the same epoch.
+    """
+
+    created: datetime
+    state: _StreamState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +97,12 @@ class GrantStore:
         Errors: TooManyPathsError.
         """
         # Before the record is written, so that no event after the answer to the client is older than its grant.
-        from_seq = await self._last_sequence(EVENTS_STREAM)
+        head = await self._head(EVENTS_STREAM)
 
         async def change(record: GrantRecord | None) -> GrantRecord:
             if record is None:
-                record = new_record(await self._last_sequence(GRANTS_STREAM))
-            return connected(record, paths, from_seq=from_seq, now=time.time())
+                record = new_record((await self._head(GRANTS_STREAM)).seq)
+            return connected(record, paths, head=head, now=time.time())
 
         return await self._change(uid, change)
 
@@ -148,10 +165,14 @@ class GrantStore:
                 raise
         return True
 
-    async def _last_sequence(self, stream: str) -> int:
+    async def _head(self, stream: str) -> StreamHead:
         with self._request("stream_info"):
-            info = await self._jetstream().stream_info(stream)
-        return int(info.state.last_seq)
+            message = await self._client().request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_SECONDS)
+        try:
+            info = msgspec.json.decode(message.data, type=_StreamInfo)
+        except msgspec.ValidationError as error:
+            raise BrokerUnavailableError(f"{stream} does not exist") from error
+        return StreamHead(epoch=epoch_of(info.created), seq=info.state.last_seq)
 
     @contextmanager
     def _request(self, operation: str) -> Iterator[None]:

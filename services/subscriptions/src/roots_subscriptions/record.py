@@ -7,6 +7,7 @@ see `GrantStore` for why. Source: docs/protocol.md, Connecting.
 
 import math
 from collections.abc import Collection
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,13 +20,24 @@ LIFETIME_SECONDS = 3600
 """A record ends so long after the last connect or touch."""
 
 
+class StreamHead(NamedTuple):
+    """Where a stream ends. Units: epoch is milliseconds since 1970, when the stream was created."""
+
+    epoch: int
+    seq: int
+
+
 class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
     """One path that the client may hear.
 
-    Units: from_seq is the event stream's last sequence when granted; until is unix seconds, None for no end of its own.
+    Units: from_seq is the last sequence of the event stream when granted, in the stream of `epoch` (milliseconds since
+        1970, when it was created); since is the number of the change that granted it, n that of the change that
+        confirmed it last; until is unix seconds, None for no end of its own.
     """
 
     from_seq: int = msgspec.field(name="from")
+    epoch: int
+    since: int
     n: int
     until: int | None = None
 
@@ -57,8 +69,8 @@ def new_record(n: int) -> GrantRecord:
     return GrantRecord(n=n, expires=0)
 
 
-def connected(record: GrantRecord, paths: Collection[str], *, from_seq: int, now: float) -> GrantRecord:
-    """Return `record` with `paths` granted from `from_seq`, and alive for another lifetime.
+def connected(record: GrantRecord, paths: Collection[str], *, head: StreamHead, now: float) -> GrantRecord:
+    """Return `record` with `paths` granted from `head` on, and alive for another lifetime.
 
     A path that is granted already keeps its start, and is confirmed to the client again.
 
@@ -68,7 +80,10 @@ def connected(record: GrantRecord, paths: Collection[str], *, from_seq: int, now
     granted = dict(record.paths)
     for path in paths:
         held = record.paths.get(path)
-        granted[path] = PathGrant(from_seq=from_seq, n=n) if held is None else msgspec.structs.replace(held, n=n)
+        if held is None:
+            granted[path] = PathGrant(from_seq=head.seq, epoch=head.epoch, since=n, n=n)
+        else:
+            granted[path] = msgspec.structs.replace(held, n=n)
     if len(granted) > MAX_PATHS:
         raise TooManyPathsError(held=len(record.paths), added=len(granted) - len(record.paths))
     gone = {path: number for path, number in record.gone.items() if path not in granted}

@@ -23,8 +23,8 @@ from roots_subscriptions.metrics import Metrics
 QUEUE_GROUP = "subscriptions"
 MAX_UIDS = 1000
 MAX_CONCURRENT = 32
-# NATS lets a reply pass for 10 s after its request.
-DEADLINE_SECONDS = 8.0
+# Longpoll waits 5 s for the reply.
+DEADLINE_SECONDS = 4.0
 DRAIN_SECONDS = 5.0
 
 log = logs.get(__name__)

@@ -15,8 +15,10 @@ import msgspec
 
 from roots_devstack import ports
 from roots_devstack.home import StackInfo
+from roots_devstack.services import STOP_SECONDS
 
 READY = "Roots is ready at "
+STOPPING = "devstack       | stopping"
 FAILURE = 1
 USAGE = 2
 
@@ -35,18 +37,18 @@ def running(home: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
         subprocess.Popen([sys.executable, "-m", "roots_devstack"], env=environment(home), stdout=output) as process,
     ):
         try:
-            yield process, ready_address(process, log)
+            yield process, line_of(process, log, READY)
         finally:
             process.terminate()
 
 
-def ready_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """Return the address of the ready line, once it is written."""
+def line_of(process: "subprocess.Popen[bytes]", log: Path, start: str) -> str:
+    """Return the line that begins with `start`, without that, once it is written."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_text(encoding="utf-8").splitlines():
-            if line.startswith(READY):
-                return line.removeprefix(READY)
+            if line.startswith(start):
+                return line.removeprefix(start)
         time.sleep(0.05)
     raise AssertionError(log.read_text(encoding="utf-8"))
 
@@ -64,10 +66,19 @@ def failed_run(home: Path, **settings: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def info_of(home: Path) -> StackInfo:
+    """Read `stack.json`."""
+    return msgspec.json.decode((home / "stack.json").read_bytes(), type=StackInfo)
+
+
+def pid_of(home: Path, name: str) -> int:
+    """Return the id of one process of the stack that runs in `home`."""
+    return next(process.pid for process in info_of(home).processes if process.name == name and process.pid)
+
+
 def pids_of(home: Path, family: Callable[[int], set[int]]) -> set[int]:
     """Return every process of the stack that runs in `home`."""
-    info = msgspec.json.decode((home / "stack.json").read_bytes(), type=StackInfo)
-    return {pid for process in info.processes if process.pid for pid in family(process.pid)}
+    return {pid for process in info_of(home).processes if process.pid for pid in family(process.pid)}
 
 
 def test_run_serves_the_page_when_it_says_that_it_is_ready(
@@ -100,12 +111,17 @@ def test_nothing_is_left_and_it_starts_again_when_the_run_was_killed(
 
 
 def test_run_stops_at_once_when_asked_twice(tmp_path: Path) -> None:
-    """A second Ctrl-C does not wait for the drain."""
+    """A second Ctrl-C does not wait for a process that does not heed the first."""
     with running(tmp_path / "home") as (process, _):
+        os.kill(pid_of(tmp_path / "home", "tasks"), signal.SIGSTOP)
+        started = time.monotonic()
+
         process.send_signal(signal.SIGINT)
+        line_of(process, tmp_path / "run.log", STOPPING)
         process.send_signal(signal.SIGINT)
 
-        assert 0 == process.wait(timeout=5)
+        assert 0 == process.wait(timeout=10)
+        assert time.monotonic() - started < STOP_SECONDS
 
 
 def test_run_names_the_port_when_it_is_taken(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ async def run(config: RunConfig) -> None:
     )
     running = asyncio.create_task(_run_until_cancelled(stack, console))
     await _either(running, asked_to_stop)
+    if asked_to_stop.is_set():
+        console("devstack", "stopping; ask again to kill what has not stopped")
     asked_to_stop.clear()
     running.cancel()
     await _either(running, asked_to_stop)

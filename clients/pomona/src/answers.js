@@ -1,0 +1,106 @@
+/**
+ * Reads what the servers answer. Pure: raw JSON and headers come in, checked values go out.
+ *
+ * Source: docs/protocol.md, Delivery and Connecting.
+ */
+
+/** Updates on this path tell that a path was withdrawn; the message is that path. */
+export const WITHDRAWN_PATH = "::+::disconnect";
+
+/** No server may silence a page for longer than this. */
+const MAX_FLOOR_MS = 300_000;
+const MAX_PATH_LENGTH = 255;
+const PATH = /^[\w\-.~@+=]{1,64}(?:\/[\w\-.~@+=]{1,64}){0,7}$/;
+
+/**
+ * @typedef {{path: string, message: string}} Update
+ * @typedef {{path: string, reason: string}} PathReason
+ * @typedef {{updates: Update[], gaps: PathReason[], reconnectWith: string, uid: string, retryMs: number}} Answer
+ */
+
+/**
+ * Return the poll's answer, or null when this is not one (a proxy's page, half a body).
+ *
+ * @param {string} text
+ * @returns {Answer | null}
+ */
+export function readAnswer(text) {
+  const body = readJson(text);
+  if (typeof body?.reconnectWith !== "string" || !Array.isArray(body.updates)) return null;
+  const uid = body.reconnectWith.trim().split("/")[0];
+  if (!uid) return null;
+  return {
+    updates: body.updates.filter(isUpdate),
+    gaps: readPathReasons(body.gaps),
+    reconnectWith: body.reconnectWith.trim(),
+    uid,
+    retryMs: clampFloor(body.retry),
+  };
+}
+
+/**
+ * Return the paths that a connect request was refused, each with the reason; none when the answer names none.
+ *
+ * @param {string} text
+ * @returns {PathReason[]}
+ */
+export function readRefusals(text) {
+  return readPathReasons(readJson(text)?.refused);
+}
+
+/**
+ * Return how long a `Retry-After` header (seconds or a date) asks to wait; 0 without one.
+ *
+ * @param {Headers} headers
+ * @param {number} now
+ */
+export function readRetryAfterMs(headers, now) {
+  const value = headers.get("Retry-After");
+  if (!value) return 0;
+  const seconds = Number(value);
+  return clampFloor(Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(value) - now);
+}
+
+/**
+ * Throw a TypeError unless `path` is one: a wrong path in a request would have the server refuse its neighbours too.
+ *
+ * @param {string} path
+ */
+export function checkPath(path) {
+  if (typeof path !== "string" || path.length > MAX_PATH_LENGTH || !PATH.test(path)) {
+    throw new TypeError(`Not a path: ${JSON.stringify(path)}`);
+  }
+}
+
+/** @param {string} text */
+function readJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {any} update
+ * @returns {update is Update}
+ */
+function isUpdate(update) {
+  return typeof update?.path === "string" && typeof update.message === "string";
+}
+
+/**
+ * @param {unknown} list
+ * @returns {PathReason[]}
+ */
+function readPathReasons(list) {
+  if (!Array.isArray(list)) return [];
+  return list
+    .filter((item) => typeof item?.path === "string")
+    .map(({ path, reason }) => ({ path, reason: typeof reason === "string" ? reason : "unknown" }));
+}
+
+/** @param {unknown} milliseconds */
+function clampFloor(milliseconds) {
+  return typeof milliseconds === "number" && milliseconds > 0 ? Math.min(milliseconds, MAX_FLOOR_MS) : 0;
+}

@@ -83,8 +83,11 @@ class Nats:
         return broker.BrokerConfig(url=self.server.url, user=user, password=self.server.password(user))
 
     def start(self) -> None:
-        """Start the server, on the same port as before, and provision it."""
+        """Start the server, on the same port as before."""
         self._loop.run(self.server.start())
+
+    def provision(self) -> None:
+        """Create the stream and the bucket."""
         self._loop.run(self.server.provision())
 
     def kill(self) -> None:

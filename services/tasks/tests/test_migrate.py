@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from roots_devstack import ports
+from roots_devstack.postgres import Postgres
 from roots_tasks import migrate
 from roots_tasks.errors import MigrationError
 from roots_tasks.migrate import Migration
@@ -70,13 +70,17 @@ def test_command_gives_up_when_postgres_does_not_come() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_files_are_numbered_without_gaps_when_packaged(tmp_path: Path) -> None:
+def test_files_are_numbered_without_gaps_when_packaged() -> None:
     """The files' numbers are 1, 2, 3 and so on."""
     versions = [migration.version for migration in migrate.packaged()]
     assert versions == list(range(1, len(versions) + 1))
 
 
-def test_schema_refuses_a_database_when_it_is_not_utf8(postgres: object, empty_database_url: str) -> None:
+def test_schema_is_refused_when_the_database_is_not_utf8(postgres: Postgres) -> None:
     """In another encoding lengths would count bytes."""
-    with psycopg.connect(empty_database_url) as connection:
-        assert connection.info.encoding == "utf-8"
+    with psycopg.connect(postgres.superuser_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE DATABASE ascii TEMPLATE template0 ENCODING SQL_ASCII LOCALE_PROVIDER libc LOCALE 'C'"
+        )
+    with pytest.raises(MigrationError, match="must have the encoding UTF8"):
+        migrate.migrate(postgres.superuser_url.removesuffix("postgres") + "ascii", migrate.packaged(), print)

@@ -31,7 +31,11 @@ def main() -> None:
     commands.add_parser("serve", help="serve the REST API until SIGTERM").set_defaults(run=_serve)
     commands.add_parser("relay", help="publish committed changes to NATS until SIGTERM").set_defaults(run=_relay)
     commands.add_parser("migrate", help="bring the database's schema up to date, then exit").set_defaults(run=_migrate)
-    parser.parse_args().run()
+    arguments = parser.parse_args()
+    try:
+        arguments.run()
+    except OSError as error:
+        sys.exit(f"error: it can't listen: {error}")
 
 
 def _serve() -> None:

@@ -19,12 +19,17 @@ from roots_tasks import migrate
 from roots_tasks.errors import StoreUnavailableError
 
 CONNECT_SECONDS = 3
-# How long a request waits for a connection before it is told to come back.
+# How long a request waits for a connection before it is told to come back; not so long while Postgres is known to be
+# away, when it would only keep a thread from the next.
 POOL_TIMEOUT_SECONDS = 3.0
+AWAY_TIMEOUT_SECONDS = 0.5
 # After this the pool gives up a try to connect, so that the next request starts a fresh one: its own back-off would
 # double up to minutes, and a Postgres that is back would stay unused.
 RECONNECT_SECONDS = 2.0
 LOOK_SECONDS = 1.0
+LOOK_TIMEOUT_SECONDS = 1.0
+# Kept open, so that a burst does not wait for the pool to grow connection by connection.
+MIN_CONNECTIONS = 4
 STATEMENT_TIMEOUT = "5s"
 # Older than this an event is worth a word to the operator; the relay's own readiness tells the rest.
 OLD_EVENT_SECONDS = 10.0
@@ -73,9 +78,8 @@ class Database:
             url,
             kwargs=connection_options("serve"),
             open=False,
-            min_size=1,
+            min_size=MIN_CONNECTIONS,
             max_size=max_connections + 1,
-            timeout=POOL_TIMEOUT_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=_limit_statements,
             check=_check_idle,
@@ -93,19 +97,14 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._stopped.set()
-        self._looker.join(timeout=POOL_TIMEOUT_SECONDS)
+        self._looker.join(timeout=CONNECT_SECONDS)
         self._pool.close()
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Lend a connection in autocommit mode. Errors: StoreUnavailableError."""
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except _UNMIGRATED as error:
-            raise StoreUnavailableError("the database lacks its schema; run: python -m roots_tasks migrate") from error
-        except _UNAVAILABLE as error:
-            raise StoreUnavailableError(f"Postgres does not answer ({type(error).__name__})") from error
+        with self._lend(POOL_TIMEOUT_SECONDS if self._check.is_ok else AWAY_TIMEOUT_SECONDS) as connection:
+            yield connection
 
     def check(self) -> Check:
         """Return what the last look found: Postgres answers, and its schema is the one this service needs."""
@@ -125,6 +124,16 @@ class Database:
         }
         return counts[state]
 
+    @contextmanager
+    def _lend(self, timeout_seconds: float) -> Iterator[Connection]:
+        try:
+            with self._pool.connection(timeout=timeout_seconds) as connection:
+                yield connection
+        except _UNMIGRATED as error:
+            raise StoreUnavailableError("the database lacks its schema; run: python -m roots_tasks migrate") from error
+        except _UNAVAILABLE as error:
+            raise StoreUnavailableError(f"Postgres does not answer ({type(error).__name__})") from error
+
     def _look_until_closed(self) -> None:
         wanted = migrate.newest_version()
         while not self._stopped.is_set():
@@ -136,7 +145,7 @@ class Database:
 
     def _look(self, wanted: int) -> Check:
         try:
-            with self.connection() as connection:
+            with self._lend(LOOK_TIMEOUT_SECONDS) as connection:
                 version, age = connection.execute(_LOOK).fetchone() or (None, None)
         except StoreUnavailableError as error:
             # Drops the connections that died with the server, before a request meets them.

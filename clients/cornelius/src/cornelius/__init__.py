@@ -1,1 +1,6 @@
-"""Lets a Python back end publish to Roots, and listen to it."""
+"""Lets a Python program listen to Roots; publishing to it follows."""
+
+from cornelius.errors import AnswerError, CorneliusError, RefusedError
+from cornelius.listener import Gap, Listener, Update
+
+__all__ = ["AnswerError", "CorneliusError", "Gap", "Listener", "RefusedError", "Update"]

@@ -1,0 +1,244 @@
+/** The poll loop: what follows on each kind of answer, and how long it waits. */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { answer, goLive, record, World } from "./world.js";
+
+/** @param {World} world */
+const polls = (world) => world.log.filter((line) => line.startsWith("GET")).length;
+
+test("the next poll follows at once and acknowledges with the cursor when an answer came", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await (await world.request("comet")).answer(answer("uid1/a.9.0", [["tasks", "x"]]));
+  assert.equal((await world.request("comet")).url, "/comet/uid1/a.9.0");
+  assert.equal(world.now, 0);
+});
+
+test("a poll is tried again with full jitter, doubling to 32 s, when the network fails", async () => {
+  const world = new World();
+  world.random = 0.999;
+  const firenze = world.createFirenze();
+  for (const capMs of [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 32_000]) {
+    await (await world.request("comet")).fail();
+    assert.equal(firenze.state, "waiting");
+    const before = polls(world);
+    await world.pass(capMs * 0.99);
+    assert.equal(polls(world), before);
+    await world.pass(capMs * 0.01);
+    assert.equal(polls(world), before + 1);
+  }
+});
+
+test("the back-off begins again at 1 s when an answer came between", async () => {
+  const world = new World();
+  world.createFirenze();
+  for (let failures = 0; failures < 6; failures += 1) {
+    await (await world.request("comet")).fail();
+    await world.pass(32_000);
+  }
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await (await world.request("comet")).fail();
+  await world.pass(500);
+  assert.equal((await world.request("comet")).url, "/comet/uid1/a.1.0");
+});
+
+for (const [name, status, body] of /** @type {[string, number, string][]} */ ([
+  ["502", 502, "bad gateway"],
+  ["a login page", 200, "<html>"],
+  ["an answer without a cursor", 200, '{"updates":[]}'],
+])) {
+  test(`the poll is tried again with its cursor when the answer is ${name}`, async () => {
+    const world = new World();
+    const firenze = world.createFirenze();
+    await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+    await (await world.request("comet")).answer(body, status);
+    assert.equal(firenze.state, "waiting");
+    await world.pass(1_000);
+    assert.equal((await world.request("comet")).url, "/comet/uid1/a.1.0");
+  });
+}
+
+test("Retry-After is waited for, with jitter on top, when the server is full", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).answer("", 503, { "Retry-After": "7" });
+  await world.pass(7_499);
+  assert.equal(polls(world), 1);
+  await world.pass(1);
+  assert.equal(polls(world), 2);
+});
+
+test("Retry-After may be a date", async () => {
+  const world = new World();
+  world.now = Date.parse("2026-11-23T08:00:00Z");
+  world.createFirenze();
+  await (await world.request("comet")).answer("", 429, { "Retry-After": "Mon, 23 Nov 2026 08:00:10 GMT" });
+  await world.pass(10_499);
+  assert.equal(polls(world), 1);
+  await world.pass(1);
+  assert.equal(polls(world), 2);
+});
+
+test("`retry` in an answer is waited for exactly, also by a page that comes back", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0", [], { retry: 1_500 }));
+  world.page.window.dispatchEvent(new Event("online"));
+  await world.pass(1_499);
+  assert.deepEqual([polls(world), firenze.state], [1, "waiting"]);
+  await world.pass(1);
+  assert.equal((await world.request("comet")).url, "/comet/uid1/a.1.0");
+});
+
+test("a poll is given up 20 s after the longest hold when nothing comes", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  const hung = await world.request("comet");
+  await world.pass(44_999);
+  assert.equal(hung.signal.aborted, false);
+  await world.pass(1);
+  assert.deepEqual([hung.signal.aborted, firenze.state], [true, "waiting"]);
+});
+
+test("the loop breaker makes polls wait when answers come at once and bring nothing", async () => {
+  const world = new World();
+  world.createFirenze();
+  for (let polled = 0; polled < 6; polled += 1) {
+    await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  }
+  assert.deepEqual(world.open, []);
+  await world.pass(500);
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await world.pass(999);
+  assert.deepEqual(world.open, []);
+});
+
+test("the loop breaker also stops a server that gives a new uid each time", async () => {
+  const world = new World();
+  world.createFirenze();
+  for (let polled = 0; polled < 6; polled += 1) {
+    await (await world.request("comet")).answer(answer(`uid${polled}/a.1.0`));
+  }
+  assert.deepEqual(world.open, []);
+});
+
+test("a busy path is no loop", async () => {
+  const world = new World();
+  world.createFirenze();
+  for (let sequence = 1; sequence <= 50; sequence += 1) {
+    await (await world.request("comet")).answer(answer(`uid1/a.${sequence}.0`, [["tasks", "x"]]));
+  }
+  assert.equal(world.now, 0);
+});
+
+for (const status of [400, 410]) {
+  test(`the client begins anew when its cursor is answered with ${status}`, async () => {
+    const world = new World();
+    world.createFirenze();
+    await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+    await (await world.request("comet")).answer("", status);
+    await world.pass(1_000);
+    assert.equal((await world.request("comet")).url, "/comet/");
+  });
+}
+
+test("a waiting poll goes out at once when the page comes back", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).fail();
+  world.page.document.dispatchEvent(new Event("visibilitychange"));
+  await world.pass(0);
+  assert.equal(polls(world), 2);
+});
+
+test("a page that is being hidden wakes nothing", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).fail();
+  world.page.document.visibilityState = "hidden";
+  world.page.document.dispatchEvent(new Event("visibilitychange"));
+  await world.pass(0);
+  assert.equal(polls(world), 1);
+});
+
+test("an old poll is replaced and a young one is left alone when the page comes back", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  const held = await world.request("comet");
+  await world.pass(999);
+  world.page.window.dispatchEvent(new Event("online"));
+  assert.equal(held.signal.aborted, false);
+  await world.pass(1);
+  world.page.window.dispatchEvent(new Event("online"));
+  assert.equal(held.signal.aborted, true);
+  assert.equal((await world.request("comet")).url, "/comet/uid1/a.1.0");
+  assert.equal(firenze.state, "live");
+});
+
+test("a page from the back/forward cache polls at once", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).fail();
+  world.page.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await world.pass(0);
+  assert.equal(polls(world), 2);
+});
+
+test("the state tells the whole story of an outage", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  const events = record(firenze, "state");
+  firenze.connect("tasks", () => {});
+  await goLive(world, ["tasks"]);
+  world.page.navigator.onLine = false;
+  world.page.window.dispatchEvent(new Event("offline"));
+  await world.pass(500);
+  await (await world.request("comet")).fail();
+  world.page.navigator.onLine = true;
+  world.page.window.dispatchEvent(new Event("online"));
+  await world.pass(0);
+  await (await world.request("comet")).answer(answer("uid1/a.7.1", [["tasks", "x"]]));
+  firenze.close();
+  assert.deepEqual(
+    events.map(([, { state }]) => state),
+    ["live", "offline", "connecting", "offline", "connecting", "live", "closed"],
+  );
+});
+
+test("a poll that is held for 2 s after a failure counts as live", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await (await world.request("comet")).fail();
+  await world.pass(500 + 1_999);
+  assert.equal(firenze.state, "connecting");
+  await world.pass(1);
+  assert.equal(firenze.state, "live");
+});
+
+test("after a hung poll only an answer counts as live", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await world.pass(45_500 + 5_000);
+  assert.equal(firenze.state, "connecting");
+  await (await world.request("comet")).answer(answer("uid1/a.2.0"));
+  assert.equal(firenze.state, "live");
+});
+
+test("a gap is told before the updates that follow it", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  /** @type {unknown[]} */
+  const told = [];
+  firenze.addEventListener("gap", ({ detail }) => told.push(detail));
+  firenze.connect("tasks", (/** @type {string} */ _path, /** @type {string} */ message) => told.push(message));
+  const gaps = [{ path: "tasks", reason: "expired" }];
+  await (await world.request("comet")).answer(answer("uid1/a.9.0", [["tasks", "later"]], { gaps }));
+  assert.deepEqual(told, [gaps[0], "later"]);
+});

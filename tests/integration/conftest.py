@@ -1,0 +1,23 @@
+"""The whole system, as `make run` starts it, with two replicas of longpoll; one for all tests that do not break it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from roots_devstack.background import LoopThread
+from roots_devstack.stack import Stack, StackConfig
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[LoopThread]:
+    """Yield an event loop that lives as long as the run."""
+    with LoopThread() as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def stack(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Yield a running system; processes may be restarted, but what they store must stay."""
+    config = StackConfig(home=tmp_path_factory.mktemp("stack"), longpoll_replicas=2)
+    with background.entered(Stack(config)) as running:
+        yield running

@@ -15,8 +15,6 @@ import { Pause } from "./pause.js";
 
 /** The server holds a poll for at most 25 s; 20 s more without an answer means that the request hangs. */
 const WATCHDOG_MS = 45_000;
-/** A poll that has not failed by now is being held: a server that is down refuses, a proxy in front of one says 502. */
-const PRESUMED_HELD_MS = 2_000;
 /** A wake-up leaves a poll alone that is younger: several signals come at once. */
 const FRESH_MS = 1_000;
 /** The cursor or the uid is not known to this server: begin anew. */
@@ -40,7 +38,8 @@ export class Poller {
   #pause;
   #breaker = new LoopBreaker();
   #reconnectWith = "";
-  #hasHung = false;
+  /** A poll has failed since the last answer. */
+  #isInDoubt = false;
   #startedAt = 0;
   /** @type {AbortController | null} */
   #request = null;
@@ -100,15 +99,11 @@ export class Poller {
       isHung = true;
       request.abort();
     }, WATCHDOG_MS);
-    const presumption = this.#presumeHeldSoon();
     this.#request = request;
     this.#startedAt = runtime.now();
     try {
-      const response = await runtime.fetch(this.#baseUrl + this.#reconnectWith, {
-        headers: { Accept: "application/json" },
-        cache: "no-store",
-        signal: request.signal,
-      });
+      if (this.#isInDoubt && this.#reconnectWith) void this.#probe(request.signal);
+      const response = await this.#get(this.#reconnectWith, request.signal);
       const text = await response.text();
       if (request.signal.aborted) return isHung ? { kind: "hung" } : { kind: "interrupted" };
       return this.#judge(response, text);
@@ -118,17 +113,33 @@ export class Poller {
     } finally {
       this.#request = null;
       runtime.clearTimeout(watchdog);
-      runtime.clearTimeout(presumption);
+      request.abort();
     }
   }
 
   /**
-   * After a failure the first sign of health may be that nothing happens, for up to 25 s. Not so for a network
-   * that swallows requests: there only an answer counts.
+   * Find out whether the server is there again, where the poll itself may be held in silence for 25 s: a first poll
+   * is answered at once, and its uid, bound to nothing, forgotten.
+   *
+   * @param {AbortSignal} signal
    */
-  #presumeHeldSoon() {
-    if (!this.#reconnectWith || this.#hasHung) return null;
-    return this.#runtime.setTimeout(() => this.#setState("live"), PRESUMED_HELD_MS);
+  async #probe(signal) {
+    try {
+      const response = await this.#get("", signal);
+      const isAnswer = response.status === 200 && readAnswer(await response.text()) !== null;
+      if (isAnswer && !signal.aborted) this.#setState("live");
+    } catch {
+      // The poll beside it tells what is wrong.
+    }
+  }
+
+  /**
+   * @param {string} reconnectWith
+   * @param {AbortSignal} signal
+   */
+  #get(reconnectWith, signal) {
+    const headers = { Accept: "application/json" };
+    return this.#runtime.fetch(this.#baseUrl + reconnectWith, { headers, cache: "no-store", signal });
   }
 
   /**
@@ -145,7 +156,6 @@ export class Poller {
 
   /** @param {Outcome} outcome */
   async #settle(outcome) {
-    this.#hasHung = outcome.kind === "hung" || (this.#hasHung && outcome.kind !== "answer");
     if (outcome.kind === "answer") return this.#accept(outcome.answer, outcome.tookMs);
     if (outcome.kind === "interrupted") return this.state === "offline" ? this.#waitAfterFailure(0) : undefined;
     if (outcome.kind === "failed" && BEGIN_ANEW.has(outcome.status)) this.#reconnectWith = "";
@@ -159,28 +169,31 @@ export class Poller {
   async #accept(answer, tookMs) {
     const isProgress = answer.reconnectWith !== this.#reconnectWith && answer.updates.length + answer.gaps.length > 0;
     this.#reconnectWith = answer.reconnectWith;
+    this.#isInDoubt = false;
     this.#setState("live");
     this.#listeners.onAnswer(answer);
     if (this.#isClosed()) return;
     if (this.#breaker.trips(isProgress, tookMs)) return await this.#waitAfterFailure(answer.retryMs);
     this.#backoff.reset();
     // The server has spread these waits itself, so it gets exactly what it asked for.
-    if (answer.retryMs > 0) await this.#wait(answer.retryMs, answer.retryMs);
+    if (answer.retryMs > 0) await this.#wait(answer.retryMs, answer.retryMs, "live");
   }
 
   /** @param {number} floorMs */
   #waitAfterFailure(floorMs) {
-    return this.#wait(this.#backoff.next(floorMs), floorMs);
+    this.#isInDoubt = true;
+    return this.#wait(this.#backoff.next(floorMs), floorMs, "connecting");
   }
 
   /**
    * @param {number} milliseconds
    * @param {number} floorMs
+   * @param {State} next
    */
-  async #wait(milliseconds, floorMs) {
+  async #wait(milliseconds, floorMs, next) {
     this.#setState(this.#runtime.page?.navigator.onLine === false ? "offline" : "waiting");
     await this.#pause.wait(milliseconds, floorMs);
-    this.#setState("connecting");
+    this.#setState(next);
   }
 
   #isClosed() {

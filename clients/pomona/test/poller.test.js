@@ -42,7 +42,7 @@ test("the back-off begins again at 1 s when an answer came between", async () =>
   await (await world.request("comet")).answer(answer("uid1/a.1.0"));
   await (await world.request("comet")).fail();
   await world.pass(500);
-  assert.equal((await world.request("comet")).url, "/comet/uid1/a.1.0");
+  assert.equal((await world.request("comet/uid1")).url, "/comet/uid1/a.1.0");
 });
 
 for (const [name, status, body] of /** @type {[string, number, string][]} */ ([
@@ -57,7 +57,7 @@ for (const [name, status, body] of /** @type {[string, number, string][]} */ ([
     await (await world.request("comet")).answer(body, status);
     assert.equal(firenze.state, "waiting");
     await world.pass(1_000);
-    assert.equal((await world.request("comet")).url, "/comet/uid1/a.1.0");
+    assert.equal((await world.request("comet/uid1")).url, "/comet/uid1/a.1.0");
   });
 }
 
@@ -112,7 +112,7 @@ test("the loop breaker makes polls wait when answers come at once and bring noth
   }
   assert.deepEqual(world.open, []);
   await world.pass(500);
-  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await (await world.request("comet/uid1")).answer(answer("uid1/a.1.0"));
   await world.pass(999);
   assert.deepEqual(world.open, []);
 });
@@ -198,11 +198,11 @@ test("the state tells the whole story of an outage", async () => {
   world.page.navigator.onLine = false;
   world.page.window.dispatchEvent(new Event("offline"));
   await world.pass(500);
-  await (await world.request("comet")).fail();
+  await (await world.request("comet/uid1")).fail();
   world.page.navigator.onLine = true;
   world.page.window.dispatchEvent(new Event("online"));
   await world.pass(0);
-  await (await world.request("comet")).answer(answer("uid1/a.7.1", [["tasks", "x"]]));
+  await (await world.request("comet/uid1")).answer(answer("uid1/a.7.1", [["tasks", "x"]]));
   firenze.close();
   assert.deepEqual(
     events.map(([, { state }]) => state),
@@ -210,25 +210,34 @@ test("the state tells the whole story of an outage", async () => {
   );
 });
 
-test("a poll that is held for 2 s after a failure counts as live", async () => {
-  const world = new World();
+/** @param {World} world */
+const failOnce = async (world) => {
   const firenze = world.createFirenze();
   await (await world.request("comet")).answer(answer("uid1/a.1.0"));
   await (await world.request("comet")).fail();
-  await world.pass(500 + 1_999);
+  await world.pass(500);
+  return firenze;
+};
+
+test("a first poll beside the held one tells that the server is back, and its uid is forgotten", async () => {
+  const world = new World();
+  const firenze = await failOnce(world);
   assert.equal(firenze.state, "connecting");
-  await world.pass(1);
-  assert.equal(firenze.state, "live");
+  await (await world.request(/comet\/$/)).answer(answer("uid2/a.1.0"));
+  assert.deepEqual([firenze.state, firenze.getDoloresId()], ["live", "uid1"]);
+  await (await world.request("comet")).answer(answer("uid1/a.2.0"));
+  assert.equal((await world.request("comet")).url, "/comet/uid1/a.2.0");
 });
 
-test("after a hung poll only an answer counts as live", async () => {
+test("the poll decides when the first poll beside it is no answer or too late", async () => {
   const world = new World();
-  const firenze = world.createFirenze();
-  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
-  await world.pass(45_500 + 5_000);
+  const firenze = await failOnce(world);
+  await (await world.request(/comet\/$/)).answer("<html>");
   assert.equal(firenze.state, "connecting");
-  await (await world.request("comet")).answer(answer("uid1/a.2.0"));
-  assert.equal(firenze.state, "live");
+  await (await world.request("comet/uid1")).fail();
+  await world.pass(1_000);
+  await (await world.request("comet/uid1")).fail();
+  assert.deepEqual([firenze.state, world.open], ["waiting", []]);
 });
 
 test("a gap is told before the updates that follow it", async () => {

@@ -76,13 +76,13 @@ export class World {
   }
 
   /**
-   * Return the one open request to a URL with this part, once there is one.
+   * Return the one open request to a URL that matches, once there is one.
    *
-   * @param {string} part
+   * @param {string | RegExp} part
    */
   async request(part) {
     await settle();
-    const matching = this.open.filter(({ url }) => url.includes(part));
+    const matching = this.open.filter(({ url }) => url.match(part));
     const [call] = matching;
     if (!call || matching.length > 1) throw new Error(`${matching.length} requests to ${part}; made: ${this.log}`);
     return call;

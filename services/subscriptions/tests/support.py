@@ -107,6 +107,7 @@ class Service:
         self.port, self.admin_port = ports.reserve(), ports.reserve()
         self.log_file = folder / "subscriptions.log"
         self.http = urllib3.PoolManager(retries=False, timeout=10, maxsize=32)
+        self._is_terminated = False
         self._environment = {
             "PATH": os.environ["PATH"],
             "ROOTS_HTTP_PORT": str(self.port),
@@ -128,13 +129,15 @@ class Service:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._process.poll() is None:
+        # Once: Python no longer handles a signal that comes while it ends.
+        if not self._is_terminated:
             self.terminate()
         self.http.clear()
         assert self.wait() == 0, self.log_file.read_text()
 
     def terminate(self) -> None:
         """Ask it to stop, as a supervisor does."""
+        self._is_terminated = True
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:

@@ -62,9 +62,9 @@ class Sql:
         return int(self.value(query)) > 0
 
     def terminate_others(self, application_name: str) -> int:
-        """End the sessions of one application, as an administrator would; return how many there were."""
+        """End the sessions of one application, and see them gone; return how many there were."""
         query = b"""
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = %s
         """
         return len(self.rows(query, application_name))

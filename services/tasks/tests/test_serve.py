@@ -59,7 +59,7 @@ def test_key_gets_the_first_answer_when_the_service_was_restarted(database_url: 
 def test_requests_are_served_when_postgres_ended_the_idle_sessions(serve: Command, db: Sql) -> None:
     """Connections that died while they were idle are noticed before a request uses them."""
     serve.request("POST", "/tasks", {"description": "x"})
-    assert db.terminate_others("roots-tasks-serve") > 0
+    assert db.terminate_others("roots-tasks-serve") > 1
     answers = [serve.request("PATCH", "/task/1", {"isDone": is_done}).status for is_done in (True, False, True)]
     assert answers == [200, 200, 200]
 

@@ -6,6 +6,7 @@ StoreUnavailableError. May import: psycopg, errors, migrate (for the newest sche
 
 import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,7 @@ LOOK_SECONDS = 1.0
 LOOK_TIMEOUT_SECONDS = 1.0
 # Kept open, so that a burst does not wait for the pool to grow connection by connection.
 MIN_CONNECTIONS = 4
-STATEMENT_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "3s"
 # Older than this an event is worth a word to the operator; the relay's own readiness tells the rest.
 OLD_EVENT_SECONDS = 10.0
 
@@ -82,7 +83,6 @@ class Database:
             max_size=max_connections + 1,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=_limit_statements,
-            check=_check_idle,
         )
         self._check = Check(is_ok=False, detail="Postgres was not asked yet")
         self._outbox_check = Check(is_ok=True, detail="the outbox was not read yet")
@@ -127,12 +127,27 @@ class Database:
     @contextmanager
     def _lend(self, timeout_seconds: float) -> Iterator[Connection]:
         try:
-            with self._pool.connection(timeout=timeout_seconds) as connection:
+            connection = self._take(time.monotonic() + timeout_seconds)
+            try:
                 yield connection
+            finally:
+                self._pool.putconn(connection)
         except _UNMIGRATED as error:
             raise StoreUnavailableError("the database lacks its schema; run: python -m roots_tasks migrate") from error
         except _UNAVAILABLE as error:
             raise StoreUnavailableError(f"Postgres does not answer ({type(error).__name__})") from error
+
+    def _take(self, deadline: float) -> Connection:
+        """Return a connection that the server has not hung up on; the pool replaces those that it has.
+
+        The pool's own `check` would sleep, longer each time, after every dead one it meets: seconds after a restart.
+        """
+        while True:
+            connection = self._pool.getconn(timeout=deadline - time.monotonic())
+            if not _has_hung_up(connection):
+                return connection
+            connection.close()
+            self._pool.putconn(connection)
 
     def _look_until_closed(self) -> None:
         wanted = migrate.newest_version()
@@ -165,13 +180,18 @@ def _limit_statements(connection: Connection) -> None:
     connection.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
 
 
-def _check_idle(connection: Connection) -> None:
-    """Raise when the server has hung up on an idle connection.
+def _has_hung_up(connection: Connection) -> bool:
+    """Tell whether the server has ended an idle connection.
 
-    A system call instead of psycopg's round trip before every request: an idle server has nothing to say, so anything
-    to be read is its farewell, or rare news that is worth the round trip.
+    A system call instead of a round trip before every request: an idle server has nothing to say, so anything to be
+    read is its farewell, or rare news that is worth the round trip.
     """
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
-    if poller.poll(0):
-        ConnectionPool.check_connection(connection)
+    if not poller.poll(0):
+        return False
+    try:
+        connection.execute("")
+    except psycopg.OperationalError:
+        return True
+    return False

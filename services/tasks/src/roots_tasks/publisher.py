@@ -97,7 +97,7 @@ class Publisher:
         except (subjects.InvalidPathError, nats.js.errors.BadRequestError) as error:
             return self._refuse(event, str(error))
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            log.warning("publish_failed", event_id=event.event_id, error=type(error).__name__)
+            log.debug("publish_failed", event_id=event.event_id, error=type(error).__name__)
             return Outcome.FAILED
         return Outcome.DUPLICATE if ack.duplicate else Outcome.STORED
 

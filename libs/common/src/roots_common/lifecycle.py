@@ -6,13 +6,17 @@ A container's first process ignores SIGTERM unless it handles it, and Python's d
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def wait_for_stop() -> signal.Signals:
-    """Block the main thread until a stop signal comes; return it."""
+def catch_stop() -> Callable[[], signal.Signals]:
+    """Note a stop signal from now on, instead of dying of it; return a function that blocks until one has come.
+
+    To be called before anything is started, on the main thread: a process that already answers may be told to stop.
+    """
     stopped = threading.Event()
     received = signal.SIGTERM
 
@@ -21,10 +25,18 @@ def wait_for_stop() -> signal.Signals:
         received = signal.Signals(number)
         stopped.set()
 
+    def wait() -> signal.Signals:
+        stopped.wait()
+        return received
+
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
-    stopped.wait()
-    return received
+    return wait
+
+
+def wait_for_stop() -> signal.Signals:
+    """Block the main thread until a stop signal comes; return it. One that came before has ended the process."""
+    return catch_stop()()
 
 
 def stop_event() -> asyncio.Event:

@@ -7,7 +7,7 @@ from nats.aio.client import Client
 
 from roots_common import health, logs
 from roots_common.config import exit_usage, load_or_exit
-from roots_common.lifecycle import wait_for_stop
+from roots_common.lifecycle import catch_stop
 from roots_common.server import HttpServer
 from roots_common.uids import Uids
 from roots_subscriptions.app import create_app
@@ -84,6 +84,7 @@ def main() -> None:
     except PolicyError as error:
         exit_usage(f"ROOTS_POLICY names {config.policy or 'the packaged default'}, which is wrong: {error}")
     logs.configure("subscriptions", config.log_level)
+    wait_for_stop = catch_stop()
     service = Service(config, policy)
     service.start()
     wait_for_stop()

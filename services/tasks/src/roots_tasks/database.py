@@ -163,8 +163,6 @@ class Database:
             with self._lend(LOOK_TIMEOUT_SECONDS) as connection:
                 version, age = connection.execute(_LOOK).fetchone() or (None, None)
         except StoreUnavailableError as error:
-            # Drops the connections that died with the server, before a request meets them.
-            self._pool.check()
             return Check(is_ok=False, detail=error.reason)
         waits = "the outbox is empty" if age is None else f"the oldest event has waited {age:.1f} s"
         hint = "; is the relay running?" if age is not None and age > OLD_EVENT_SECONDS else ""

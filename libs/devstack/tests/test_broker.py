@@ -22,6 +22,8 @@ ALLOWED: list[tuple[User, str]] = [
     ("subscriptions", "$JS.API.STREAM.INFO.ROOTS_EVENTS"),
     ("subscriptions", "$JS.API.STREAM.MSG.GET.KV_roots-grants"),
     ("longpoll", "$JS.API.STREAM.INFO.ROOTS_EVENTS"),
+    ("longpoll", "$JS.API.STREAM.MSG.GET.ROOTS_EVENTS"),
+    ("longpoll", "$JS.API.STREAM.MSG.GET.KV_roots-grants"),
     ("longpoll", "$JS.API.DIRECT.GET.ROOTS_EVENTS"),
     ("longpoll", "$JS.API.DIRECT.GET.KV_roots-grants.$KV.roots-grants.uid"),
     ("longpoll", "roots.grants.touch"),

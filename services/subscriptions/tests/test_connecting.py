@@ -62,7 +62,7 @@ def test_disconnect_answers_200_when_the_path_is_not_held(service: Service, nats
         (b"tasks", 400, "body"),
         (b'["tasks"', 400, "body"),
         (b'["\xff"]', 400, "body"),
-        (b"[" * 100_000, 422, "[0]"),
+        (b"[" * 100_000, 400, "body"),
         (b"{}", 422, "body"),
         (b"null", 422, "body"),
         (b'"tasks"', 422, "body"),

@@ -91,7 +91,9 @@ def read_json(req: falcon.Request, type_: Any = Any) -> Any:
         raise Problem(413, f"The body has more than {MAX_BODY_BYTES} bytes.", field="body")
     body = req.bounded_stream.read()
     try:
-        return msgspec.json.decode(body, type=type_)
+        # As any JSON first: a decoder that expects a shape complains of that before it has seen that this is no JSON.
+        value = msgspec.json.decode(body)
+        return value if type_ is Any else msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
         detail, _, place = str(error).partition(" - at `")
         field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"

@@ -1,0 +1,68 @@
+"""Configuration names every mistake at once, and never a value."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from roots_common.config import EXIT_USAGE, ConfigError, load, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Three settings, one of each kind."""
+
+    key: Annotated[str, msgspec.Meta(min_length=4)] = setting("EXAMPLE_KEY")
+    url: str = setting("EXAMPLE_URL")
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = setting("EXAMPLE_PORT", default=8000)
+
+
+def test_load_fills_fields_when_variables_are_right() -> None:
+    """Texts become numbers, and defaults stand for what is not set."""
+    environ = {"EXAMPLE_KEY": "secret", "EXAMPLE_URL": "nats://x", "EXAMPLE_PORT": "12"}
+
+    assert Example(key="secret", url="nats://x", port=12) == load(Example, environ)
+    assert load(Example, {"EXAMPLE_KEY": "secret", "EXAMPLE_URL": "y"}).port == 8000
+
+
+def test_load_names_every_mistake_when_several_are_wrong() -> None:
+    """One start tells all that is missing or wrong, and shows no value, which may be a secret."""
+    with pytest.raises(ConfigError) as error:
+        load(Example, {"EXAMPLE_KEY": "abc", "EXAMPLE_PORT": "99999"})
+
+    problems = error.value.problems
+    assert ["EXAMPLE_KEY", "EXAMPLE_URL", "EXAMPLE_PORT"] == [problem.split()[0] for problem in problems]
+    assert "abc" not in str(error.value)
+
+
+def test_load_reads_file_when_variable_names_one(tmp_path: Path) -> None:
+    """Container secrets arrive as files."""
+    secret = tmp_path / "key"
+    secret.write_text("from-file\n", encoding="utf-8")
+
+    assert load(Example, {"EXAMPLE_KEY_FILE": str(secret), "EXAMPLE_URL": "x"}).key == "from-file"
+
+
+@pytest.mark.parametrize(
+    "extra", [{"EXAMPLE_KEY_FILE": "/no/such/file"}, {"EXAMPLE_KEY": "a", "EXAMPLE_KEY_FILE": "b"}]
+)
+def test_load_refuses_file_when_it_is_missing_or_double(extra: dict[str, str]) -> None:
+    """A secret that can't be read, or that is given twice, is named."""
+    with pytest.raises(ConfigError, match="EXAMPLE_KEY"):
+        load(Example, {"EXAMPLE_URL": "x", **extra})
+
+
+@pytest.mark.parametrize("module", ["roots_longpoll", "roots_subscriptions", "roots_common.provision"])
+def test_process_exits_with_usage_status_when_configuration_is_missing(module: str) -> None:
+    """Status 2, and one line on standard error that names the variables."""
+    done = subprocess.run(
+        [sys.executable, "-m", module], env={}, capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert done.returncode == EXIT_USAGE
+    assert "ROOTS_NATS_PASSWORD is not set" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

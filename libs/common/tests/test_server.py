@@ -1,0 +1,178 @@
+"""waitress as the services run it: problems for every refusal, and a drain that answers what it has accepted."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import falcon
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from roots_common import web
+from roots_common.health import Check, Health, create_admin_server, create_registry
+from roots_common.server import HttpServer
+
+REQUESTS = 20
+
+
+class Slow:
+    """A resource whose answer waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.started = threading.Semaphore(0)
+        self.released = threading.Event()
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, **_params: str) -> None:
+        """Answer when released."""
+        self.started.release()
+        self.released.wait(10)
+        resp.media = {"answer": "x" * 100_000}
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, **_params: str) -> None:
+        """Answer with the body's length."""
+        resp.media = {"items": len(web.read_json(req, list[int]))}
+
+
+@pytest.fixture
+def slow() -> Slow:
+    """Return the resource."""
+    return Slow()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """Return the metrics of the server under test."""
+    return create_registry()
+
+
+@pytest.fixture
+def server(slow: Slow, registry: CollectorRegistry) -> Iterator[HttpServer]:
+    """Yield a running server."""
+    app = web.create_app(middleware=[web.HttpMetrics("example", registry)])
+    app.add_route("/slow/{uid}", slow)
+    server = HttpServer(app, host="127.0.0.1", port=0, threads=4)
+    server.start()
+    yield server
+    slow.released.set()
+    server.close()
+
+
+def ask(server: HttpServer, method: str, target: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of one request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.request(method, target, body)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status", "field"),
+    [
+        ("GET", "/nothing", None, 404, None),
+        ("DELETE", "/slow/1", None, 405, None),
+        ("POST", "/slow/1", b"{", 400, "body"),
+        ("POST", "/slow/1", b"[" * 100_000, 400, "body"),
+        ("POST", "/slow/1", b"\xff", 400, "body"),
+        ("POST", "/slow/1", b'["a"]', 422, "[0]"),
+        ("POST", "/slow/1", b"1" * (web.MAX_BODY_BYTES + 1), 413, "body"),
+    ],
+)
+def test_refusal_is_a_problem_when_request_is_bad(
+    server: HttpServer, method: str, target: str, body: bytes | None, status: int, field: str | None
+) -> None:
+    """RFC 9457 for every refusal, with the field named where one is at fault."""
+    answer, headers, text = ask(server, method, target, body)
+
+    problem = json.loads(text)
+    assert (status, "application/problem+json") == (answer, headers["content-type"])
+    assert (status, field) == (problem["status"], problem.get("field"))
+
+
+def test_refusal_is_a_problem_when_it_is_waitress_that_refuses(server: HttpServer) -> None:
+    """What never reaches the application is refused in the same form."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"NONSENSE\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert json.loads(body)["status"] == 400
+
+
+def test_metrics_have_route_templates_when_paths_hold_uids(server: HttpServer, registry: CollectorRegistry) -> None:
+    """I10: a uid in a path is in no label."""
+    ask(server, "POST", "/slow/secret-uid", b"[1]")
+    ask(server, "GET", "/unknown/secret-uid")
+
+    text = generate_latest(registry).decode()
+    assert 'roots_example_http_requests_total{method="POST",route="/slow/{uid}",status="200"} 1.0' in text
+    assert 'route="unmatched",status="404"' in text
+    assert "secret-uid" not in text
+
+
+def test_drain_answers_every_accepted_request_when_threads_are_busy(server: HttpServer, slow: Slow) -> None:
+    """What runs and what waits for a thread is answered in full; the connection ends with its answer."""
+    with ThreadPoolExecutor(REQUESTS + 1) as pool:
+        answers = [pool.submit(ask, server, "GET", f"/slow/{number}") for number in range(REQUESTS)]
+        for _ in range(4):
+            assert slow.started.acquire(timeout=5)
+        while server.queue_depth < REQUESTS - 4:
+            threading.Event().wait(0.01)
+        drained = pool.submit(server.drain, linger_seconds=0.0, deadline_seconds=10.0)
+        slow.released.set()
+
+        assert {(200, "close")} == {(answer.result()[0], answer.result()[1]["connection"]) for answer in answers}
+        assert drained.result() is True
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
+def test_drain_gives_up_when_a_request_outlasts_its_deadline(server: HttpServer, slow: Slow) -> None:
+    """The process ends in time, and says that something was left."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, server, "GET", "/slow/1")
+        assert slow.started.acquire(timeout=5)
+
+        assert server.drain(linger_seconds=0.0, deadline_seconds=0.2) is False
+        slow.released.set()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            answer.result()
+
+
+def test_drain_ends_idle_connections_when_they_are_kept_alive(server: HttpServer) -> None:
+    """A kept-alive connection that asks nothing does not hold the process up."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request("POST", "/slow/1", b"[]")
+    connection.getresponse().read()
+    started = time.monotonic()
+
+    assert server.drain(linger_seconds=0.0, deadline_seconds=10.0) is True
+    assert time.monotonic() - started < 5
+    connection.close()
+
+
+def test_admin_tells_live_ready_and_metrics_when_asked() -> None:
+    """Readiness names each check; draining makes it unready; liveness knows no dependency."""
+    health = Health()
+    is_connected = False
+    health.add("broker", lambda: Check(is_ok=is_connected, detail="waiting for NATS"))
+    admin = create_admin_server(health, create_registry(), host="127.0.0.1", port=0)
+    admin.start()
+    try:
+        assert ask(admin, "GET", "/livez")[0] == 200
+        status, _, body = ask(admin, "GET", "/readyz")
+        assert (status, json.loads(body)["checks"]) == (503, {"broker": {"ok": False, "detail": "waiting for NATS"}})
+        is_connected = True
+        assert ask(admin, "GET", "/readyz")[0] == 200
+        health.drain()
+        assert ask(admin, "GET", "/readyz")[0] == 503
+        assert b"process_cpu_seconds_total" in ask(admin, "GET", "/metrics")[2]
+    finally:
+        admin.close()

@@ -115,8 +115,8 @@ def _migrate() -> None:
 
 def _configure_logs(name: str, level: str) -> None:
     logs.configure(name, level)
-    # The pool tells every request that it was lent a connection, and every try to connect; Database tells each change.
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    # The pool tells of every connection it lends; why it can't connect is worth reading.
+    logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

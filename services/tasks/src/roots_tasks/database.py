@@ -164,6 +164,9 @@ class Database:
                 version, age = connection.execute(_LOOK).fetchone() or (None, None)
         except StoreUnavailableError as error:
             return Check(is_ok=False, detail=error.reason)
+        except psycopg.Error as error:
+            # As a role without rights: whatever it is, the look goes on, and the service recovers when it is mended.
+            return Check(is_ok=False, detail=f"Postgres refuses ({type(error).__name__})")
         waits = "the outbox is empty" if age is None else f"the oldest event has waited {age:.1f} s"
         hint = "; is the relay running?" if age is not None and age > OLD_EVENT_SECONDS else ""
         self._outbox_check = Check(is_ok=True, detail=waits + hint)

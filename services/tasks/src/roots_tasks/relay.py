@@ -91,7 +91,8 @@ class Relay:
         self._check = check
 
     def _note_failure(self, error: BaseException) -> None:
-        detail = f"Postgres does not answer ({type(error).__name__})"
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        detail = f"Postgres does not answer: {reason}"
         if isinstance(error, psycopg.errors.UndefinedTable):
             detail = "the database lacks its schema; run: python -m roots_tasks migrate"
         self._note(Check(is_ok=False, detail=detail))

@@ -98,10 +98,11 @@ class Desk:
         """Take in the stream's next event and wake those who wait on its path."""
         self.stats.events += 1
         self._ring.append(event)
-        if self._ahead:
-            self._recheck_ahead()
         if not self._is_stale:
             self._fanout.wake(self._hub.take(event.path), event.seq - 1)
+        # After the wake: who was ahead until now may know this event already, and reads the ring itself.
+        if self._ahead:
+            self._recheck_ahead()
 
     def skip_to(self, seq: int) -> None:
         """Note that the stream holds nothing from the head to `seq`."""

@@ -135,10 +135,19 @@ class Desk:
         if was_stale and not is_stale:
             self._reconsider_all()
 
+    def grants_found(self, uid: bytes, client: Known) -> None:
+        """Take in what the store has for `uid`: at least as new as what any replica told its poll's client."""
+        poll = self._polls.get(uid)
+        if poll is not None:
+            poll.is_checked = True
+            self.grants_known(uid, client)
+
     def grants_known(self, uid: bytes, client: Known) -> None:
-        """Take in the newest record of `uid`; its poll wakes when there is something to tell."""
+        """Take in the newest record that came of `uid`; its poll wakes when there is something to tell."""
         poll = self._polls.get(uid)
         if poll is None:
+            return
+        if poll.state is State.LOOKING and not poll.is_checked and _is_behind(client, poll.cursor):
             return
         before = poll.client
         poll.client = client
@@ -226,7 +235,7 @@ class Desk:
         self._ahead.pop(poll, None)
         client = self._present(poll)
         told = poll.cursor.grants
-        if client is None or told > client.n:
+        if client is None or _is_behind(client, poll.cursor):
             self._consider_without_record(poll)
             return
         self._served.add(poll.uid)
@@ -257,7 +266,11 @@ class Desk:
             self._hold(poll)
 
     def _consider_without_record(self, poll: Poll) -> None:
-        if poll.cursor.grants:
+        if poll.cursor.grants and not poll.is_checked:
+            # Another replica told it more than this one knows, which may only lag (I6): the store decides.
+            poll.state = State.LOOKING
+            self._outside.look_up(poll.uid)
+        elif poll.cursor.grants:
             # Its record is gone, or a new one has begun: the client has to connect its paths again, under a new uid.
             self._finish(poll, Outcome.RENEWED, self._welcome_body())
         elif poll.cursor.epoch != self._ring.epoch or poll.seq > self._ring.head:
@@ -361,3 +374,8 @@ class Desk:
             self._ahead.pop(poll, None)
         self._holds.remove(poll)
         self.stats.hold[outcome].observe(time.monotonic() - poll.began)
+
+
+def _is_behind(client: Known, cursor: Cursor) -> bool:
+    """Tell whether `client` lacks a change of its grants that the holder of `cursor` was told of."""
+    return cursor.grants > (0 if client is None else client.n)

@@ -42,11 +42,14 @@ class Poll:
     """One request of one client, from its arrival to its answer.
 
     Shape: own is the `uid/cursor` as the client sent it. All that is in the log up to seq has been considered;
-        woken_after is NOT_WOKEN, or a sequence after which there is news for a poll in the queue.
+        woken_after is NOT_WOKEN, or a sequence after which there is news for a poll in the queue. is_checked tells
+        that its record was compared with the store, so that it is as new as the cursor.
     Units: began is monotonic seconds.
     """
 
-    __slots__ = ("began", "bucket", "client", "cursor", "own", "reply", "seq", "state", "uid", "woken_after")
+    __slots__ = (
+        "began", "bucket", "client", "cursor", "is_checked", "own", "reply", "seq", "state", "uid", "woken_after",
+    )  # fmt: skip
 
     def __init__(self, *, reply: Reply, uid: bytes, cursor: Cursor, own: bytes, began: float) -> None:
         self.reply = reply
@@ -59,6 +62,7 @@ class Poll:
         self.woken_after = NOT_WOKEN
         self.bucket: set[Poll] | None = None
         self.state = State.LOOKING
+        self.is_checked = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,7 @@ class Outside(Protocol):
     """What a desk asks of the world; each question is answered later by a call of the desk."""
 
     def look_up(self, uid: bytes) -> None:
-        """Fetch the grant record of `uid`; answered by `Desk.grants_known` or `Desk.unavailable`."""
+        """Fetch the grant record of `uid`; answered by `Desk.grants_found` or `Desk.unavailable`."""
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Read the stream from `starts`; answered by `Desk.replayed` or `Desk.unavailable`."""

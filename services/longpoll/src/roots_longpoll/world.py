@@ -102,7 +102,7 @@ class World:
             if poll is not None:
                 self.desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
         else:
-            self.desk.grants_known(uid, client)
+            self.desk.grants_found(uid, client)
 
     async def _fetch(self, uid: bytes) -> Known:
         while True:

@@ -171,17 +171,21 @@ class Desk:
         if poll.state is State.DONE:
             return
         poll.state = State.HELD
+        if poll.cursor.epoch == self._ring.epoch != replay.epoch:
+            # The stream began anew and the ring does not know yet; when it does, every poll is considered again.
+            self._outside.check_head()
+            return
         client = self._present(poll)
         if client is None or client.n != read_for.n or replay.epoch != self._ring.epoch:
             self._consider(poll)
             return
         events = [event for event in replay.backlog.events if event.path in client.paths]
         gaps: list[tuple[str, GapReason]] = [(path, "expired") for path in replay.expired if path in client.paths]
-        poll.seq = replay.backlog.seq
         if events or gaps:
+            poll.seq = replay.backlog.seq
             self._answer(poll, client, events=events, gaps=gaps)
         else:
-            self._consider(poll)
+            self._consider(poll, read_to=replay.backlog.seq)
 
     def unavailable(self, poll: Poll, detail: str) -> None:
         """Refuse a poll that can't go on, since the world outside had no answer in time; a held one stays held."""
@@ -230,8 +234,8 @@ class Desk:
 
     # Register, recheck, wait
 
-    def _consider(self, poll: Poll) -> None:
-        """Answer `poll` when there is something to tell, else hold it."""
+    def _consider(self, poll: Poll, read_to: int = 0) -> None:
+        """Answer `poll` when there is something to tell, else hold it; the stream had nothing for it up to `read_to`."""
         self._ahead.pop(poll, None)
         client = self._present(poll)
         told = poll.cursor.grants
@@ -252,7 +256,7 @@ class Desk:
             self._ahead[poll] = 0
             self._outside.check_head()
             return
-        starts = client.starts(poll.seq, told, self._ring.epoch)
+        starts = [(path, max(after, read_to)) for path, after in client.starts(poll.seq, told, ring.epoch)]
         if any(after < ring.tail for _, after in starts):
             self._hub.discard(poll, client.paths)
             poll.state = State.READING

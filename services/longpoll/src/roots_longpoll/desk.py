@@ -17,7 +17,7 @@ from roots_longpoll.grants import UNKNOWN, Client, GrantsView, Known
 from roots_longpoll.holds import Holds
 from roots_longpoll.hub import Hub
 from roots_longpoll.poll import NOT_WOKEN, Limits, Outside, Poll, Replay, Reply, State
-from roots_longpoll.ring import Event, Ring
+from roots_longpoll.ring import Event, Ring, cut
 from roots_longpoll.stats import Outcome, Stats
 
 # Clients sent away by a drain come back spread over this time, so that the other replicas are not hit at once.
@@ -182,8 +182,9 @@ class Desk:
         events = [event for event in replay.backlog.events if event.path in client.paths]
         gaps: list[tuple[str, GapReason]] = [(path, "expired") for path in replay.expired if path in client.paths]
         if events or gaps:
-            poll.seq = replay.backlog.seq
-            self._answer(poll, client, events=events, gaps=gaps)
+            backlog = cut(events, replay.backlog.seq, *self._room(client, poll.cursor.grants))
+            poll.seq = backlog.seq
+            self._answer(poll, client, events=backlog.events, gaps=gaps)
         else:
             self._consider(poll, read_to=replay.backlog.seq)
 
@@ -262,7 +263,7 @@ class Desk:
             poll.state = State.READING
             self._outside.replay(poll, starts)
             return
-        backlog = ring.collect(starts, self._limits.max_updates, self._limits.max_answer_bytes)
+        backlog = ring.collect(starts, *self._room(client, told))
         poll.seq = backlog.seq
         if backlog.events or told < client.n:
             self._answer(poll, client, events=backlog.events)
@@ -311,6 +312,14 @@ class Desk:
                 self._consider(poll)
 
     # Answer
+
+    def _room(self, client: Client, told: int) -> tuple[int, int]:
+        """Return how many events, and bytes of them, an answer has room for beside the changes of the grants (I7)."""
+        limits = self._limits
+        if told >= client.n:
+            return limits.max_updates, limits.max_answer_bytes
+        changes = client.changes_after(told)
+        return max(0, limits.max_updates - len(changes)), limits.max_answer_bytes - sum(map(len, changes))
 
     def _answer(
         self,

@@ -126,12 +126,15 @@ class Ring:
 
 
 def cut(events: list[Event], complete_to: int, max_events: int, max_bytes: int) -> Backlog:
-    """Return the first of `events` that fit one answer; they are all there are up to `complete_to`."""
+    """Return the first of `events` that fit one answer (but always one, if `max_events` allows any).
+
+    Shape: events are all there are up to `complete_to`, ascending.
+    """
     size = 0
     for count, event in enumerate(events):
         size += len(event.update) + 1
         if count == max_events or (size > max_bytes and count):
-            return Backlog(events[:count], events[count - 1].seq)
+            return Backlog(events[:count], event.seq - 1)
     return Backlog(events, complete_to)
 
 

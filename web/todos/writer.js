@@ -1,8 +1,8 @@
 /**
  * What the user does, from the first moment to the server's answer.
  *
- * Promises: a change is shown at once and taken back when it fails; two changes of one task reach the server in the
- * order in which they were made.
+ * Promises: a change is shown at once and taken back when it fails; two changes of one task, and two new tasks, reach
+ * the server in the order in which they were made.
  */
 
 /** @import { Api } from "./api.js" */
@@ -20,6 +20,8 @@ export class Writer {
   #failedKeys = new Map();
   /** @type {string[]} */
   #creating = [];
+  /** The last creation that is under way. @type {Promise<unknown>} */
+  #lastCreation = Promise.resolve();
 
   /**
    * @param {object} parts
@@ -43,22 +45,11 @@ export class Writer {
    * @param {string} description
    * @returns {Promise<Task | null>} Null when that failed.
    */
-  async create(description) {
-    const key = this.#failedKeys.get(description) ?? this.#createKey();
+  create(description) {
     this.#creating.push(description);
-    try {
-      const task = await this.#api.create(description, key);
-      this.#failedKeys.delete(description);
-      this.#model.apply(task);
-      return task;
-    } catch (error) {
-      this.#failedKeys.set(description, key);
-      this.#fail("Not added.", error);
-      return null;
-    } finally {
-      this.#creating.splice(this.#creating.indexOf(description), 1);
-      this.#onChange();
-    }
+    const creation = this.#lastCreation.then(() => this.#createNow(description));
+    this.#lastCreation = creation;
+    return creation;
   }
 
   /**
@@ -88,6 +79,27 @@ export class Writer {
    */
   isOwn({ guid, description }) {
     return this.#model.isBeingEdited(guid) || this.#creating.includes(description);
+  }
+
+  /**
+   * @param {string} description
+   * @returns {Promise<Task | null>}
+   */
+  async #createNow(description) {
+    const key = this.#failedKeys.get(description) ?? this.#createKey();
+    try {
+      const task = await this.#api.create(description, key);
+      this.#failedKeys.delete(description);
+      this.#model.apply(task);
+      return task;
+    } catch (error) {
+      this.#failedKeys.set(description, key);
+      this.#fail("Not added.", error);
+      return null;
+    } finally {
+      this.#creating.splice(this.#creating.indexOf(description), 1);
+      this.#onChange();
+    }
   }
 
   /**

@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { describeNews } from "../news.js";
+
+/** @import { Change } from "../model.js" */
+
+/**
+ * @param {Change["kind"]} kind
+ * @param {string} [description]
+ * @returns {Change}
+ */
+const change = (kind, description = "milk") => ({
+  kind,
+  task: { guid: "/task/1", description, isDone: true, version: 1 },
+});
+
+test("one change is told in words, several as a number, none not at all", () => {
+  assert.equal(describeNews([]), "");
+  assert.equal(describeNews([change("added")]), "Added elsewhere: milk.");
+  assert.equal(describeNews([change("changed")]), "Changed elsewhere: milk, done.");
+  assert.equal(describeNews([change("deleted"), change("added")]), "2 changes by others.");
+});
+
+test("a long description is cut", () => {
+  assert.equal(describeNews([change("added", "m".repeat(99))]), `Added elsewhere: ${"m".repeat(80)}….`);
+});

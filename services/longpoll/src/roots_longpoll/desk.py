@@ -236,7 +236,7 @@ class Desk:
     # Register, recheck, wait
 
     def _consider(self, poll: Poll, read_to: int = 0) -> None:
-        """Answer `poll` when there is something to tell, else hold it; the stream had nothing for it up to `read_to`."""
+        """Answer `poll` when there is news, else hold it; the stream had nothing for it up to `read_to`."""
         self._ahead.pop(poll, None)
         client = self._present(poll)
         told = poll.cursor.grants

@@ -1,0 +1,175 @@
+"""A desk without NATS and without sockets: the world outside is a list of questions, a reply a list of answers."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from roots_common.uids import Uids
+from roots_longpoll.cursor import Cursor, parse, render
+from roots_longpoll.desk import Desk
+from roots_longpoll.grants import GrantsView
+from roots_longpoll.poll import Limits, Poll
+from roots_longpoll.ring import Event, Ring
+from roots_longpoll.stats import Stats
+
+UID_KEY = b"a key for tests, of 32 bytes or more"
+EPOCH = 1_700_000_000_000
+FAR_FUTURE = 4_000_000_000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A parsed body. Shape: updates are (path, message), gaps (path, reason)."""
+
+    updates: list[tuple[str, str]]
+    uid: bytes
+    cursor: Cursor
+    gaps: list[tuple[str, str]]
+    retry: int | None
+
+
+def read_answer(body: bytes) -> Answer:
+    """Return what `body` says; fail when it is no answer of the protocol."""
+    raw = json.loads(body)
+    assert set(raw) <= {"updates", "reconnectWith", "gaps", "retry"}
+    uid, _, cursor = raw["reconnectWith"].partition("/")
+    return Answer(
+        updates=[(update["path"], update["message"]) for update in raw["updates"]],
+        uid=uid.encode(),
+        cursor=parse(cursor.encode()),
+        gaps=[(gap["path"], gap["reason"]) for gap in raw.get("gaps", [])],
+        retry=raw.get("retry"),
+    )
+
+
+@dataclass(eq=False)
+class FakeReply:
+    """Keeps what a client would receive."""
+
+    answers: list[Answer] = field(default_factory=list)
+    refusals: list[tuple[int, int]] = field(default_factory=list)
+
+    def answer(self, body: bytes) -> None:
+        """Keep an answer."""
+        self.answers.append(read_answer(body))
+
+    def refuse(self, status: int, _detail: str, retry_after_seconds: int) -> None:
+        """Keep a refusal."""
+        self.refusals.append((status, retry_after_seconds))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the client has anything."""
+        return bool(self.answers or self.refusals)
+
+    @property
+    def only(self) -> Answer:
+        """The one answer; fail when there is none, more than one, or a refusal."""
+        assert (1, []) == (len(self.answers), self.refusals)
+        return self.answers[0]
+
+
+@dataclass
+class FakeOutside:
+    """Keeps what the desk asks; the test answers, or does not."""
+
+    lookups: list[bytes] = field(default_factory=list)
+    replays: list[tuple[Poll, list[tuple[str, int]]]] = field(default_factory=list)
+    head_checks: int = 0
+    deferred: deque[Callable[[], None]] = field(default_factory=deque)
+
+    def look_up(self, uid: bytes) -> None:
+        """Keep a question for a record."""
+        self.lookups.append(uid)
+
+    def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
+        """Keep a question for a backlog."""
+        self.replays.append((poll, starts))
+
+    def check_head(self) -> None:
+        """Count a question for the stream's end."""
+        self.head_checks += 1
+
+    def defer(self, function: Callable[[], None]) -> None:
+        """Keep `function` until the test calls it."""
+        self.deferred.append(function)
+
+    def run_deferred(self) -> None:
+        """Call all that was deferred, and what that defers."""
+        while self.deferred:
+            self.deferred.popleft()()
+
+
+def grant(start: int, n: int = 1, **others: float) -> dict[str, float]:
+    """Return one path of a record, granted and confirmed by change `n`."""
+    return {"from": start, "n": n, "since": n, "epoch": EPOCH, **others}
+
+
+def record(
+    n: int,
+    paths: Mapping[str, Mapping[str, float]],
+    *,
+    gone: Mapping[str, int] | None = None,
+    expires: float = FAR_FUTURE,
+) -> bytes:
+    """Return a grant record as the subscriptions service writes it."""
+    return msgspec.json.encode({"subject": None, "n": n, "paths": paths, "gone": gone or {}, "expires": expires})
+
+
+class Office:
+    """One desk with its ring and its view, and short ways to talk to it. Shape: uid is a client that has no record."""
+
+    def __init__(self, *, ring_bytes: int = 1 << 20, limits: Limits | None = None, head: int = 0) -> None:
+        self.ring = Ring(ring_bytes)
+        self.view = GrantsView(1000)
+        self.uids = Uids(UID_KEY)
+        self.outside = FakeOutside()
+        self.stats = Stats()
+        self.desk = Desk(
+            ring=self.ring, grants=self.view, uids=self.uids, outside=self.outside, stats=self.stats,
+            limits=limits or Limits(),
+        )  # fmt: skip
+        self.desk.begin(EPOCH, head, [], head)
+        self.uid = self.mint()
+        self._revision = 0
+
+    def mint(self) -> bytes:
+        """Return a new uid."""
+        return self.uids.mint().encode()
+
+    def put(self, raw: bytes, uid: bytes | None = None) -> None:
+        """Let a record come on the live way."""
+        uid = self.uid if uid is None else uid
+        self._revision += 1
+        self.desk.grants_known(uid, self.view.apply(uid, raw, self._revision))
+
+    def connect(self, *paths: str, start: int | None = None, uid: bytes | None = None) -> None:
+        """Grant `paths` by the first change of a record, from `start` on, or from now."""
+        start = self.ring.head if start is None else start
+        self.put(record(1, {path: grant(start) for path in paths}), uid)
+
+    def poll(self, seq: int, told: int = 0, *, epoch: int = EPOCH, uid: bytes | None = None) -> FakeReply:
+        """Let a client poll; return what it receives, now or later."""
+        return self.poll_at(Cursor(epoch, seq, told), uid)
+
+    def poll_at(self, cursor: Cursor, uid: bytes | None = None) -> FakeReply:
+        """Let a client poll with a cursor that it was given."""
+        uid = self.uid if uid is None else uid
+        reply = FakeReply()
+        self.desk.poll(reply, uid, cursor, uid + b"/" + render(cursor))
+        return reply
+
+    def publish(self, path: str, message: str = "", *, seq: int | None = None) -> int:
+        """Let the next event come; return its sequence."""
+        seq = self.ring.head + 1 if seq is None else seq
+        self.desk.deliver(event(seq, path, message))
+        return seq
+
+
+def event(seq: int, path: str = "tasks", message: Any = "") -> Event:
+    """Return an event."""
+    return Event(seq=seq, path=path, message=str(message).encode(), committed_ns=0)

@@ -1,0 +1,165 @@
+"""What the desk does with positions older than its ring, and with answers that do not fit."""
+
+import pytest
+
+from roots_longpoll.grants import Client
+from roots_longpoll.poll import Limits, Replay
+from roots_longpoll.ring import Backlog, Event
+
+from .desk_support import EPOCH, FakeReply, Office, event, grant, record
+
+MAX_UPDATES = Limits().max_updates
+
+
+@pytest.fixture
+def office() -> Office:
+    """Return a desk whose ring begins after event 100."""
+    return Office(head=100)
+
+
+def answer_replay(
+    office: Office, events: list[Event], *, expired: tuple[str, ...] = (), seq: int | None = None
+) -> None:
+    """Answer the oldest question for a backlog as the stream would."""
+    poll, _ = office.outside.replays.pop(0)
+    assert isinstance(poll.client, Client)
+    backlog = Backlog(events, office.ring.tail if seq is None else seq)
+    office.desk.replayed(poll, Replay(backlog=backlog, expired=expired, epoch=EPOCH), poll.client)
+
+
+def test_stream_is_read_when_the_position_is_older_than_the_ring(office: Office) -> None:
+    """I1: what the ring no longer has comes from the stream, from each path's start."""
+    office.put(record(1, {"a": grant(10), "b": grant(60)}))
+    held = office.poll(50, told=1)
+    assert [("a", 50), ("b", 60)] == office.outside.replays[0][1]
+    answer_replay(office, [event(70, "a", "x")])
+    assert ([("a", "x")], 100) == (held.only.updates, held.only.cursor.seq)
+
+
+def test_event_is_delivered_when_it_comes_during_a_replay(office: Office) -> None:
+    """I4: after a reading that found nothing the ring is looked at again."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    office.publish("a", "meanwhile")
+    assert not held.is_done
+    answer_replay(office, [])
+    assert ([("a", "meanwhile")], 101) == (held.only.updates, held.only.cursor.seq)
+
+
+def test_new_path_is_read_once_when_the_stream_has_nothing_of_it(office: Office) -> None:
+    """I7: a path granted before the ring's tail is confirmed after one reading, not read for ever."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(100)
+    answer_replay(office, [])
+    assert ([], [("a", "")]) == (office.outside.replays, held.only.updates)
+
+
+def test_known_path_is_not_told_again_when_a_new_one_is_read_from_the_stream(office: Office) -> None:
+    """I2: the reading of a new path does not take the others back behind their position."""
+    office.publish("a", "known")
+    office.put(record(2, {"a": grant(0), "b": grant(10, 2)}))
+    held = office.poll(101, told=1)
+    answer_replay(office, [])
+    assert ([("b", "")], 101) == (held.only.updates, held.only.cursor.seq)
+
+
+def test_gap_is_told_when_the_stream_has_lost_events(office: Office) -> None:
+    """I1: events that may be gone are reported by path."""
+    office.put(record(1, {"a": grant(10), "b": grant(10)}))
+    held = office.poll(50, told=1)
+    answer_replay(office, [event(99, "b", "x")], expired=("a", "unheard"))
+    assert ([("a", "expired")], [("b", "x")]) == (held.only.gaps, held.only.updates)
+    assert 1 == office.stats.gaps["expired"]
+
+
+def test_replayed_event_stays_untold_when_its_path_was_withdrawn_meanwhile(office: Office) -> None:
+    """I5: what was read with an older record is read anew, and filtered by the newest."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    poll, starts = office.outside.replays.pop()
+    read_for = poll.client
+    assert isinstance(read_for, Client)
+    office.put(record(2, {}, gone={"a": 2}))
+    backlog = Backlog([event(70, "a", "secret")], 100)
+    office.desk.replayed(poll, Replay(backlog=backlog, expired=(), epoch=EPOCH), read_for)
+    assert [("a", 50)] == starts
+    assert [("::+::disconnect", "a")] == held.only.updates
+
+
+def test_head_is_checked_when_a_replay_met_another_epoch(office: Office) -> None:
+    """I9: the stream began anew before this replica noticed; it looks now, instead of reading again and again."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    poll, _ = office.outside.replays.pop()
+    assert isinstance(poll.client, Client)
+    office.desk.replayed(poll, Replay(backlog=Backlog([], 100), expired=(), epoch=EPOCH + 1), poll.client)
+    assert ([], 1, False) == (office.outside.replays, office.outside.head_checks, held.is_done)
+    office.desk.begin(EPOCH + 1, 0, [], 0)
+    assert [("a", "epoch")] == held.only.gaps
+
+
+def test_poll_is_refused_when_the_stream_can_not_be_read(office: Office) -> None:
+    """The client comes back with the same cursor."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    office.desk.unavailable(office.outside.replays[0][0], "late")
+    assert [(503, 1)] == held.refusals
+
+
+def test_replay_is_dropped_when_its_poll_has_ended(office: Office) -> None:
+    """An answer that comes late finds nobody."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    office.desk.abandon(office.outside.replays[0][0])
+    answer_replay(office, [event(70, "a")])
+    assert not held.is_done
+
+
+def everything(office: Office, reply: FakeReply) -> list[list[tuple[str, str]]]:
+    """Return the updates of `reply` and of the polls after it, until one waits."""
+    found = []
+    while reply.is_done:
+        found.append(reply.only.updates)
+        reply = office.poll_at(reply.only.cursor)
+    return found
+
+
+def test_rest_comes_on_the_next_poll_when_there_are_too_many_updates(office: Office) -> None:
+    """I7: an answer has 256 updates at most; the next poll is answered at once with the rest."""
+    office.connect("a")
+    for number in range(MAX_UPDATES * 2 + 10):
+        office.publish("a", str(number))
+    found = everything(office, office.poll(100, told=1))
+    assert [256, 256, 10] == [len(updates) for updates in found]
+    assert [str(number) for number in range(522)] == [message for updates in found for _, message in updates]
+
+
+def test_rest_comes_on_the_next_poll_when_an_answer_is_too_large(office: Office) -> None:
+    """I7: an answer has 256 KiB of updates at most."""
+    office.connect("a")
+    for _ in range(10):
+        office.publish("a", "x" * 60_000)
+    found = everything(office, office.poll(100, told=1))
+    assert [4, 4, 2] == [len(updates) for updates in found]
+
+
+@pytest.mark.parametrize("path_count", [3, 128])
+def test_changes_count_when_an_answer_is_full(office: Office, path_count: int) -> None:
+    """I7: confirmations, withdrawals and events together are 256 at most, and nothing is lost (I1)."""
+    paths = {f"p{number}": grant(100) for number in range(path_count)}
+    office.put(record(1, paths, gone={f"g{number}": 1 for number in range(path_count)}))
+    for number in range(300):
+        office.publish("p1", str(number))
+    found = everything(office, office.poll(105))
+    assert max(map(len, found)) <= MAX_UPDATES
+    messages = [message for updates in found for path, message in updates if path == "p1" and message]
+    assert [str(number) for number in range(300)] == messages
+
+
+def test_changes_count_when_the_backlog_comes_from_the_stream(office: Office) -> None:
+    """I7: the bound holds for what was read from the stream too."""
+    paths = {f"p{number}": grant(10) for number in range(128)}
+    office.put(record(1, paths, gone={f"g{number}": 1 for number in range(100)}))
+    held = office.poll(100)
+    answer_replay(office, [event(11 + number, "p1") for number in range(80)])
+    assert (MAX_UPDATES, 10 + 28) == (len(held.only.updates), held.only.cursor.seq)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = [ROOT / "clients" / "pomona" / "test", ROOT / "web" / "todos" / "test"]
+FOLDERS = [ROOT / "clients" / "pomona" / "tests", ROOT / "web" / "todos" / "tests"]
 RUN_SECONDS = 90
 OLDEST_MAJOR_VERSION = 20
 

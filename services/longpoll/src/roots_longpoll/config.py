@@ -24,7 +24,7 @@ class Config(ServiceConfig, BrokerConfig):
     user: str = setting("ROOTS_NATS_USER", default="longpoll")
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8008)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9008)
-    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY")
+    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY", is_secret=True)
     uid_max_age_seconds: Count = setting("ROOTS_UID_MAX_AGE_SECONDS", default=DEFAULT_MAX_AGE_SECONDS)
     hold_seconds: Hold = setting("ROOTS_HOLD_SECONDS", default=25.0)
     max_held: Count = setting("ROOTS_MAX_HELD_POLLS", default=50_000)

@@ -104,8 +104,9 @@ class GrantsView:
 
     def __init__(self, capacity: int) -> None:
         self._generation_size = max(1, capacity // 2)
-        self._young: dict[bytes, Known] = {}
-        self._old: dict[bytes, Known] = {}
+        # A uid without a record stands as the revision of its deletion, so that an older record can't come back.
+        self._young: dict[bytes, Client | int] = {}
+        self._old: dict[bytes, Client | int] = {}
         self._path_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._decoder = msgspec.json.Decoder(Record)
 
@@ -114,12 +115,8 @@ class GrantsView:
 
     def get(self, uid: bytes) -> Known | Unknown:
         """Return the client, None when it has no record, or UNKNOWN."""
-        known = self._young.get(uid, UNKNOWN)
-        if known is UNKNOWN:
-            known = self._old.pop(uid, UNKNOWN)
-            if known is not UNKNOWN:
-                self._put(uid, known)
-        return known
+        entry = self._entry(uid)
+        return None if isinstance(entry, int) else entry
 
     def apply(self, uid: bytes, raw: bytes, revision: int) -> Known:
         """Take in the record `raw` (empty when deleted) of `revision`, unless a later one is known; return the latest.
@@ -127,10 +124,15 @@ class GrantsView:
         Errors: msgspec.ValidationError or msgspec.DecodeError for what is no record.
         """
         record = self._decoder.decode(raw) if raw else None
-        known = self.get(uid)
-        if isinstance(known, Client) and known.revision >= revision:
-            return known
-        client = None if record is None else Client(record, self._share(tuple(sorted(record.paths))), revision)
+        entry = self._entry(uid)
+        if isinstance(entry, Client) and entry.revision >= revision:
+            return entry
+        if isinstance(entry, int) and entry >= revision:
+            return None
+        if record is None:
+            self._put(uid, revision)
+            return None
+        client = Client(record, self._share(tuple(sorted(record.paths))), revision)
         self._put(uid, client)
         return client
 
@@ -138,7 +140,7 @@ class GrantsView:
         """Note that the store has no record of `uid`, unless one came meanwhile; return the latest."""
         known = self.get(uid)
         if known is UNKNOWN:
-            self._put(uid, None)
+            self._put(uid, 0)
             return None
         return known
 
@@ -157,9 +159,17 @@ class GrantsView:
         self._young.clear()
         self._old.clear()
 
-    def _put(self, uid: bytes, known: Known) -> None:
+    def _entry(self, uid: bytes) -> Client | int | Unknown:
+        entry = self._young.get(uid, UNKNOWN)
+        if entry is UNKNOWN:
+            entry = self._old.pop(uid, UNKNOWN)
+            if entry is not UNKNOWN:
+                self._put(uid, entry)
+        return entry
+
+    def _put(self, uid: bytes, entry: Client | int) -> None:
         self._old.pop(uid, None)
-        self._young[uid] = known
+        self._young[uid] = entry
         if len(self._young) > self._generation_size:
             self._old = self._young
             self._young = {}

@@ -14,8 +14,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from roots_common import logs
+from roots_common.streams import StreamState
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stored import Stored, StreamReader, StreamState
+from roots_longpoll.stored import Stored, StreamReader
 
 RECONCILE_SECONDS = 5.0
 RETRY_SECONDS = 0.25

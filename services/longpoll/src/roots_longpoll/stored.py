@@ -7,15 +7,13 @@ asked of the stream's leader. nats-py has no call for a batch. Source: NATS ADR-
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from roots_common.events import epoch_of
+from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_longpoll.errors import BrokerUnavailableError
 
 REQUEST_SECONDS = 2.0
@@ -44,28 +42,6 @@ class Batch:
     has_more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamState:
-    """A stream's extent; an empty one has first > last.
-
-    Units: epoch is milliseconds since 1970, when the stream was created.
-    """
-
-    epoch: int
-    first: int
-    last: int
-
-
-class _State(msgspec.Struct):
-    first_seq: int
-    last_seq: int
-
-
-class _Info(msgspec.Struct):
-    created: datetime
-    state: _State
-
-
 class StreamReader:
     """Reads one stream. Errors: BrokerUnavailableError from each method when NATS has no answer in time."""
 
@@ -75,12 +51,10 @@ class StreamReader:
 
     async def state(self) -> StreamState:
         """Return the stream's extent, as its leader has it."""
-        answer = await self._request(f"$JS.API.STREAM.INFO.{self._stream}", {})
         try:
-            info = msgspec.json.decode(answer.data, type=_Info)
-        except msgspec.DecodeError as error:
-            raise BrokerUnavailableError(f"{self._stream} does not exist yet") from error
-        return StreamState(epoch=epoch_of(info.created), first=info.state.first_seq, last=info.state.last_seq)
+            return await stream_state(self._client, self._stream, timeout_seconds=REQUEST_SECONDS)
+        except StreamUnavailableError as error:
+            raise BrokerUnavailableError(str(error)) from error
 
     async def batch(self, *, seq: int, subject: str, limit: int) -> Batch:
         """Return up to `limit` messages of `subject` (wildcards allowed) from `seq` on."""

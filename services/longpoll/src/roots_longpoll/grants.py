@@ -170,7 +170,7 @@ class GrantsView:
     def _put(self, uid: bytes, entry: Client | int) -> None:
         self._old.pop(uid, None)
         self._young[uid] = entry
-        if len(self._young) > self._generation_size:
+        if len(self._young) >= self._generation_size:
             self._old = self._young
             self._young = {}
 

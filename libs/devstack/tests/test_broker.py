@@ -25,7 +25,7 @@ ALLOWED: list[tuple[User, str]] = [
     ("longpoll", "$JS.API.STREAM.MSG.GET.ROOTS_EVENTS"),
     ("longpoll", "$JS.API.STREAM.MSG.GET.KV_roots-grants"),
     ("longpoll", "$JS.API.DIRECT.GET.ROOTS_EVENTS"),
-    ("longpoll", "$JS.API.DIRECT.GET.KV_roots-grants.$KV.roots-grants.uid"),
+    ("longpoll", "$JS.API.DIRECT.GET.KV_roots-grants"),
     ("longpoll", "roots.grants.touch"),
 ]
 DENIED: list[tuple[User, str]] = [

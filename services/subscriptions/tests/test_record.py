@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roots_common.streams import StreamState
 from roots_subscriptions.errors import TooManyPathsError
 from roots_subscriptions.record import (
     LIFETIME_SECONDS,
     MAX_PATHS,
     GrantRecord,
     PathGrant,
-    StreamHead,
     connected,
     disconnected,
     extended,
@@ -25,9 +25,9 @@ EPOCH = 1_700_000_000_000
 PATHS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4, unique=True)
 
 
-def head(seq: int) -> StreamHead:
+def head(seq: int) -> StreamState:
     """Return the end of an event stream with so many events."""
-    return StreamHead(epoch=EPOCH, seq=seq)
+    return StreamState(epoch=EPOCH, first=1, last=seq)
 
 
 def test_record_has_the_documented_form_when_encoded() -> None:

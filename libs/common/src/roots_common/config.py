@@ -27,13 +27,13 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def setting(variable: str, *, default: Any = dataclasses.MISSING) -> Any:
+def setting(variable: str, *, default: Any = dataclasses.MISSING, is_secret: bool = False) -> Any:
     """Declare a dataclass field that is read from the environment variable `variable`.
 
     Without a `default` the variable is required. Limits are written in the field's type, as
-    `Annotated[int, msgspec.Meta(ge=1)]`.
+    `Annotated[int, msgspec.Meta(ge=1)]`. A secret stays out of the object's repr (I10).
     """
-    return dataclasses.field(default=default, metadata={"variable": variable})
+    return dataclasses.field(default=default, repr=not is_secret, metadata={"variable": variable})
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -6,7 +6,6 @@ once, and the time of its commit, so that a replica can tell how long delivery t
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 
 MAX_MESSAGE_BYTES = 64 * 1024
 
@@ -40,11 +39,3 @@ def headers_of(event: Event) -> dict[str, str]:
     if event.traceparent is not None:
         headers[TRACEPARENT_HEADER] = event.traceparent
     return headers
-
-
-def epoch_of(created: datetime) -> int:
-    """Return the epoch of an event stream created then: milliseconds since 1970.
-
-    A position in the log means nothing without it: a stream that is created again starts its sequences anew.
-    """
-    return round(created.timestamp() * 1000)

@@ -34,11 +34,6 @@ def catch_stop() -> Callable[[], signal.Signals]:
     return wait
 
 
-def wait_for_stop() -> signal.Signals:
-    """Block the main thread until a stop signal comes; return it. One that came before has ended the process."""
-    return catch_stop()()
-
-
 def stop_event() -> asyncio.Event:
     """Return an event of the running loop that a stop signal sets."""
     event = asyncio.Event()

@@ -2,7 +2,8 @@
 
 JetStream republishes each stored message to a core subscription: fast, and live again a second after a restart, but a
 message may be lost on the way. So the sequence of each message is checked, a hole is read from the stream, and the
-stream's end is compared every few seconds and after each reconnect, since a lost tail shows no hole. Source: docs/adr/0002-live-by-republish.md.
+stream's end is compared every few seconds and after each reconnect, since a lost tail shows no hole.
+Source: docs/adr/0002-live-by-republish.md.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ class SubscriptionsConfig(ServiceConfig, BrokerConfig):
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8002)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9002)
     user: str = setting("ROOTS_NATS_USER", default="subscriptions")
-    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY")
+    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY", is_secret=True)
     policy: str = setting("ROOTS_POLICY", default="")
 
 

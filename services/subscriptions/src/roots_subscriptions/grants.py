@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 import msgspec
 import nats.errors
@@ -25,11 +24,11 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from roots_common import logs
-from roots_common.events import epoch_of
+from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import GrantRecord, StreamHead, connected, disconnected, extended, new_record
+from roots_subscriptions.record import GrantRecord, connected, disconnected, extended, new_record
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 # A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
@@ -52,21 +51,6 @@ class Change:
 
     before: GrantRecord | None
     after: GrantRecord | None
-
-
-class _StreamState(msgspec.Struct, frozen=True):
-    last_seq: int
-
-
-class _StreamInfo(msgspec.Struct, frozen=True):
-    """What a stream's leader says of it.
-
-    Decoded here as in longpoll, and not by nats-py, which rounds the nanoseconds of `created` in another way: both
-    services have to arrive at the same epoch.
-    """
-
-    created: datetime
-    state: _StreamState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +85,7 @@ class GrantStore:
 
         async def change(record: GrantRecord | None) -> GrantRecord:
             if record is None:
-                record = new_record((await self._head(GRANTS_STREAM)).seq)
+                record = new_record((await self._head(GRANTS_STREAM)).last)
             return connected(record, paths, head=head, now=time.time())
 
         return await self._change(uid, change)
@@ -165,14 +149,9 @@ class GrantStore:
                 raise
         return True
 
-    async def _head(self, stream: str) -> StreamHead:
+    async def _head(self, stream: str) -> StreamState:
         with self._request("stream_info"):
-            message = await self._client().request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_SECONDS)
-        try:
-            info = msgspec.json.decode(message.data, type=_StreamInfo)
-        except msgspec.ValidationError as error:
-            raise BrokerUnavailableError(f"{stream} does not exist") from error
-        return StreamHead(epoch=epoch_of(info.created), seq=info.state.last_seq)
+            return await stream_state(self._client(), stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
 
     @contextmanager
     def _request(self, operation: str) -> Iterator[None]:
@@ -180,7 +159,7 @@ class GrantStore:
         with self._metrics.broker_operation(operation):
             try:
                 yield
-            except (nats.errors.Error, OSError) as error:
+            except (nats.errors.Error, OSError, StreamUnavailableError) as error:
                 code = error.err_code if isinstance(error, APIError) else None
                 log.warning("broker_request_failed", operation=operation, error=type(error).__name__, err_code=code)
                 raise BrokerUnavailableError(type(error).__name__) from error

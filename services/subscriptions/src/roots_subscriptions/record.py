@@ -7,10 +7,10 @@ see `GrantStore` for why. Source: docs/protocol.md, Connecting.
 
 import math
 from collections.abc import Collection
-from typing import NamedTuple
 
 import msgspec
 
+from roots_common.streams import StreamState
 from roots_subscriptions.errors import TooManyPathsError
 
 MAX_PATHS = 128
@@ -18,13 +18,6 @@ MAX_PATHS = 128
 
 LIFETIME_SECONDS = 3600
 """A record ends so long after the last connect or touch."""
-
-
-class StreamHead(NamedTuple):
-    """Where a stream ends. Units: epoch is milliseconds since 1970, when the stream was created."""
-
-    epoch: int
-    seq: int
 
 
 class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +62,7 @@ def new_record(n: int) -> GrantRecord:
     return GrantRecord(n=n, expires=0)
 
 
-def connected(record: GrantRecord, paths: Collection[str], *, head: StreamHead, now: float) -> GrantRecord:
+def connected(record: GrantRecord, paths: Collection[str], *, head: StreamState, now: float) -> GrantRecord:
     """Return `record` with `paths` granted from `head` on, and alive for another lifetime.
 
     A path that is granted already keeps its start, and is confirmed to the client again.
@@ -81,7 +74,7 @@ def connected(record: GrantRecord, paths: Collection[str], *, head: StreamHead, 
     for path in paths:
         held = record.paths.get(path)
         if held is None:
-            granted[path] = PathGrant(from_seq=head.seq, epoch=head.epoch, since=n, n=n)
+            granted[path] = PathGrant(from_seq=head.last, epoch=head.epoch, since=n, n=n)
         else:
             granted[path] = msgspec.structs.replace(held, n=n)
     if len(granted) > MAX_PATHS:

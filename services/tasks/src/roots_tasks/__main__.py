@@ -41,6 +41,7 @@ def main() -> None:
 def _serve() -> None:
     config = load_or_exit(ServeConfig)
     _configure_logs("tasks", config.log_level)
+    wait_for_stop = lifecycle.catch_stop()
     database = Database(config.database_url, max_connections=THREADS)
     registry = health.create_registry()
     metrics = ServeMetrics(registry)
@@ -56,7 +57,7 @@ def _serve() -> None:
     admin.start()
     server.start()
     log.info("serving", port=server.port, admin_port=admin.port)
-    signal = lifecycle.wait_for_stop()
+    signal = wait_for_stop()
     log.info("stopping", signal=signal.name)
     readiness.drain()
     server.drain(linger_seconds=config.drain_linger_seconds, deadline_seconds=config.drain_seconds)

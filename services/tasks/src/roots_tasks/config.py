@@ -19,7 +19,7 @@ class DatabaseConfig:
     Errors: ConfigError for what is no such URL; libpq's own message would quote a part of it, perhaps the password.
     """
 
-    database_url: str = setting("ROOTS_DATABASE_URL")
+    database_url: str = setting("ROOTS_DATABASE_URL", is_secret=True)
 
     def __post_init__(self) -> None:
         if not _is_database_url(self.database_url):

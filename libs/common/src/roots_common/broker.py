@@ -5,7 +5,6 @@ disconnected instead of storing them late, and keeps to its own inbox prefix, as
 """
 
 import asyncio
-import itertools
 import re
 import ssl
 from collections.abc import Awaitable, Callable
@@ -54,7 +53,8 @@ async def connect(
 
     Errors: none but cancellation. Failed tries are logged; nats-py's own first connect would never return.
     """
-    for tries in itertools.count():
+    tries = 0
+    while True:
         client = Client()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
@@ -63,10 +63,10 @@ async def connect(
             await client.close()
             if tries % TRIES_PER_LOG == 0:
                 log.warning("broker_unreachable", error=type(error).__name__, tries=tries + 1)
+            tries += 1
             await asyncio.sleep(RECONNECT_WAIT_SECONDS)
         else:
-            break
-    return client
+            return client
 
 
 def inbox_prefix(user: str) -> bytes:

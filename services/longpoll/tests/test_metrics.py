@@ -1,0 +1,96 @@
+"""What Prometheus reads."""
+
+import re
+
+import prometheus_client
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from roots_longpoll.metrics import Gauges, StatsCollector
+from roots_longpoll.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
+
+NAME = re.compile(r"roots_longpoll_[a-z_]+")
+LABELS = {"outcome", "reason", "stream", "result", "method", "route", "status", "le"}
+
+
+@pytest.fixture
+def stats() -> Stats:
+    """Return the counts of a replica that has done nothing."""
+    return Stats()
+
+
+def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Return every sample by its name and the sorted values of its labels."""
+
+    def figure() -> float:
+        return 3
+
+    def by_stream() -> dict[str, float]:
+        return {"events": 1.0, "grants": 2.0}
+
+    gauges = Gauges(
+        polls_held=figure, connections=figure, paths_heard=figure, ring_events=figure, ring_bytes=figure,
+        ring_evicted=figure, clients_cached=figure, broker_connected=figure, view_age_seconds=by_stream,
+        repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
+    )  # fmt: skip
+    registry = CollectorRegistry()
+    registry.register(StatsCollector(stats, gauges))
+    text = prometheus_client.generate_latest(registry).decode()
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        assert NAME.fullmatch(family.name)
+        assert family.documentation.endswith(".")
+        for sample in family.samples:
+            assert set(sample.labels) <= LABELS
+            samples[sample.name, tuple(sorted(sample.labels.values()))] = sample.value
+    return samples
+
+
+def test_every_sample_parses_when_nothing_has_happened(stats: Stats) -> None:
+    """Series exist from the start, so that a rate over them is right; none has a uid or a path as a label."""
+    samples = scrape(stats)
+    assert 0 == samples["roots_longpoll_gaps_total", ("epoch",)]
+    assert 0 == samples["roots_longpoll_deliveries_total", ()]
+    assert 0 == samples["roots_longpoll_http_requests_total", ("/{uid}/{cursor}", "200", "GET")]
+    assert {outcome.name.lower() for outcome in Outcome} == {
+        labels[0] for name, labels in samples if name == "roots_longpoll_hold_seconds_count"
+    }
+
+
+def test_counts_come_out_when_things_have_happened(stats: Stats) -> None:
+    """Each count is where its name says."""
+    stats.count_deliveries([10**9, 0], 2 * 10**9, 5)
+    stats.count_answer("/")
+    stats.count_answer("/")
+    stats.count_request("GET", "unmatched", 404)
+    stats.hold[Outcome.EVENT].observe(1.5)
+    samples = scrape(stats)
+    assert 10 == samples["roots_longpoll_deliveries_total", ()]
+    assert 5 == samples["roots_longpoll_delivery_seconds_bucket", ("1.0",)]
+    assert (10, 15.0) == (
+        samples["roots_longpoll_delivery_seconds_bucket", ("+Inf",)],
+        samples["roots_longpoll_delivery_seconds_sum", ()],
+    )
+    assert 2 == samples["roots_longpoll_http_requests_total", ("/", "200", "GET")]
+    assert 1 == samples["roots_longpoll_http_requests_total", ("404", "GET", "unmatched")]
+    assert (0, 1) == (
+        samples["roots_longpoll_hold_seconds_bucket", ("1.0", "event")],
+        samples["roots_longpoll_hold_seconds_bucket", ("2.0", "event")],
+    )
+    assert 3 == samples["roots_longpoll_polls_held", ()]
+    assert 4 == samples["roots_longpoll_replays_total", ("ok",)]
+
+
+def test_delivery_is_never_negative_when_clocks_differ(stats: Stats) -> None:
+    """The commit's clock may be ahead of ours."""
+    stats.count_deliveries([5 * 10**9], 10**9, 1)
+    assert 0.0 == stats.delivery.sum
+
+
+@pytest.mark.parametrize(("seconds", "place"), [(0.0, 0), (0.001, 0), (0.0011, 1), (3600.0, -2), (3600.1, -1)])
+def test_histogram_counts_up_to_its_bound_when_a_value_is_on_it(seconds: float, place: int) -> None:
+    """A bucket's bound belongs to it, as Prometheus says (`le`)."""
+    histogram = Histogram(DELIVERY_BOUNDS_SECONDS)
+    histogram.observe(seconds, 2)
+    assert (2, seconds * 2) == (histogram.counts[place], histogram.sum)

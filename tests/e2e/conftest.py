@@ -1,0 +1,55 @@
+"""A real Chromium, and pages of the running system in it."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from roots_devstack.stack import Stack
+
+NewPage = Callable[[], Awaitable[Page]]
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the browser's path: CHROMIUM, or the system's. Without one its tests are skipped; in CI they fail."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        message = "there is no Chromium; install one, or name it: CHROMIUM=/path/to/chromium"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """Yield a browser of the test's own."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def new_page(browser: Browser, stack: Stack) -> AsyncIterator[NewPage]:
+    """Yield a function that opens the todo page as another person would: with cookies and connections of its own.
+
+    An error on a page's console, or one that it does not catch, fails the test.
+    """
+    errors: list[str] = []
+
+    async def open_page() -> Page:
+        context = await browser.new_context(viewport={"width": 900, "height": 760})
+        page = await context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        await page.goto(f"{stack.url}/todos")
+        await page.get_by_test_id("state").and_(page.locator("[data-state=live]")).wait_for()
+        return page
+
+    yield open_page
+    assert errors == []

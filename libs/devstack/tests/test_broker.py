@@ -145,7 +145,7 @@ async def test_event_is_kept_when_the_server_is_killed_after_its_acknowledgement
 
 async def test_server_syncs_every_write_when_it_runs_with_the_configuration(broker: Broker) -> None:
     """The setting against nats-server#7564 is in effect, not only written down."""
-    answer = await probes.get(f"{broker.admin_url}/jsz?config=true")
+    answer = await probes.get(f"{broker.servers[0].admin_url}/jsz?config=true")
     assert answer is not None
 
     assert True is json.loads(answer.body)["config"]["sync_always"]
@@ -158,4 +158,4 @@ async def test_server_is_at_the_same_address_when_started_again(broker: Broker) 
     await broker.stop()
     await broker.start()
 
-    assert (url, None) == (broker.url, await broker.unready_reason())
+    assert (url, None) == (broker.url, await broker.servers[0].unready_reason())

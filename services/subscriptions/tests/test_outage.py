@@ -63,11 +63,11 @@ def test_connect_answers_503_in_time_when_nats_is_frozen(lonely: Service, own_na
     """I9: a server that is connected and silent does not hold a request for longer than its deadline."""
     start_provisioned(own_nats)
     wait_until(lonely.is_ready)
-    own_nats.server.process.kill(signal.SIGSTOP)
+    own_nats.server.servers[0].process.kill(signal.SIGSTOP)
     try:
         answer = lonely.connect(uid, "tasks")
         assert (503, "1") == (answer.status, answer.headers["Retry-After"])
         wait_until(lambda: not lonely.checks()["broker"]["ok"])
     finally:
-        own_nats.server.process.kill(signal.SIGCONT)
+        own_nats.server.servers[0].process.kill(signal.SIGCONT)
     wait_until(lambda: lonely.connect(uid, "tasks").status == 200)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -77,7 +77,7 @@ def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
             problems.append(f"{variable}_FILE can't be read: {error.strerror}")
         except (ValueError, msgspec.ValidationError) as error:
             # The value itself stays out of the message: it may be a secret.
-            problems.append(f"{variable} is wrong: {error}")
+            problems.append(f"{variable} is wrong: {error}{_choices(hints[field.name])}")
     if problems:
         raise ConfigError(problems)
     return config_type(**values)
@@ -95,6 +95,12 @@ def exit_usage(message: str) -> NoReturn:
     """End the process as for a wrong command line: one sentence on standard error, status 2."""
     sys.stderr.write(f"error: {message}\n")
     sys.exit(EXIT_USAGE)
+
+
+def _choices(hint: Any) -> str:
+    if get_origin(hint) is not Literal:
+        return ""
+    return f", it is one of {', '.join(map(str, get_args(hint)))}"
 
 
 def _raw_value(variable: str, environ: Mapping[str, str]) -> str | None:

@@ -1,26 +1,38 @@
 """Creates the stream and the bucket that the services use, or brings their limits up to date.
 
 Run as `python -m roots_common.provision` with the only NATS user that may create them; running it again changes
-nothing. Services wait, unready, until both exist.
+nothing, also while one server of a cluster is down. More replicas than there were are added. Services wait, unready,
+until both exist.
 """
 
 import asyncio
+import itertools
+import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
+import nats
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from roots_common import broker, logs, subjects
 from roots_common.config import LogLevel, load_or_exit, setting
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 60.0
+# A request that reaches a cluster without a leader is never answered; the next one may be.
+REQUEST_SECONDS = 2.0
+EXIT_FAILURE = 1
 # A relay that was away for less than this can repeat a publish without a second event.
 DEDUP_SECONDS = 3600.0
 
 log = logs.get(__name__)
+
+
+class ProvisionError(Exception):
+    """A stream is not as it should be; the message says what was in the way at last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,42 +81,66 @@ def grants_stream(config: ProvisionConfig) -> StreamConfig:
     )
 
 
-async def provision(config: ProvisionConfig) -> None:
-    """Create or update both streams. Errors: TimeoutError when NATS isn't there within a minute."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        client = await broker.connect(config)
-        try:
-            js = client.jetstream()
-            for stream in (events_stream(config), grants_stream(config)):
-                await _ensure(js, stream)
-        finally:
-            await client.close()
+async def provision(config: ProvisionConfig, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    """Create or update both streams, and return once every server that runs has its replicas up to date.
 
-
-async def _ensure(js: JetStreamContext, wanted: StreamConfig) -> None:
-    # A cluster that is still electing its leader answers with a server error, or not at all.
-    while True:
-        try:
+    Errors: ProvisionError when that isn't so within `deadline_seconds`.
+    """
+    obstacle: str | None = "NATS can't be reached"
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            client = await broker.connect(config)
             try:
-                await js.stream_info(str(wanted.name))
-            except NotFoundError:
-                await js.add_stream(wanted)
-                log.info("stream_created", stream=wanted.name)
-            else:
-                await js.update_stream(wanted)
-                log.info("stream_updated", stream=wanted.name)
-        except (TimeoutError, APIError) as error:
-            log.warning("stream_not_ready", stream=wanted.name, detail=str(error))
-            await asyncio.sleep(broker.RECONNECT_WAIT_SECONDS)
-        else:
-            return
+                js = client.jetstream(timeout=REQUEST_SECONDS)
+                for step, stream in itertools.product((_apply, _check_replicas), (events_stream, grants_stream)):
+                    while (obstacle := await _obstacle_to(step(js, stream(config)))) is not None:
+                        log.warning("stream_not_ready", detail=obstacle)
+                        await asyncio.sleep(broker.RECONNECT_WAIT_SECONDS)
+            finally:
+                await client.close()
+    except TimeoutError as error:
+        raise ProvisionError(f"not done after {deadline_seconds:.0f} s: {obstacle}") from error
+
+
+async def _obstacle_to(step: Coroutine[None, None, None]) -> str | None:
+    # A cluster that is still electing its leader answers with a server error, or not at all.
+    try:
+        await step
+    except (TimeoutError, nats.errors.Error, ProvisionError) as error:
+        return str(error)
+    return None
+
+
+async def _apply(js: JetStreamContext, wanted: StreamConfig) -> None:
+    try:
+        await js.stream_info(str(wanted.name))
+    except NotFoundError:
+        await js.add_stream(wanted)
+        log.info("stream_created", stream=wanted.name)
+    else:
+        await js.update_stream(wanted)
+        log.info("stream_updated", stream=wanted.name)
+
+
+async def _check_replicas(js: JetStreamContext, wanted: StreamConfig) -> None:
+    # A replica that was just added can't vote before it has caught up: the loss of one server would stop the stream.
+    info = await js.stream_info(str(wanted.name))
+    followers = [] if info.cluster is None else info.cluster.replicas or []
+    if 1 + len(followers) < (wanted.num_replicas or 1):
+        raise ProvisionError(f"{wanted.name} has {1 + len(followers)} of {wanted.num_replicas} replicas")
+    if behind := [str(follower.name) for follower in followers if not (follower.current or follower.offline)]:
+        raise ProvisionError(f"{wanted.name} is not up to date on {', '.join(behind)}")
 
 
 def main() -> None:
     """Provision with the environment's configuration."""
     config = load_or_exit(ProvisionConfig)
     logs.configure("provision", config.log_level)
-    asyncio.run(provision(config))
+    try:
+        asyncio.run(provision(config))
+    except ProvisionError as error:
+        log.error("provision_failed", detail=str(error))  # noqa: TRY400  # the detail says it all
+        sys.exit(EXIT_FAILURE)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import msgspec
 
 from roots_common import lifecycle
 from roots_common.config import Port, load_or_exit, setting
+from roots_devstack.broker import Nodes
 from roots_devstack.console import Console
 from roots_devstack.errors import DevstackError
 from roots_devstack.stack import Stack, StackConfig
@@ -24,6 +25,7 @@ class RunConfig:
     home: str = setting("ROOTS_HOME", default=".roots")
     port: Port = setting("ROOTS_PORT", default=4020)
     longpoll_replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = setting("ROOTS_LONGPOLL_REPLICAS", default=1)
+    nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
     postgres_port: Port = setting("ROOTS_POSTGRES_PORT", default=0)
     nats_port: Port = setting("ROOTS_NATS_PORT", default=0)
     tasks_port: Port = setting("ROOTS_TASKS_PORT", default=0)
@@ -41,6 +43,7 @@ async def run(config: RunConfig) -> None:
             home=Path(config.home),
             port=config.port,
             longpoll_replicas=config.longpoll_replicas,
+            nats_nodes=config.nats_nodes,
             postgres_port=config.postgres_port,
             nats_port=config.nats_port,
             tasks_port=config.tasks_port,

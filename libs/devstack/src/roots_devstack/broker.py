@@ -1,58 +1,74 @@
-"""A real nats-server with JetStream on a loopback port, with the configuration that the containers use.
+"""Real NATS with JetStream, one server or a cluster, on loopback ports.
 
 `async with Broker(home) as broker` gives a server at `broker.url` whose users are those of deploy/nats/nats.conf, with
-the passwords `broker.password(user)`; `await broker.provision()` creates the stream and the bucket.
+the passwords `broker.password(user)`; `await broker.provision()` creates the stream and the bucket. `Broker(home,
+nodes=3)` is the same with three servers: `broker.url` names them all, and what is provisioned has three replicas.
 """
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
 from roots_common.provision import ProvisionConfig, provision
-from roots_devstack import ports, probes
-from roots_devstack.child import Program
-from roots_devstack.environment import bare
+from roots_common.subjects import EVENTS_STREAM
+from roots_devstack import ports
+from roots_devstack.errors import DevstackError
 from roots_devstack.keys import Keys
-from roots_devstack.processes import UNWATCHED, Process, Watch
-from roots_devstack.programs import checkout_path, venv_program
+from roots_devstack.nats_server import Membership, NatsServer
+from roots_devstack.processes import UNWATCHED, Watch
 from roots_devstack.waiting import until_ready
 
 User = Literal["provision", "tasks", "subscriptions", "longpoll"]
 USERS: Final[tuple[User, ...]] = ("provision", "tasks", "subscriptions", "longpoll")
-_READY_SECONDS = 30.0
+Nodes = Literal[1, 3]
+"""How many servers: two would be no safer than one, since both would have to run for a majority."""
+
 STOP_SECONDS = 3.0
-_SERVER_NAME = "roots-devstack"
+_READY_SECONDS = 30.0
+# A cluster elects within ten seconds; the rest is for a busy machine.
+_LEADER_SECONDS = 20.0
+_LEADER_INTERVAL_SECONDS = 0.05
 
 
 class Broker:
-    """One nats-server.
+    """One nats-server, `nats`, or a cluster of three, `nats-1` to `nats-3`.
 
-    `home` is the stack's folder: the data go to `home/nats`, the passwords to `home/secrets`.
+    Shape: `port` is the first server's, the others have those after it; any free ones by default. `home` is the stack's
+        folder: each server has its data in a folder with its name, the passwords are in `home/secrets`.
     """
-
-    name = "nats"
 
     def __init__(
         self,
         home: Path,
         *,
-        port: int | None = None,
+        nodes: Nodes = 1,
+        node_ports: Sequence[int] | None = None,
         watch: Watch = UNWATCHED,
     ) -> None:
-        self.port = ports.reserve() if port is None else port
-        self.admin_url = f"http://{ports.HOST}:{ports.reserve()}"
-        self._store = home.absolute() / "nats"
         self._keys = Keys(home.absolute() / "secrets")
-        self.process = Process(self._program(), watch)
+        passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": self.password(user) for user in USERS}
+        names = ["nats"] if nodes == 1 else [f"nats-{number}" for number in range(1, nodes + 1)]
+        memberships = [None] if nodes == 1 else Membership.of_each(nodes, self._keys.get("nats-cluster"))
+        server_ports = [ports.reserve() for _ in names] if node_ports is None else node_ports
+        self.servers = [
+            NatsServer(name, home, port=port, passwords=passwords, membership=membership, watch=watch)
+            for name, port, membership in zip(names, server_ports, memberships, strict=True)
+        ]
 
     @property
     def url(self) -> str:
-        """Where the server listens."""
-        return f"nats://{ports.HOST}:{self.port}"
+        """Where the servers listen, separated by commas, as ROOTS_NATS_URL takes it."""
+        return ",".join(server.url for server in self.servers)
 
     def password(self, user: User) -> str:
         """Return the password of one user of nats.conf."""
         return self._keys.get(f"nats-{user}")
+
+    def server(self, name: str) -> NatsServer:
+        """Return one server by its name."""
+        return next(server for server in self.servers if server.name == name)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -64,50 +80,47 @@ class Broker:
         await self.stop()
 
     async def start(self) -> None:
-        """Start the server, on the same port as before, and return once JetStream answers. Errors: DevstackError."""
+        """Start every server, on the ports of before, and return once JetStream answers. Errors: DevstackError."""
         try:
-            await self.process.start()
+            await asyncio.gather(*(server.process.start() for server in self.servers))
             await self.wait_ready()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Stop the server in order; what it has stored stays."""
-        await self.process.stop(STOP_SECONDS)
+        """Stop every server in order; what they have stored stays."""
+        await asyncio.gather(*(server.process.stop(STOP_SECONDS) for server in self.servers))
 
     async def kill(self) -> None:
-        """Kill the server as a power cut would; it stays dead until `start`."""
-        await self.process.crash()
+        """Kill every server as a power cut would; they stay dead until `start`."""
+        await asyncio.gather(*(server.process.crash() for server in self.servers))
 
     async def wait_ready(self) -> None:
-        """Return once JetStream answers. Errors: DevstackError."""
-        await until_ready(self, seconds=_READY_SECONDS)
+        """Return once JetStream answers on every server. Errors: DevstackError."""
+        await asyncio.gather(*(until_ready(server, seconds=_READY_SECONDS) for server in self.servers))
 
-    async def unready_reason(self) -> str | None:
-        """Return None once the server is up and its JetStream is too, else what it lacks."""
-        answer = await probes.get(f"{self.admin_url}/healthz?js-enabled-only=true")
-        if answer is None:
-            return f"it does not answer on port {self.port}"
-        return None if answer.status == probes.OK else "its JetStream is not up"
+    async def stream_leader(self, stream: str = EVENTS_STREAM, *, seconds: float = _LEADER_SECONDS) -> str:
+        """Return the name of the server that leads `stream`, once there is one.
+
+        Errors: DevstackError when there is none within `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    claims = await asyncio.gather(*(server.is_stream_leader(stream) for server in self.servers))
+                    if any(claims):
+                        return self.servers[claims.index(True)].name
+                    await asyncio.sleep(_LEADER_INTERVAL_SECONDS)
+        except TimeoutError as error:
+            raise DevstackError(f"no nats-server led {stream} within {seconds:.0f} s") from error
 
     def provision_config(self) -> ProvisionConfig:
-        """Return what `roots_common.provision` needs for this server; `replace` sets other limits."""
-        return ProvisionConfig(url=self.url, user="provision", password=self.password("provision"))
+        """Return what `roots_common.provision` needs for these servers; `replace` sets other limits."""
+        return ProvisionConfig(
+            url=self.url, user="provision", password=self.password("provision"), replicas=len(self.servers)
+        )
 
     async def provision(self, config: ProvisionConfig | None = None) -> None:
         """Create the stream and the bucket; by default with the limits that everyone has."""
         await provision(self.provision_config() if config is None else config)
-
-    def _program(self) -> Program:
-        passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": self.password(user) for user in USERS}
-        command = (
-            venv_program("nats-server"),
-            *("-c", checkout_path("deploy/nats/nats.conf")),
-            *("-a", ports.HOST),
-            *("-p", str(self.port)),
-            *("-m", self.admin_url.rpartition(":")[2]),
-            *("-sd", self._store),
-        )
-        env = bare({"ROOTS_NATS_NAME": _SERVER_NAME, **passwords})
-        return Program(name=self.name, command=command, env=env)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roots_devstack import ports
-from roots_devstack.broker import Broker
+from roots_devstack.broker import Broker, Nodes
 from roots_devstack.gateway import Gateway
 from roots_devstack.postgres import Postgres
 from roots_devstack.processes import Sink, Watch, discard
@@ -17,13 +17,15 @@ from roots_devstack.waiting import Part
 class StackConfig:
     """What a stack is made of.
 
-    Shape: a port that is 0 is any free one; the replicas of longpoll have `longpoll_port` and the ports after it.
-        `extra_env` goes to every process of Roots and to the gateway.
+    Shape: a port that is 0 is any free one; the replicas of longpoll have `longpoll_port` and the ports after it,
+        and the servers of NATS `nats_port` and those after it. `extra_env` goes to every process of Roots and to
+        the gateway.
     """
 
     home: Path
     port: int = 0
     longpoll_replicas: int = 1
+    nats_nodes: Nodes = 1
     extra_env: Mapping[str, str] = field(default_factory=dict)
     sink: Sink = discard
     postgres_port: int = 0
@@ -53,15 +55,13 @@ class Parts:
         """Choose the ports and connect the parts; nothing is started. Errors: DevstackError when a port is taken."""
         port = ports.claim(config.port, "ROOTS_PORT")
         postgres = Postgres(config.home, port=ports.claim(config.postgres_port, "ROOTS_POSTGRES_PORT"), watch=watch)
-        broker = Broker(config.home, port=ports.claim(config.nats_port, "ROOTS_NATS_PORT"), watch=watch)
+        nats_ports = _claim_row(config.nats_port, config.nats_nodes, "ROOTS_NATS_PORT")
+        broker = Broker(config.home, nodes=config.nats_nodes, node_ports=nats_ports, watch=watch)
         wiring = Wiring(home=config.home, postgres=postgres, broker=broker, extra_env=config.extra_env)
         tasks_port = ports.claim(config.tasks_port, "ROOTS_TASKS_PORT")
         subscriptions_port = ports.claim(config.subscriptions_port, "ROOTS_SUBSCRIPTIONS_PORT")
         door_port = ports.claim(config.door_port, "ROOTS_DOOR_PORT")
-        longpoll_ports = [
-            ports.claim(config.longpoll_port and config.longpoll_port + number, "ROOTS_LONGPOLL_PORT")
-            for number in range(config.longpoll_replicas)
-        ]
+        longpoll_ports = _claim_row(config.longpoll_port, config.longpoll_replicas, "ROOTS_LONGPOLL_PORT")
         gateway = Gateway(
             config.home,
             port=port,
@@ -103,10 +103,15 @@ class Parts:
         """Return every part, what others depend on first."""
         return [
             self.postgres,
-            self.broker,
+            *self.broker.servers,
             self.gateway,
             self.tasks,
             self.relay,
             self.subscriptions,
             *self.longpolls,
         ]
+
+
+def _claim_row(first: int, count: int, variable: str) -> list[int]:
+    """Return the port `first` and those after it, or any free ones when it is 0. Errors: DevstackError."""
+    return [ports.claim(first and first + number, variable) for number in range(count)]

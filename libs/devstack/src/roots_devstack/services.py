@@ -50,7 +50,9 @@ class Wiring:
 
     def provision(self) -> Program:
         """Return the one-shot that creates the stream and the bucket, as in production."""
-        return Program(name="provision", command=_python("roots_common.provision"), env=self.env("provision"))
+        replicas = {"ROOTS_NATS_REPLICAS": str(len(self.broker.servers))}
+        env = self.env("provision") | replicas
+        return Program(name="provision", command=_python("roots_common.provision"), env=env)
 
 
 class Service:

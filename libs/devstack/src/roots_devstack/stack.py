@@ -12,6 +12,7 @@ from typing import Self
 
 import msgspec
 
+from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import broker, gateway, postgres, services
 from roots_devstack.home import Home, ProcessInfo, StackInfo
 from roots_devstack.parts import Parts, StackConfig
@@ -21,7 +22,8 @@ from roots_devstack.waiting import Part, until_ready
 __all__ = ["Stack", "StackConfig"]
 
 READY_SECONDS = 60.0
-ONE_SHOT_SECONDS = 60.0
+# Longer than a one-shot takes to say itself what it waited for in vain.
+ONE_SHOT_SECONDS = 75.0
 _REPLACED_SECONDS = 30.0
 
 
@@ -46,6 +48,10 @@ class Stack:
     def part(self, name: str) -> Part:
         """Return one part by its name; stopping and starting its process is how tests make a longer outage."""
         return next(part for part in self._parts.all() if part.name == name)
+
+    async def stream_leader(self, stream: str = EVENTS_STREAM) -> str:
+        """Return the name of the nats-server that leads `stream`, once there is one. Errors: DevstackError."""
+        return await self._parts.broker.stream_leader(stream)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -74,7 +80,7 @@ class Stack:
             parts = self._running
             await _stop([parts.tasks, parts.subscriptions, *parts.longpolls], services.STOP_SECONDS)
             await _stop([parts.gateway, parts.relay], gateway.STOP_SECONDS)
-            await _stop([parts.broker, parts.postgres], max(broker.STOP_SECONDS, postgres.STOP_SECONDS))
+            await _stop([*parts.broker.servers, parts.postgres], max(broker.STOP_SECONDS, postgres.STOP_SECONDS))
             self._running = None
         self._home.unlock()
 

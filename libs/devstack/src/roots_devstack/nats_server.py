@@ -1,0 +1,121 @@
+"""One nats-server on loopback ports, alone or in a cluster, with the configuration that the containers use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from roots_devstack import ports, probes
+from roots_devstack.child import Program
+from roots_devstack.environment import bare
+from roots_devstack.processes import UNWATCHED, Process, Watch
+from roots_devstack.programs import checkout_path, venv_program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """A server's place in a cluster. Shape: `ports` are the cluster ports of all servers, this one's among them."""
+
+    port: int
+    ports: tuple[int, ...]
+    password: str
+
+    def settings(self) -> dict[str, str]:
+        """Return the variables of deploy/nats/cluster.conf."""
+        routes = [f"nats-route://route:{self.password}@{ports.HOST}:{port}" for port in self.ports]
+        return {
+            "ROOTS_NATS_CLUSTER_LISTEN": f"{ports.HOST}:{self.port}",
+            "ROOTS_NATS_CLUSTER_PASSWORD": self.password,
+            "ROOTS_NATS_CLUSTER_ROUTES": msgspec.json.encode(routes).decode(),
+        }
+
+    @classmethod
+    def of_each(cls, count: int, password: str) -> Sequence[Self]:
+        """Return the places of `count` servers, with free ports."""
+        cluster_ports = tuple(ports.reserve() for _ in range(count))
+        return [cls(port=port, ports=cluster_ports, password=password) for port in cluster_ports]
+
+
+class NatsServer:
+    """One nats-server; its data are in `home/{name}`."""
+
+    def __init__(
+        self,
+        name: str,
+        home: Path,
+        *,
+        port: int,
+        passwords: Mapping[str, str],
+        membership: Membership | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> None:
+        self.name = name
+        self.port = port
+        admin_port = ports.reserve()
+        self.admin_url = f"http://{ports.HOST}:{admin_port}"
+        settings = {"ROOTS_NATS_NAME": name} | dict(passwords)
+        if membership is not None:
+            settings |= membership.settings()
+        command = (
+            venv_program("nats-server"),
+            *("-c", checkout_path(f"deploy/nats/{'nats' if membership is None else 'cluster'}.conf")),
+            *("-a", ports.HOST),
+            *("-p", str(port)),
+            *("-m", str(admin_port)),
+            *("-sd", home.absolute() / name),
+        )
+        self.process = Process(Program(name=name, command=command, env=bare(settings)), watch)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return f"nats://{ports.HOST}:{self.port}"
+
+    async def unready_reason(self) -> str | None:
+        """Return None once the server and its JetStream are up to date, also with its cluster, else what it lacks."""
+        answer = await probes.get(f"{self.admin_url}/healthz")
+        if answer is None:
+            return f"it does not answer on port {self.port}"
+        return None if answer.status == probes.OK else _error_of(answer.body)
+
+    async def is_stream_leader(self, stream: str) -> bool:
+        """Tell whether this server leads `stream`, as far as it knows itself."""
+        answer = await probes.get(f"{self.admin_url}/jsz?streams=true")
+        if answer is None or answer.status != probes.OK:
+            return False
+        return any(
+            # A server without a cluster leads whatever it has.
+            found.name == stream and (found.cluster is None or found.cluster.leader == self.name)
+            for account in msgspec.json.decode(answer.body, type=_JetStream).account_details
+            for found in account.stream_detail
+        )
+
+
+class _Cluster(msgspec.Struct):
+    leader: str = ""
+
+
+class _Stream(msgspec.Struct):
+    name: str
+    cluster: _Cluster | None = None
+
+
+class _Account(msgspec.Struct):
+    stream_detail: list[_Stream] = []
+
+
+class _JetStream(msgspec.Struct):
+    account_details: list[_Account] = []
+
+
+class _Health(msgspec.Struct):
+    error: str = "its JetStream is not up"
+
+
+def _error_of(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Health).error
+    except msgspec.MsgspecError:
+        return _Health().error

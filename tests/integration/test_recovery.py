@@ -25,7 +25,7 @@ async def test_delivery_is_live_again_within_seconds_when_nats_was_killed(stack:
         await client.begin(["tasks"])
         for number in range(TRIES):
             description = f"recovery {number}"
-            # Returns when another process has begun in its place: what the supervisor waits before is not delivery's time.
+            # Returns when another process runs in its place: what the supervisor waited before is not delivery's time.
             await asyncio.to_thread(background.run, stack.kill("nats"))
             started = time.monotonic()
             assert (await api.request("POST", "/tasks", {"description": description})).status == 201

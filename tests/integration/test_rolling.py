@@ -1,0 +1,132 @@
+"""A rolling restart of all replicas under held polls: no error, no lost event, no rush."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from roots_devstack.background import LoopThread
+from roots_devstack.stack import Stack, StackConfig
+
+from .http_client import HttpConnection
+from .listener import Listener
+
+POLLS = int(os.environ.get("ROOTS_TEST_POLLS", "300"))
+"""3,000 for the figures in docs/reliability.md."""
+
+REPLICAS = ["longpoll-1", "longpoll-2", "longpoll-3"]
+DRAIN_SECONDS = 6
+WRITE_PAUSE_SECONDS = 1.5
+
+
+@pytest.fixture
+def rolling(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Yield a system with three replicas that drain for some seconds, and room for all connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    config = StackConfig(
+        home=tmp_path_factory.mktemp("rolling"),
+        longpoll_replicas=len(REPLICAS),
+        extra_env={"ROOTS_DRAIN_SECONDS": str(DRAIN_SECONDS)},
+    )
+    with background.entered(Stack(config)) as running:
+        yield running
+
+
+class Crowd:
+    """Clients that poll through the gateway until they are told to stop, as Pomona does."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.clients = [Listener(stack.url, stack.url, prefix="/comet") for _ in range(POLLS)]
+        self.sent_away: list[float] = []
+        """When each client that was sent away by a drain came back, monotonic seconds."""
+        self.is_over = False
+
+    async def run(self) -> AsyncIterator[None]:
+        """Connect all, yield once, and poll until `is_over`."""
+        slots = asyncio.Semaphore(50)
+
+        async def live(client: Listener) -> None:
+            async with client:
+                async with slots:
+                    await client.begin(["tasks"])
+                connected.release()
+                while not self.is_over:
+                    answer = await client.poll()
+                    if "retry" in answer:
+                        await asyncio.sleep(answer["retry"] / 1000)
+                        self.sent_away.append(time.monotonic())
+
+        connected = asyncio.Semaphore(0)
+        async with asyncio.TaskGroup() as group:
+            for client in self.clients:
+                group.create_task(live(client))
+            for _ in self.clients:
+                await connected.acquire()
+            yield
+
+
+async def write_until(stack: Stack, ended: asyncio.Event) -> list[str]:
+    """Add a task now and then until `ended`; return the descriptions in order."""
+    written: list[str] = []
+    async with HttpConnection(stack.url) as api:
+        while not ended.is_set():
+            description = f"rolling {len(written)}"
+            assert (await api.request("POST", "/tasks", {"description": description})).status == 201
+            written.append(description)
+            await asyncio.sleep(WRITE_PAUSE_SECONDS)
+    return written
+
+
+async def restart_in_turn(stack: Stack, background: LoopThread) -> None:
+    """SIGTERM each replica, and go on when another process is ready in its place."""
+    for name in REPLICAS:
+        before = stack.processes[name].pid
+        await asyncio.to_thread(background.run, stack.kill(name, signal.SIGTERM))
+        async with asyncio.timeout(DRAIN_SECONDS + 20):
+            while stack.processes[name].pid in {before, None}:  # noqa: ASYNC110  # another process's life
+                await asyncio.sleep(0.05)
+        await asyncio.to_thread(background.run, stack.wait_ready())
+
+
+def busiest_second(times: list[float]) -> tuple[int, float]:
+    """Return how many came in the busiest second, and the mean of all seconds from the first to the last."""
+    start = min(times)
+    seconds = Counter(int(moment - start) for moment in times)
+    return max(seconds.values()), len(times) / (max(times) - start)
+
+
+@pytest.mark.timeout(300)
+async def test_clients_see_no_error_and_lose_nothing_when_replicas_restart_in_turn(
+    rolling: Stack, background: LoopThread
+) -> None:
+    """I8, I6, I1: each answer is a 200, each change is heard once and in order, and the re-polls are spread."""
+    crowd = Crowd(rolling)
+    ended = asyncio.Event()
+    async for _ in crowd.run():
+        writing = asyncio.create_task(write_until(rolling, ended))
+        await restart_in_turn(rolling, background)
+        ended.set()
+        written = await writing
+        async with asyncio.timeout(60):
+            while any(len(client.messages()) < len(written) for client in crowd.clients):  # noqa: ASYNC110  # of many
+                await asyncio.sleep(0.1)
+        crowd.is_over = True
+        # One more change ends the polls that are held.
+        async with HttpConnection(rolling.url) as api:
+            await api.request("POST", "/tasks", {"description": "over"})
+
+        for client in crowd.clients:
+            heard = [message["description"] for message in client.messages()]
+            assert written == heard[: len(written)]
+            assert client.gaps == []
+            assert len(client.uids) == 1
+    busiest, mean = busiest_second(crowd.sent_away)
+    print(f"{len(crowd.sent_away)} re-polls, busiest second {busiest}, mean {mean:.0f}")  # noqa: T201  # a figure
+    assert len(crowd.sent_away) >= POLLS / 2
+    assert busiest <= 2 * mean

@@ -38,6 +38,8 @@ async def drain(
             desk.release(poll)
         await asyncio.sleep(STEP_SECONDS)
     await lingering
+    # A connection that was taken just before the listener closed may have its request on the way.
+    await asyncio.sleep(STEP_SECONDS)
     connections.end_idle()
     # Closing a connection flushes it first; a client that does not read gets what is left of the time.
     while len(connections) and time.monotonic() - started < seconds:  # noqa: ASYNC110  # once, at the end of a process

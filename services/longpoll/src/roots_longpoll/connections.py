@@ -18,6 +18,10 @@ class Swept(Protocol):
 
     deadline: float
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+
     def time_out(self) -> None:
         """End the connection."""
 
@@ -66,9 +70,9 @@ class Connections:
             connection.time_out()
 
     def end_idle(self) -> None:
-        """End every connection that has no poll under way; to be called when all have had their answer."""
+        """End every connection that owes no answer."""
         for part in self._slices:
-            for connection in list(part):
+            for connection in [one for one in part if one.is_idle]:
                 connection.time_out()
 
     def refusal(self) -> str | None:

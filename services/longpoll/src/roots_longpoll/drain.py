@@ -1,6 +1,7 @@
 """The end of a replica: nobody loses an event, and nobody comes back at the same moment as all the others (I8)."""
 
 import asyncio
+import math
 import time
 
 from roots_common import logs
@@ -22,31 +23,34 @@ async def drain(
     Units: linger_seconds of it new connections are still taken, so that what balances in front can notice.
     """
     started = time.monotonic()
-    desk.is_draining = connections.is_draining = True
-    lingering = asyncio.create_task(_close_after(listener, min(linger_seconds, seconds)))
-    window = seconds * _WINDOW_PART
-    steps = max(1, int(window / STEP_SECONDS))
-    polls = desk.polls
+    connections.is_draining = True
+    lingering = asyncio.create_task(_close_after(listener, connections, min(linger_seconds, seconds)))
+    steps = max(1, int(seconds * _WINDOW_PART / STEP_SECONDS))
     for step in range(steps):
-        for poll in polls[len(polls) * step // steps : len(polls) * (step + 1) // steps]:
+        # A poll that still comes, on a connection that was kept alive, takes its turn like the others.
+        polls = desk.polls
+        for poll in polls[: math.ceil(len(polls) / (steps - step))]:
             desk.release(poll)
-        if not desk.held_count and lingering.done():
+        if not polls and lingering.done():
             break
         await asyncio.sleep(STEP_SECONDS)
-    while (desk.held_count or not lingering.done()) and time.monotonic() - started < seconds:
+    await lingering
+    desk.is_draining = True
+    while time.monotonic() - started < seconds:
         for poll in desk.polls:
             desk.release(poll)
-        await asyncio.sleep(STEP_SECONDS)
-    await lingering
-    # A connection that was taken just before the listener closed may have its request on the way.
-    await asyncio.sleep(STEP_SECONDS)
-    connections.end_idle()
-    # Closing a connection flushes it first; a client that does not read gets what is left of the time.
-    while len(connections) and time.monotonic() - started < seconds:  # noqa: ASYNC110  # once, at the end of a process
+        connections.end_idle()
+        # Closing a connection flushes it first; a client that does not read gets what is left of the time.
+        if not len(connections):
+            break
         await asyncio.sleep(STEP_SECONDS)
     log.info("drained", seconds=round(time.monotonic() - started, 2), connections_left=len(connections))
 
 
-async def _close_after(listener: asyncio.Server, seconds: float) -> None:
+async def _close_after(listener: asyncio.Server, connections: Connections, seconds: float) -> None:
     await asyncio.sleep(seconds)
     listener.close()
+    # A connection that was taken just before may have its request on the way.
+    await asyncio.sleep(STEP_SECONDS)
+    # A proxy would go on to send polls through the connections that it keeps, and prefers the replica with the fewest.
+    connections.end_idle()

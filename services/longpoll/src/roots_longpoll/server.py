@@ -106,6 +106,11 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, and no answer is still to be sent or read."""
+        return self._poll is None and not (self._in_message or self._waiting or self._paused)
+
     def time_out(self) -> None:
         """End the connection at its deadline, with an answer where the client is owed one."""
         if self._paused:

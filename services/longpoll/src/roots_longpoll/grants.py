@@ -103,6 +103,7 @@ class GrantsView:
     """
 
     def __init__(self, capacity: int) -> None:
+        self.times_cleared = 0
         self._generation_size = max(1, capacity // 2)
         # A uid without a record stands as the revision of its deletion, so that an older record can't come back.
         self._young: dict[bytes, Client | int] = {}
@@ -155,7 +156,8 @@ class GrantsView:
         return Client(client.record, self._share(left), client.revision)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything; an answer that was asked for before is of no use after it."""
+        self.times_cleared += 1
         self._young.clear()
         self._old.clear()
 

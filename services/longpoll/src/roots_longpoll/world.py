@@ -106,8 +106,12 @@ class World:
 
     async def _fetch(self, uid: bytes) -> Known:
         while True:
+            times_cleared = self._view.times_cleared
             try:
                 stored = await self.grants.last_of(GRANTS_PREFIX + uid.decode())
+                if times_cleared != self._view.times_cleared:
+                    # A change after this answer may be among those that the cleared view passed over.
+                    continue
                 return self._view.note_absent(uid) if stored is None else apply_record(self._view, stored)
             except BrokerUnavailableError:
                 await asyncio.sleep(LOOKUP_RETRY_SECONDS)

@@ -8,6 +8,7 @@ until both exist.
 import asyncio
 import itertools
 import sys
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,6 +25,7 @@ from roots_common.config import LogLevel, load_or_exit, setting
 DEADLINE_SECONDS = 60.0
 # A request that reaches a cluster without a leader is never answered; the next one may be.
 REQUEST_SECONDS = 2.0
+CATCH_UP_SECONDS = 5.0
 EXIT_FAILURE = 1
 # A relay that was away for less than this can repeat a publish without a second event.
 DEDUP_SECONDS = 3600.0
@@ -82,7 +84,7 @@ def grants_stream(config: ProvisionConfig) -> StreamConfig:
 
 
 async def provision(config: ProvisionConfig, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-    """Create or update both streams, and return once every server that runs has its replicas up to date.
+    """Create or update both streams, and return once their replicas are up to date; a majority, when a server is down.
 
     Errors: ProvisionError when that isn't so within `deadline_seconds`.
     """
@@ -92,7 +94,7 @@ async def provision(config: ProvisionConfig, *, deadline_seconds: float = DEADLI
             client = await broker.connect(config)
             try:
                 js = client.jetstream(timeout=REQUEST_SECONDS)
-                for step, stream in itertools.product((_apply, _check_replicas), (events_stream, grants_stream)):
+                for step, stream in itertools.product((_apply, _await_replicas), (events_stream, grants_stream)):
                     while (obstacle := await _obstacle_to(step(js, stream(config)))) is not None:
                         log.warning("stream_not_ready", detail=obstacle)
                         await asyncio.sleep(broker.RECONNECT_WAIT_SECONDS)
@@ -122,14 +124,25 @@ async def _apply(js: JetStreamContext, wanted: StreamConfig) -> None:
         log.info("stream_updated", stream=wanted.name)
 
 
-async def _check_replicas(js: JetStreamContext, wanted: StreamConfig) -> None:
-    # A replica that was just added can't vote before it has caught up: the loss of one server would stop the stream.
-    info = await js.stream_info(str(wanted.name))
-    followers = [] if info.cluster is None else info.cluster.replicas or []
-    if 1 + len(followers) < (wanted.num_replicas or 1):
-        raise ProvisionError(f"{wanted.name} has {1 + len(followers)} of {wanted.num_replicas} replicas")
-    if behind := [str(follower.name) for follower in followers if not (follower.current or follower.offline)]:
-        raise ProvisionError(f"{wanted.name} is not up to date on {', '.join(behind)}")
+async def _await_replicas(js: JetStreamContext, wanted: StreamConfig) -> None:
+    # A replica that was just added can't vote before it has caught up: until then the loss of the leader would stop the
+    # stream for good. One whose server is down looks the same, so after a while a majority is enough.
+    replicas = wanted.num_replicas or 1
+    patient_until = time.monotonic() + CATCH_UP_SECONDS
+    while (current := await _current_replicas(js, str(wanted.name))) < replicas:
+        if time.monotonic() > patient_until:
+            state = f"{wanted.name} is up to date on {current} of {replicas} servers"
+            if current <= replicas // 2:
+                raise ProvisionError(state)
+            log.warning("replica_missing", detail=state)
+            return
+        await asyncio.sleep(broker.RECONNECT_WAIT_SECONDS)
+
+
+async def _current_replicas(js: JetStreamContext, stream: str) -> int:
+    cluster = (await js.stream_info(stream)).cluster
+    followers = [] if cluster is None else cluster.replicas or []
+    return 1 + sum(follower.current is True for follower in followers)
 
 
 def main() -> None:

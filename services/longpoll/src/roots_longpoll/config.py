@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from roots_common.broker import BrokerConfig
-from roots_common.config import Port, Seconds, ServiceConfig, setting
+from roots_common.config import Port, ServiceConfig, setting
 from roots_common.uids import DEFAULT_MAX_AGE_SECONDS, MIN_KEY_BYTES
 from roots_longpoll.holds import MAX_HOLD_SECONDS
 
@@ -32,7 +32,7 @@ class Config(ServiceConfig, BrokerConfig):
     ring_bytes: Annotated[int, msgspec.Meta(ge=64 * 1024)] = setting("ROOTS_RING_BYTES", default=64 << 20)
     max_clients_cached: Count = setting("ROOTS_MAX_CLIENTS_CACHED", default=200_000)
     replay_slots: Count = setting("ROOTS_REPLAY_SLOTS", default=16)
-    touch_seconds: Annotated[Seconds, msgspec.Meta(gt=0)] = setting("ROOTS_TOUCH_SECONDS", default=60.0)
+    touch_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = setting("ROOTS_TOUCH_SECONDS", default=60.0)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
 
     @property

@@ -1,0 +1,97 @@
+"""The running stack, as faults see it: each call runs on the stack's own event loop and is bounded in time.
+
+The stack has a thread of its own, so that a busy or frozen part of it never holds up the clients' clock.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from roots_devstack.background import LoopThread
+from roots_devstack.stack import Stack
+from roots_devstack.waiting import until_ready
+
+READY_SECONDS = 60.0
+REPLACED_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class Processes:
+    """What may happen to a process of the stack."""
+
+    def __init__(self, background: LoopThread, stack: Stack) -> None:
+        self._background = background
+        self._stack = stack
+
+    async def kill(self, name: str) -> None:
+        """End a process by SIGKILL; return once another one runs in its place."""
+        await self._run(self._end(name, signal.SIGKILL))
+
+    async def terminate(self, name: str) -> None:
+        """Ask a process to end; return once another one runs in its place."""
+        await self._run(self._end(name, self._stack.part(name).process.program.stop_signal))
+
+    async def restart(self, name: str, down_seconds: float) -> None:
+        """Stop a process in order, leave it away for a time, and start it again."""
+        process = self._stack.part(name).process
+        await self._run(process.stop())
+        try:
+            await asyncio.sleep(down_seconds)
+        finally:
+            await self._run(process.start())
+
+    async def freeze(self, name: str, seconds: float) -> None:
+        """Stop a process and its children where they are, and let them go on after `seconds`."""
+        pid = self._stack.part(name).process.pid
+        pids = [] if pid is None else [pid, *descendants(pid)]
+        try:
+            send(pids, signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            send(pids, signal.SIGCONT)
+
+    async def wait_ready(self, name: str) -> None:
+        """Return once a process is ready. Errors: DevstackError."""
+        await self._run(until_ready(self._stack.part(name), seconds=READY_SECONDS))
+
+    async def wait_all_ready(self) -> None:
+        """Return once every process is ready. Errors: DevstackError."""
+        await self._run(self._stack.wait_ready())
+
+    def url(self, name: str) -> str:
+        """Return where a process serves."""
+        url = self._stack.processes[name].url
+        assert url is not None
+        return url
+
+    async def _end(self, name: str, number: signal.Signals) -> None:
+        process = self._stack.part(name).process
+        pid = process.pid
+        process.kill(number)
+        if pid is not None:
+            async with asyncio.timeout(REPLACED_SECONDS):
+                await process.wait_replaced(pid)
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(self._background.submit(work))
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the ids of the children of `pid`, and of theirs."""
+    children: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            children += map(int, (task / "children").read_text(encoding="ascii").split())
+    return children + [below for child in children for below in descendants(child)]
+
+
+def send(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

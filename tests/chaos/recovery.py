@@ -1,0 +1,75 @@
+"""How soon after each fault delivery went on: the first news that could not come while it lasted."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from .history import Answer, Event, Fault, History, Update
+from .log import Log
+from .routes import GATEWAY, PROXIED
+from .settings import TASKS_PATH
+
+# Faults of these show in the tasks' events alone; others are published past them.
+WRITE_SIDE = ("postgres", "tasks", "relay")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """One kind of fault. Units: seconds from the end of a fault to the first news after it; None when none came."""
+
+    kind: str
+    count: int
+    median_seconds: float | None
+    longest_seconds: float | None
+
+
+def recoveries(history: History, log: Log) -> list[Recovery]:
+    """Return one line for each kind of fault, in alphabetical order."""
+    answers = sorted((answer for client in history.clients for answer in client.answers), key=lambda one: one.got_at)
+    times = [answer.got_at for answer in answers]
+    found: dict[str, list[float]] = {}
+    for fault in history.faults:
+        seconds = found.setdefault(fault.kind, [])
+        shows = _sign_of(fault, log)
+        for answer in answers[bisect_right(times, fault.over_at) :]:
+            if shows(answer):
+                seconds.append(answer.got_at - fault.over_at)
+                break
+    return [
+        Recovery(
+            kind=kind,
+            count=sum(fault.kind == kind for fault in history.faults),
+            median_seconds=median(seconds) if seconds else None,
+            longest_seconds=max(seconds, default=None),
+        )
+        for kind, seconds in sorted(found.items())
+    ]
+
+
+def _sign_of(fault: Fault, log: Log) -> Callable[[Answer], bool]:
+    """Return what tells an answer that could not come during the fault: a new event, by the way that was broken."""
+
+    def has_news(answer: Answer, path: str | None = None) -> bool:
+        return any(
+            (path is None or update.path == path) and _stored_at(update, log) > fault.over_at
+            for update in answer.updates
+        )
+
+    if fault.target in WRITE_SIDE:
+        return lambda answer: has_news(answer, TASKS_PATH)
+    if fault.target == GATEWAY:
+        return lambda answer: answer.via.startswith(GATEWAY) and has_news(answer)
+    if fault.target.startswith("longpoll"):
+        return lambda answer: answer.via.startswith(fault.target) and has_news(answer)
+    if fault.target == "subscriptions":
+        return lambda answer: any(not update.message for update in answer.updates)
+    if fault.target == "proxies":
+        return lambda answer: answer.via.endswith(PROXIED) and has_news(answer)
+    return has_news
+
+
+def _stored_at(update: Update, log: Log) -> float:
+    seq = log.seq_of(update, 0)
+    event: Event | None = None if seq is None else log.events[seq]
+    return 0.0 if event is None else event.stored_at

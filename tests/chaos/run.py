@@ -1,0 +1,212 @@
+"""One run: a real stack, clients and writers, faults, the end, and the judgement."""
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import uvloop
+
+from roots_devstack.background import LoopThread
+from roots_devstack.errors import DevstackError
+from roots_devstack.stack import Stack, StackConfig
+
+from . import truth
+from .broker_users import RecordReader, broker_user
+from .chance import source
+from .check import Judgement, judge
+from .client import Client
+from .faults import kinds
+from .history import History
+from .log import Log
+from .notes import Notes
+from .processes import Processes
+from .publisher import Publisher
+from .recovery import recoveries
+from .report import report
+from .routes import Routes, open_routes
+from .schedule import Schedule
+from .settings import POLICY, REPLICAS, SERVICE_ENV, Settings
+from .stopwatch import Stopwatch
+from .task_writer import KnownTask, TaskWriter
+from .violations import Violation
+
+BEGIN_SECONDS = 3.0
+CALM_SECONDS = 60.0
+CATCH_UP_SECONDS = 90.0
+PUBLISHERS = 3
+PUBLISHES_PER_SECOND = 8.0
+TASK_WRITERS = 3
+TASK_WRITES_PER_SECOND = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The end of a run."""
+
+    text: str
+    is_good: bool
+
+
+def run(settings: Settings, home: Path) -> Result:
+    """Run chaos in the folder `home`, which keeps the stack's state and `processes.log`."""
+    replicas = tuple(f"longpoll-{number}" for number in range(1, REPLICAS + 1))
+    policy = home / "policy.toml"
+    policy.write_text(POLICY, encoding="utf-8")
+    with (
+        (home / "processes.log").open("w", encoding="utf-8") as log,
+        LoopThread() as background,
+        background.entered(Stack(_stack_config(home, policy, log))) as stack,
+        _many_files(),
+    ):
+        chaos = Chaos(settings, home, Processes(background, stack), stack.url, replicas)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            history = runner.run(chaos.run())
+    return chaos.judge(history)
+
+
+class Chaos:
+    """One run on a running stack."""
+
+    def __init__(
+        self, settings: Settings, home: Path, processes: Processes, url: str, replicas: tuple[str, ...]
+    ) -> None:
+        self._settings = settings
+        self._home = home
+        self._processes = processes
+        self._url = url
+        self._replicas = replicas
+        self._notes = Notes()
+        self._stopwatch = Stopwatch()
+        self._failures: list[Violation] = []
+
+    async def run(self) -> History:
+        """Let everything happen, and return what did."""
+        seed = self._settings.seed
+        urls = {name: self._processes.url(name) for name in self._replicas}
+        nats_url = self._processes.url("nats")
+        async with (
+            open_routes(self._url, urls, seed) as routes,
+            broker_user(self._home, nats_url, "longpoll") as reader,
+            broker_user(self._home, nats_url, "subscriptions") as publishing,
+            _alongside(self._stopwatch.run()),
+        ):
+            clients = [
+                Client(number, routes, RecordReader(reader), seed, self._notes)
+                for number in range(self._settings.clients)
+            ]
+            publishers = [
+                Publisher(number, publishing, seed, PUBLISHES_PER_SECOND, self._notes) for number in range(PUBLISHERS)
+            ]
+            tasks: list[KnownTask] = []
+            task_urls = (routes.gateway_url, routes.proxied_gateway_url)
+            task_writers = [TaskWriter(number, task_urls, tasks, seed, self._notes) for number in range(TASK_WRITERS)]
+            schedule = Schedule(
+                kinds(self._processes, routes, self._replicas, source(seed, "faults")),
+                self._processes,
+                source(seed, "schedule"),
+            )
+            stop = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                listening = [group.create_task(client.listen()) for client in clients]
+                changing = [group.create_task(client.change_paths()) for client in clients]
+                writing = [group.create_task(publisher.write(stop)) for publisher in publishers]
+                writing += [group.create_task(writer.write(stop, TASK_WRITES_PER_SECOND)) for writer in task_writers]
+                await asyncio.sleep(BEGIN_SECONDS)
+                await schedule.run(self._settings.seconds)
+                stop.set()
+                await self._settle(clients, routes, writing)
+                end = await self._catch_up(clients, listening)
+                for task in [*listening, *changing, *writing]:
+                    task.cancel()
+            self._failures += [Violation(kind="not recovered", sentence=failure) for failure in schedule.failures]
+            return await self._history(end, clients, publishers, task_writers, schedule)
+
+    def judge(self, history: History) -> Result:
+        """Return the report of a run."""
+        log = Log(history.events, history.end)
+        judgement: Judgement = judge(history, log)
+        violations = self._failures + judgement.violations
+        text = report(self._settings, history, self._notes, recoveries(history, log), violations, judgement.excused)
+        return Result(text=text, is_good=not violations and not self._notes.unexpected)
+
+    async def _settle(self, clients: list[Client], routes: Routes, writing: list[asyncio.Task[None]]) -> None:
+        """Wait until the writers have done and everything is ready, with no more faults."""
+        for client in clients:
+            client.calm()
+        for proxy in routes.proxies:
+            proxy.drops = 0.0
+        try:
+            await self._processes.wait_all_ready()
+            async with asyncio.timeout(CALM_SECONDS):
+                await asyncio.gather(*writing)
+            await truth.wait_outbox_empty(self._processes.url("postgres"))
+        except (DevstackError, TimeoutError) as error:
+            self._failures.append(Violation(kind="not recovered", sentence=f"the end: {error!r}"))
+
+    async def _catch_up(self, clients: list[Client], listening: list[asyncio.Task[None]]) -> int:
+        """Let every client poll until it has reached the log's end; who has not is found by the checker."""
+        async with broker_user(self._home, self._processes.url("nats"), "provision") as client:
+            end = await truth.read_end(client)
+        for one in clients:
+            one.finish(end)
+        await asyncio.wait(listening, timeout=CATCH_UP_SECONDS)
+        return end
+
+    async def _history(
+        self,
+        end: int,
+        clients: list[Client],
+        publishers: list[Publisher],
+        task_writers: list[TaskWriter],
+        schedule: Schedule,
+    ) -> History:
+        async with broker_user(self._home, self._processes.url("nats"), "provision") as client:
+            events = await truth.read_events(client, end)
+        return History(
+            clients=[client.history for client in clients],
+            published=[publish for publisher in publishers for publish in publisher.published],
+            task_writes=[write for writer in task_writers for write in writer.writes],
+            events=events,
+            end=end,
+            rows=await truth.read_rows(self._processes.url("postgres")),
+            faults=schedule.faults,
+            stall_seconds=self._stopwatch.stall_seconds,
+        )
+
+
+def _stack_config(home: Path, policy: Path, log: TextIO) -> StackConfig:
+    def sink(name: str, line: str) -> None:
+        log.write(f"{name}: {line}\n")
+
+    return StackConfig(
+        home=home,
+        longpoll_replicas=REPLICAS,
+        extra_env={**SERVICE_ENV, "ROOTS_POLICY": str(policy)},
+        sink=sink,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _alongside(work: object) -> AsyncIterator[None]:
+    """Run a coroutine meanwhile, and cancel it at the end."""
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@contextmanager
+def _many_files() -> Iterator[None]:
+    """Let this process open several connections for each client."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

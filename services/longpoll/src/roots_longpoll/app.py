@@ -42,9 +42,15 @@ log = logs.get(__name__)
 
 
 class Replica:
-    """One replica: its parts, and the followers once NATS is there."""
+    """One replica: its parts, and the followers once NATS is there.
+
+    Shape: port and admin_port are those that were bound, once `listening` is set.
+    """
 
     def __init__(self, config: Config) -> None:
+        self.listening = asyncio.Event()
+        self.port = config.http_port
+        self.admin_port = config.admin_port
         self._config = config
         self._limits = Limits(hold_seconds=config.hold_seconds, max_held=config.max_held)
         self._stats = Stats()
@@ -80,7 +86,9 @@ class Replica:
             lambda: connection_type(self._connections), config.http_host, config.http_port, backlog=LISTEN_BACKLOG
         )
         admin.start()
-        log.info("listening", port=config.http_port, admin_port=admin.port)
+        self.port, self.admin_port = listener.sockets[0].getsockname()[1], admin.port
+        self.listening.set()
+        log.info("listening", port=self.port, admin_port=self.admin_port)
         try:
             async with asyncio.TaskGroup() as group:
                 background = [

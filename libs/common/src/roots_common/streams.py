@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 
 class StreamUnavailableError(Exception):
-    """The stream's leader did not answer, or the stream does not exist yet; the text tells which."""
+    """The stream's leader did not answer, there is none, or the stream does not exist yet; the text tells which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,14 @@ class _State(msgspec.Struct):
     last_seq: int
 
 
+class _Cluster(msgspec.Struct):
+    leader: str = ""
+
+
 class _Info(msgspec.Struct):
     created: datetime
     state: _State
+    cluster: _Cluster | None = None
 
 
 async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -> StreamState:
@@ -48,6 +53,9 @@ async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -
         raise StreamUnavailableError(f"{stream}: {type(error).__name__}") from error
     except msgspec.DecodeError as error:
         raise StreamUnavailableError(f"{stream} does not exist yet") from error
+    if info.cluster is not None and not info.cluster.leader:
+        # A server without a majority still tells what it has; the others may have more, or a withdrawn grant (I5).
+        raise StreamUnavailableError(f"{stream} has no leader")
     return StreamState(
         epoch=round(info.created.timestamp() * 1000), first=info.state.first_seq, last=info.state.last_seq
     )

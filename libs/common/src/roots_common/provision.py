@@ -6,11 +6,11 @@ until both exist.
 """
 
 import asyncio
-import itertools
 import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -25,7 +25,7 @@ from roots_common.config import LogLevel, load_or_exit, setting
 DEADLINE_SECONDS = 60.0
 # A request that reaches a cluster without a leader is never answered; the next one may be.
 REQUEST_SECONDS = 2.0
-CATCH_UP_SECONDS = 5.0
+CATCH_UP_SECONDS = 3.0
 EXIT_FAILURE = 1
 # A relay that was away for less than this can repeat a publish without a second event.
 DEDUP_SECONDS = 3600.0
@@ -94,8 +94,10 @@ async def provision(config: ProvisionConfig, *, deadline_seconds: float = DEADLI
             client = await broker.connect(config)
             try:
                 js = client.jetstream(timeout=REQUEST_SECONDS)
-                for step, stream in itertools.product((_apply, _await_replicas), (events_stream, grants_stream)):
-                    while (obstacle := await _obstacle_to(step(js, stream(config)))) is not None:
+                streams = [events_stream(config), grants_stream(config)]
+                steps = [*(partial(_apply, js, stream) for stream in streams), partial(_await_replicas, js, streams)]
+                for step in steps:
+                    while (obstacle := await _obstacle_to(step())) is not None:
                         log.warning("stream_not_ready", detail=obstacle)
                         await asyncio.sleep(broker.RECONNECT_WAIT_SECONDS)
             finally:
@@ -124,17 +126,16 @@ async def _apply(js: JetStreamContext, wanted: StreamConfig) -> None:
         log.info("stream_updated", stream=wanted.name)
 
 
-async def _await_replicas(js: JetStreamContext, wanted: StreamConfig) -> None:
+async def _await_replicas(js: JetStreamContext, streams: list[StreamConfig]) -> None:
     # A replica that was just added can't vote before it has caught up: until then the loss of the leader would stop the
     # stream for good. One whose server is down looks the same, so after a while a majority is enough.
-    replicas = wanted.num_replicas or 1
+    replicas = min(stream.num_replicas or 1 for stream in streams)
     patient_until = time.monotonic() + CATCH_UP_SECONDS
-    while (current := await _current_replicas(js, str(wanted.name))) < replicas:
+    while (current := min([await _current_replicas(js, str(stream.name)) for stream in streams])) < replicas:
         if time.monotonic() > patient_until:
-            state = f"{wanted.name} is up to date on {current} of {replicas} servers"
             if current <= replicas // 2:
-                raise ProvisionError(state)
-            log.warning("replica_missing", detail=state)
+                raise ProvisionError(f"{current} of {replicas} replicas are up to date")
+            log.warning("replica_missing", current=current, replicas=replicas)
             return
         await asyncio.sleep(broker.RECONNECT_WAIT_SECONDS)
 

@@ -77,14 +77,14 @@ class FakeReply:
 class FakeOutside:
     """Keeps what the desk asks; the test answers, or does not."""
 
-    lookups: list[bytes] = field(default_factory=list)
+    lookups: list[Poll] = field(default_factory=list)
     replays: list[tuple[Poll, list[tuple[str, int]]]] = field(default_factory=list)
     head_checks: int = 0
     deferred: deque[Callable[[], None]] = field(default_factory=deque)
 
-    def look_up(self, uid: bytes) -> None:
+    def look_up(self, poll: Poll) -> None:
         """Keep a question for a record."""
-        self.lookups.append(uid)
+        self.lookups.append(poll)
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Keep a question for a backlog."""
@@ -146,6 +146,17 @@ class Office:
         uid = self.uid if uid is None else uid
         self._revision += 1
         self.desk.grants_known(uid, self.view.apply(uid, raw, self._revision))
+
+    def found(self, raw: bytes = b"", revision: int = 100) -> None:
+        """Let the store answer the oldest question for a record."""
+        poll = self.outside.lookups.pop(0)
+        known = self.view.apply(poll.uid, raw, revision) if raw else self.view.note_absent(poll.uid)
+        self.desk.grants_found(poll, known)
+
+    @property
+    def asked(self) -> list[bytes]:
+        """The uids whose records the desk has asked for."""
+        return [poll.uid for poll in self.outside.lookups]
 
     def connect(self, *paths: str, start: int | None = None, uid: bytes | None = None) -> None:
         """Grant `paths` by the first change of a record, from `start` on, or from now."""

@@ -115,16 +115,16 @@ class Truth:
 class Outside(FakeOutside):
     """Answers from the truth, as it was when it was asked; the test says when."""
 
-    def __init__(self, truth: Truth, ask: Callable[[bytes], None]) -> None:
+    def __init__(self, truth: Truth, ask: Callable[[Poll], None]) -> None:
         super().__init__()
         self._truth = truth
         self._ask = ask
         self.readings: list[tuple[Poll, Replay, Client]] = []
         self.tail: Callable[[], int] = int
 
-    def look_up(self, uid: bytes) -> None:
+    def look_up(self, poll: Poll) -> None:
         """Read the record."""
-        self._ask(uid)
+        self._ask(poll)
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Read the log up to the ring's tail."""
@@ -149,7 +149,7 @@ class Replica:
         self.desk._outside = self.desk._fanout._outside = self.outside
         self.events: deque[Event] = deque()
         self.records: deque[tuple[bytes, bytes, int, int]] = deque()
-        self.answers: list[tuple[bytes, bytes, int, int, int]] = []
+        self.answers: list[tuple[Poll, bytes, int, int, int]] = []
         self.known: dict[bytes, int] = {}
         self.reconciling: int | None = None
         self.begin(preload)
@@ -162,9 +162,9 @@ class Replica:
         self.reconciling = None
         self.desk.begin(truth.epoch, after, truth.log[after:], truth.head)
 
-    def _ask(self, uid: bytes) -> None:
-        account = self._truth.accounts[uid]
-        self.answers.append((uid, account.raw, account.revision, account.n, self.office.view.times_cleared))
+    def _ask(self, poll: Poll) -> None:
+        account = self._truth.accounts[poll.uid]
+        self.answers.append((poll, account.raw, account.revision, account.n, self.office.view.times_cleared))
 
     def take_event(self) -> None:
         """Let the next event come."""
@@ -178,13 +178,14 @@ class Replica:
 
     def take_answer(self, which: int) -> None:
         """Let the store answer one of the questions."""
-        uid, raw, revision, n, times_cleared = self.answers.pop(which % len(self.answers))
+        poll, raw, revision, n, times_cleared = self.answers.pop(which % len(self.answers))
         view = self.office.view
         if times_cleared != view.times_cleared:
-            self._ask(uid)
+            self._ask(poll)
             return
+        uid = poll.uid
         self.known[uid] = max(n, self.known.get(uid, 0))
-        self.desk.grants_found(uid, view.apply(uid, raw, revision) if raw else view.note_absent(uid))
+        self.desk.grants_found(poll, view.apply(uid, raw, revision) if raw else view.note_absent(uid))
 
     def take_reading(self, which: int) -> None:
         """Let one of the replays end."""

@@ -43,7 +43,7 @@ def test_accepts_takes_a_uid_when_it_has_a_record(office: Office) -> None:
 def test_poll_asks_the_store_once_when_its_uid_is_not_in_the_view(office: Office) -> None:
     """A poll waits for its record, and hears nothing before."""
     reply = office.poll(0)
-    assert ([office.uid], False, 1) == (office.outside.lookups, reply.is_done, office.desk.held_count)
+    assert ([office.uid], False, 1) == (office.asked, reply.is_done, office.desk.held_count)
 
 
 def test_poll_is_held_when_its_uid_has_no_record(office: Office) -> None:
@@ -51,7 +51,7 @@ def test_poll_is_held_when_its_uid_has_no_record(office: Office) -> None:
     office.view.note_absent(office.uid)
     reply = office.poll(0)
     office.publish("tasks")
-    assert (False, []) == (reply.is_done, office.outside.lookups)
+    assert (False, []) == (reply.is_done, office.asked)
 
 
 def test_poll_confirms_when_its_path_is_granted_while_it_waits(office: Office) -> None:
@@ -116,8 +116,7 @@ def test_event_is_delivered_when_it_comes_between_register_and_recheck(office: O
     """I4: a poll is known before its record and its backlog are read, so that no event falls between."""
     held = office.poll(0, told=1)
     office.publish("tasks", "between")
-    raw = record(1, {"tasks": grant(0)})
-    office.desk.grants_found(office.uid, office.view.apply(office.uid, raw, 1))
+    office.found(record(1, {"tasks": grant(0)}))
     assert ([("tasks", "between")], 1) == (held.only.updates, held.only.cursor.seq)
 
 
@@ -189,8 +188,8 @@ def test_client_begins_anew_when_its_record_is_gone(office: Office) -> None:
     office.connect("tasks")
     held = office.poll(0, told=1)
     office.put(b"")
-    assert [office.uid] == office.outside.lookups
-    office.desk.grants_found(office.uid, None)
+    assert [office.uid] == office.asked
+    office.found()
     assert office.uid != held.only.uid
     assert ([], 0) == (held.only.updates, held.only.cursor.grants)
 
@@ -204,9 +203,8 @@ def test_client_is_not_sent_away_when_only_this_replica_lags(office: Office, kno
         office.connect("a")
     office.publish("b", "x")
     held = office.poll(0, told=2)
-    assert ([office.uid], False) == (office.outside.lookups, held.is_done)
-    newest = office.view.apply(office.uid, record(2, {"a": grant(0), "b": grant(0, 2)}), 9)
-    office.desk.grants_found(office.uid, newest)
+    assert ([office.uid], False) == (office.asked, held.is_done)
+    office.found(record(2, {"a": grant(0), "b": grant(0, 2)}))
     assert [("b", "x")] == held.only.updates
 
 
@@ -218,6 +216,17 @@ def test_live_record_does_not_end_a_poll_when_it_is_older_than_its_cursor(office
     office.put(record(2, {"a": grant(0, 2)}))
     assert not held.is_done
     office.put(record(3, {"a": grant(0, 3)}))
+    office.publish("a", "x")
+    assert [("a", "x")] == held.only.updates
+
+
+def test_older_question_does_not_end_a_poll_when_its_answer_is_older_than_the_cursor(office: Office) -> None:
+    """I6: what was read from the store before a poll came says nothing about what its client was told since."""
+    superseded = office.poll(0)
+    held = office.poll(0, told=2)
+    office.found(record(1, {"a": grant(0)}), 1)
+    assert (True, False) == (superseded.is_done, held.is_done)
+    office.found(record(2, {"a": grant(0, 2)}), 2)
     office.publish("a", "x")
     assert [("a", "x")] == held.only.updates
 
@@ -300,7 +309,7 @@ def test_hold_ends_after_the_reading_when_its_time_ran_out_meanwhile(
     held = office.poll(0)
     _end_holds(office, monkeypatch)
     assert not held.is_done
-    office.desk.grants_found(office.uid, office.view.note_absent(office.uid))
+    office.found()
     assert [] == held.only.updates
 
 
@@ -317,8 +326,7 @@ def _end_holds(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_poll_is_refused_when_the_store_has_no_answer_in_time(office: Office) -> None:
     """A client that can't be served is told to come back."""
     reply = office.poll(0)
-    poll = office.desk.poll_of(office.uid)
-    assert poll is not None
+    (poll,) = office.desk.polls
     office.desk.unavailable(poll, "late")
     assert ([(503, 1)], 0) == (reply.refusals, office.desk.held_count)
 
@@ -327,8 +335,7 @@ def test_held_poll_stays_when_the_store_has_no_answer_in_time(office: Office) ->
     """What was known goes on until something newer is."""
     office.connect("a")
     held = office.poll(0, told=1)
-    poll = office.desk.poll_of(office.uid)
-    assert poll is not None
+    (poll,) = office.desk.polls
     office.desk.unavailable(poll, "late")
     office.publish("a", "x")
     assert [("a", "x")] == held.only.updates
@@ -339,7 +346,7 @@ def test_every_record_is_asked_for_when_grants_are_forgotten(office: Office) -> 
     office.connect("a")
     held = office.poll(0, told=1)
     office.desk.forget_grants()
-    assert [office.uid] == office.outside.lookups
+    assert [office.uid] == office.asked
     office.put(record(2, {}, gone={"a": 2}))
     assert [(DISCONNECT, "a")] == held.only.updates
 
@@ -348,8 +355,7 @@ def test_abandoned_poll_leaves_nothing_when_its_client_goes(office: Office) -> N
     """I3, I7: no trace is left, and the next poll hears what came."""
     office.connect("a")
     gone = office.poll(0, told=1)
-    poll = office.desk.poll_of(office.uid)
-    assert poll is not None
+    (poll,) = office.desk.polls
     office.desk.abandon(poll)
     office.desk.abandon(poll)
     office.publish("a", "x")

@@ -75,7 +75,7 @@ class Desk:
         self._holds.add(poll)
         known = self._grants.get(uid)
         if known is UNKNOWN:
-            self._outside.look_up(uid)
+            self._outside.look_up(poll)
         else:
             poll.client = known
             poll.state = State.HELD
@@ -135,12 +135,10 @@ class Desk:
         if was_stale and not is_stale:
             self._reconsider_all()
 
-    def grants_found(self, uid: bytes, client: Known) -> None:
-        """Take in what the store has for `uid`: at least as new as what any replica told its poll's client."""
-        poll = self._polls.get(uid)
-        if poll is not None:
-            poll.is_checked = True
-            self.grants_known(uid, client)
+    def grants_found(self, poll: Poll, client: Known) -> None:
+        """Take in what the store has for the uid of `poll`: at least as new as what any replica told its client."""
+        poll.is_checked = True
+        self.grants_known(poll.uid, client)
 
     def grants_known(self, uid: bytes, client: Known) -> None:
         """Take in the newest record that came of `uid`; its poll wakes when there is something to tell."""
@@ -162,9 +160,9 @@ class Desk:
 
     def forget_grants(self) -> None:
         """Ask anew for the record of every poll, since what was known of them may be wrong."""
-        for uid, poll in list(self._polls.items()):
+        for poll in list(self._polls.values()):
             if poll.state is not State.READING:
-                self._outside.look_up(uid)
+                self._outside.look_up(poll)
 
     def replayed(self, poll: Poll, replay: Replay, read_for: Client) -> None:
         """Take in what the stream had for `poll`, read with the grants `read_for`."""
@@ -224,10 +222,6 @@ class Desk:
         """How many paths some held poll waits on."""
         return self._hub.path_count
 
-    def poll_of(self, uid: bytes) -> Poll | None:
-        """Return the poll that waits for `uid`."""
-        return self._polls.get(uid)
-
     def take_served(self) -> set[bytes]:
         """Return the uids with a record that polled since the last call."""
         served, self._served = self._served, set()
@@ -274,7 +268,7 @@ class Desk:
         if poll.cursor.grants and not poll.is_checked:
             # Another replica told it more than this one knows, which may only lag (I6): the store decides.
             poll.state = State.LOOKING
-            self._outside.look_up(poll.uid)
+            self._outside.look_up(poll)
         elif poll.cursor.grants:
             # Its record is gone, or a new one has begun: the client has to connect its paths again, under a new uid.
             self._finish(poll, Outcome.RENEWED, self._welcome_body())

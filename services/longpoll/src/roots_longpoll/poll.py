@@ -80,8 +80,8 @@ class Replay:
 class Outside(Protocol):
     """What a desk asks of the world; each question is answered later by a call of the desk."""
 
-    def look_up(self, uid: bytes) -> None:
-        """Fetch the grant record of `uid`; answered by `Desk.grants_found` or `Desk.unavailable`."""
+    def look_up(self, poll: Poll) -> None:
+        """Fetch the grant record of the poll's uid; answered by `Desk.grants_found` or `Desk.unavailable`."""
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Read the stream from `starts`; answered by `Desk.replayed` or `Desk.unavailable`."""

@@ -52,9 +52,9 @@ class World:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    def look_up(self, uid: bytes) -> None:
-        """Fetch the grant record of `uid` for its poll."""
-        self._spawn(self._look_up(uid))
+    def look_up(self, poll: Poll) -> None:
+        """Fetch the grant record for `poll`."""
+        self._spawn(self._look_up(poll))
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Read the stream for `poll`."""
@@ -93,16 +93,14 @@ class World:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _look_up(self, uid: bytes) -> None:
+    async def _look_up(self, poll: Poll) -> None:
         try:
             async with asyncio.timeout(LOOKUP_SECONDS), self._lookups:
-                client = await self._fetch(uid)
+                client = await self._fetch(poll.uid)
         except TimeoutError:
-            poll = self.desk.poll_of(uid)
-            if poll is not None:
-                self.desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
+            self.desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
         else:
-            self.desk.grants_found(uid, client)
+            self.desk.grants_found(poll, client)
 
     async def _fetch(self, uid: bytes) -> Known:
         while True:

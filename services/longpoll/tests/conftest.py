@@ -1,0 +1,76 @@
+"""A real nats-server for the whole run, and replicas in the loop that serves in production."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from roots_devstack.background import LoopThread
+from roots_devstack.broker import Broker
+from roots_longpoll.app import Replica
+
+from .net_support import Around, Wire, running
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run these tests on uvloop, as the service runs."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[LoopThread]:
+    """Yield an event loop that lives as long as the run."""
+    with LoopThread() as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def nats(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Yield a provisioned nats-server that no test stops."""
+    with background.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
+        background.run(server.provision())
+        yield server
+
+
+@pytest.fixture
+async def around(nats: Broker) -> AsyncIterator[Around]:
+    """Yield what surrounds a replica."""
+    around = Around(nats)
+    yield around
+    await around.close()
+
+
+@pytest.fixture(autouse=True)
+async def closed_wires() -> AsyncIterator[None]:
+    """Close what a test opened."""
+    yield
+    while Wire.opened:
+        await Wire.opened.pop().close()
+
+
+@pytest.fixture
+async def replica(around: Around, settings: dict[str, Any]) -> AsyncIterator[Replica]:
+    """Yield a ready replica."""
+    async with running(around.config(**settings)) as replica:
+        yield replica
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Return what a test's replica has set differently; a module overrides it."""
+    return {}
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[Around]:
+    """Yield a provisioned nats-server of the test's own, to be stopped and emptied."""
+    async with Broker(tmp_path) as server:
+        await server.provision()
+        around = Around(server)
+        yield around
+        await around.close()

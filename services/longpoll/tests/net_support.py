@@ -1,0 +1,253 @@
+"""A replica in the test's own event loop, a client that speaks bytes, and the services around it as NATS users."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import msgspec
+from nats.aio.client import Client
+
+from roots_common import broker
+from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
+from roots_devstack.broker import Broker, User
+from roots_longpoll.app import Replica
+from roots_longpoll.config import Config
+from roots_longpoll.cursor import render
+
+from .desk_support import UID_KEY, Answer, grant, read_answer, record
+
+DEADLINE_SECONDS = 15.0
+QUIET_SECONDS = 0.15
+"""How long a test listens to be sure that nothing comes."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():  # noqa: ASYNC110  # what is awaited has no event
+            await asyncio.sleep(0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """One HTTP response; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def answer(self) -> Answer:
+        """The answer to a poll; fail when it is none."""
+        assert (200, "application/json", "no-store") == (
+            self.status, self.headers["content-type"], self.headers["cache-control"],
+        )  # fmt: skip
+        return read_answer(self.body)
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The problem; fail when it is none."""
+        assert "application/problem+json" == self.headers["content-type"]
+        problem: dict[str, Any] = json.loads(self.body)
+        assert {"type", "title", "status", "detail"} == set(problem)
+        assert self.status == problem["status"]
+        return problem
+
+
+class Wire:
+    """One connection that sends exactly the bytes it is given; `opened` has all, so that a fixture can close them."""
+
+    opened: ClassVar[list["Wire"]] = []
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.opened.append(self)
+
+    @classmethod
+    async def open(cls, port: int) -> Self:
+        """Connect."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def get(self, target: str, headers: str = "") -> None:
+        """Send a GET."""
+        await self.send(f"GET {target} HTTP/1.1\r\nHost: test\r\n{headers}\r\n".encode())
+
+    async def read(self, *, has_body: bool = True) -> Response:
+        """Return the next response; fail when none comes."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+            version, status, _ = line.split(" ", 2)
+            assert "HTTP/1.1" == version
+            headers = {}
+            for one in lines:
+                name, _, value = one.partition(": ")
+                assert name.lower() not in headers, "a header is there twice"
+                headers[name.lower()] = value
+            length = int(headers.get("content-length", "0")) if has_body else 0
+            return Response(status=int(status), headers=headers, body=await self.reader.readexactly(length))
+
+    async def ask(self, target: str, headers: str = "") -> Response:
+        """Send a GET and return its response."""
+        await self.get(target, headers)
+        return await self.read()
+
+    async def is_quiet(self) -> bool:
+        """Tell whether nothing comes for a while, not even an end."""
+        try:
+            await asyncio.wait_for(self.reader.read(1), QUIET_SECONDS)
+        except TimeoutError:
+            return True
+        return False
+
+    async def rest(self) -> bytes:
+        """Return what comes until the server ends the connection; fail when it does not."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            try:
+                return await self.reader.read(-1)
+            except ConnectionError:
+                return b""
+
+    async def close(self) -> None:
+        """End the connection."""
+        self.writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+@dataclass
+class Around:
+    """What surrounds a replica: NATS, and the services that publish and grant."""
+
+    server: Broker
+    clients: dict[User, Client] = field(default_factory=dict)
+    numbers: dict[bytes, int] = field(default_factory=dict)
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def config(self, **settings: Any) -> Config:
+        """Return the configuration of a replica; a drain takes no time unless a test wants it to."""
+        usual: dict[str, Any] = {
+            "url": self.server.url, "password": self.server.password("longpoll"), "uid_key": UID_KEY.decode(),
+            "http_port": 0, "admin_port": 0, "drain_seconds": 0.1, "drain_linger_seconds": 0.0,
+        }  # fmt: skip
+        return Config(**(usual | settings))
+
+    async def client(self, user: User) -> Client:
+        """Return a connected client of `user`, always the same."""
+        async with self.connecting:
+            if user not in self.clients:
+                config = broker.BrokerConfig(url=self.server.url, user=user, password=self.server.password(user))
+                self.clients[user] = await broker.connect(config)
+            return self.clients[user]
+
+    async def publish(self, path: str, message: str | bytes = "") -> int:
+        """Store an event as the relay does; return its sequence."""
+        js = (await self.client("tasks")).jetstream()
+        data = message.encode() if isinstance(message, str) else message
+        return (await js.publish(subject_of(path), data, stream=EVENTS_STREAM, headers={"Roots-Time": "1"})).seq
+
+    async def put(self, uid: bytes, raw: bytes, headers: dict[str, Any] | None = None) -> int:
+        """Store bytes as the record of `uid`; return their revision."""
+        js = (await self.client("subscriptions")).jetstream()
+        subject = GRANTS_PREFIX + uid.decode()
+        return (await js.publish(subject, raw, stream=GRANTS_STREAM, headers=headers)).seq
+
+    async def connect(self, uid: bytes, *paths: str, gone: Mapping[str, int] | None = None, **others: Any) -> int:
+        """Grant exactly `paths`, each from now on; return the number of the change."""
+        head = await self.head()
+        n = self.numbers[uid] = self.numbers.get(uid, 0) + 1
+        grants = {path: {**grant(head, n), "epoch": 0} for path in paths}
+        await self.put(uid, record(n, grants, gone=gone, **others))
+        return n
+
+    async def head(self) -> int:
+        """Return the last sequence of the event stream."""
+        client = await self.client("subscriptions")
+        message = await client.request(f"$JS.API.STREAM.INFO.{EVENTS_STREAM}", b"{}", timeout=5)
+        head: int = msgspec.json.decode(message.data)["state"]["last_seq"]
+        return head
+
+    async def administrate(self, call: str, body: bytes = b"{}") -> Any:
+        """Ask JetStream something as the user that creates the streams."""
+        client = await self.client("provision")
+        return msgspec.json.decode((await client.request(f"$JS.API.{call}", body, timeout=5)).data)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        for client in self.clients.values():
+            await client.close()
+
+
+@asynccontextmanager
+async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Replica]:
+    """Run a replica until the end of the block, then drain it."""
+    replica = Replica(config)
+    stopped = asyncio.Event()
+    task = asyncio.create_task(replica.run(stopped))
+    try:
+        await until(lambda: task.done() or replica.listening.is_set())
+        if is_ready:
+            await until(lambda: task.done() or replica._connections.refusal() is None)
+        yield replica
+    finally:
+        stopped.set()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await task
+
+
+class Page:
+    """A client as a browser is one: it polls with what the last answer gave."""
+
+    def __init__(self, wire: Wire, answer: Answer) -> None:
+        self.wire = wire
+        self.uid = answer.uid
+        self.target = "/"
+        self._believe(answer)
+
+    @classmethod
+    async def begin(cls, replica: Replica) -> Self:
+        """Poll for the first time."""
+        wire = await Wire.open(replica.port)
+        return cls(wire, (await wire.ask("/")).answer)
+
+    def _believe(self, answer: Answer) -> None:
+        self.target = f"/{answer.uid.decode()}/{render(answer.cursor).decode()}"
+
+    async def hold(self) -> None:
+        """Send a poll, and let it wait."""
+        await self.wire.get(self.target)
+
+    async def hear(self) -> Answer:
+        """Return the answer that comes, and go on from it."""
+        answer = (await self.wire.read()).answer
+        self._believe(answer)
+        return answer
+
+    async def poll(self) -> Answer:
+        """Poll and return the answer."""
+        await self.hold()
+        return await self.hear()
+
+    async def move_to(self, replica: Replica) -> None:
+        """Go on at another replica, or at the same on a new connection."""
+        await self.wire.close()
+        self.wire = await Wire.open(replica.port)
+
+
+async def listening_page(around: Around, replica: Replica, *paths: str) -> Page:
+    """Return a client that is connected to `paths` and has heard so."""
+    page = await Page.begin(replica)
+    await around.connect(page.uid, *paths)
+    confirmed = await page.poll()
+    assert sorted((path, "") for path in paths) == sorted(confirmed.updates)
+    return page

@@ -17,7 +17,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
 	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
 
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test chaos lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

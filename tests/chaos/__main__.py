@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from roots_common import logs
 from roots_common.config import load_or_exit
 
 from .run import run
@@ -18,6 +19,7 @@ def main() -> None:
     settings = load_or_exit(Settings)
     if settings.seed == 0:
         settings = dataclasses.replace(settings, seed=random.randrange(1, 1_000_000))  # noqa: S311  # guards nothing
+    logs.configure("chaos", "error")
     print(f"seed {settings.seed}, {settings.clients} clients, {settings.seconds:g} s", flush=True)
     home = Path(tempfile.mkdtemp(prefix="roots-chaos-"))
     result = run(settings, home)

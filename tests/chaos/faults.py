@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .processes import Processes
+from .processes import LEADER, Processes
 from .routes import Routes
 
 SERVICES = ("postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll")
@@ -35,13 +35,19 @@ class Kind:
 
 def kinds(processes: Processes, routes: Routes, replicas: tuple[str, ...], chance: random.Random) -> list[Kind]:
     """Return every kind of fault that a stack can suffer."""
-    names = {"longpoll": replicas}
+    brokers = processes.broker_names
     doer = _Doer(processes, routes, chance)
+
+    def of(verb: str, names: tuple[str, ...], act: Act) -> list[Kind]:
+        several = {"longpoll": replicas, "nats": brokers}
+        return [Kind(name=f"{verb} {name}", targets=several.get(name, (name,)), act=act) for name in names]
+
+    leader = (LEADER,) if len(brokers) > 1 else ()
     return [
-        *(Kind(name=f"kill {name}", targets=names.get(name, (name,)), act=processes.kill) for name in SERVICES),
-        *(Kind(name=f"term {name}", targets=names.get(name, (name,)), act=processes.terminate) for name in SERVICES),
-        *(Kind(name=f"freeze {name}", targets=names.get(name, (name,)), act=doer.freeze) for name in FROZEN),
-        *(Kind(name=f"restart {name}", targets=(name,), act=doer.restart) for name in RESTARTED),
+        *of("kill", (*SERVICES, *leader), processes.kill),
+        *of("term", SERVICES, processes.terminate),
+        *of("freeze", (*FROZEN, *leader), doer.freeze),
+        *of("restart", RESTARTED, doer.restart),
         Kind(name="cut connections", targets=(PROXIES,), act=doer.cut),
         Kind(name="drop answers", targets=(PROXIES,), act=doer.drop),
     ]

@@ -17,6 +17,7 @@ from roots_devstack.waiting import until_ready
 
 READY_SECONDS = 60.0
 REPLACED_SECONDS = 30.0
+LEADER = "leader"
 
 T = TypeVar("T")
 
@@ -54,6 +55,20 @@ class Processes:
             await asyncio.sleep(seconds)
         finally:
             send(pids, signal.SIGCONT)
+
+    async def resolve(self, name: str) -> str:
+        """Return the name of a process; for LEADER, of the server that leads the stream. Errors: DevstackError."""
+        return await self._run(self._stack.stream_leader()) if name == LEADER else name
+
+    @property
+    def broker_names(self) -> tuple[str, ...]:
+        """The names of the NATS servers."""
+        return tuple(name for name in self._stack.processes if name.startswith("nats"))
+
+    @property
+    def broker_url(self) -> str:
+        """Where all NATS servers listen."""
+        return ",".join(self.url(name) for name in self.broker_names)
 
     async def wait_ready(self, name: str) -> None:
         """Return once a process is ready. Errors: DevstackError."""

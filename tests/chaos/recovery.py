@@ -16,7 +16,10 @@ WRITE_SIDE = ("postgres", "tasks", "relay")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """One kind of fault. Units: seconds from the end of a fault to the first news after it; None when none came."""
+    """One kind of fault.
+
+    Units: seconds from the end of a fault that came alone to the first news after it; None when none came alone.
+    """
 
     kind: str
     count: int
@@ -31,6 +34,9 @@ def recoveries(history: History, log: Log) -> list[Recovery]:
     found: dict[str, list[float]] = {}
     for fault in history.faults:
         seconds = found.setdefault(fault.kind, [])
+        # With two at once, the times of one would tell of the other.
+        if any(_overlap(fault, other) for other in history.faults if other is not fault):
+            continue
         shows = _sign_of(fault, log)
         for answer in answers[bisect_right(times, fault.over_at) :]:
             if shows(answer):
@@ -45,6 +51,10 @@ def recoveries(history: History, log: Log) -> list[Recovery]:
         )
         for kind, seconds in sorted(found.items())
     ]
+
+
+def _overlap(one: Fault, other: Fault) -> bool:
+    return one.began_at <= other.ready_at and other.began_at <= one.ready_at
 
 
 def _sign_of(fault: Fault, log: Log) -> Callable[[Answer], bool]:

@@ -55,7 +55,8 @@ def _unexpected_lines(unexpected: list[str]) -> Iterable[str]:
 
 
 def _recovery_lines(recovered: list[Recovery]) -> Iterable[str]:
-    yield f"{'fault':<22} {'count':>5}   {'median':>8} {'longest':>8}   seconds until news after it"
+    yield "seconds from the end of a fault that came alone to the first news after it"
+    yield f"{'fault':<22} {'count':>5}   {'median':>8} {'longest':>8}"
     for line in recovered:
         yield f"{line.kind:<22} {line.count:>5}   {_seconds(line.median_seconds)} {_seconds(line.longest_seconds)}"
 

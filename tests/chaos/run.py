@@ -30,7 +30,7 @@ from .recovery import recoveries
 from .report import report
 from .routes import Routes, open_routes
 from .schedule import Schedule
-from .settings import POLICY, REPLICAS, SERVICE_ENV, Settings
+from .settings import POLICY, REPLICAS, Settings, service_env
 from .stopwatch import Stopwatch
 from .task_writer import KnownTask, TaskWriter
 from .violations import Violation
@@ -60,7 +60,7 @@ def run(settings: Settings, home: Path) -> Result:
     with (
         (home / "processes.log").open("w", encoding="utf-8") as log,
         LoopThread() as background,
-        background.entered(Stack(_stack_config(home, policy, log))) as stack,
+        background.entered(Stack(_stack_config(settings, home, policy, log))) as stack,
         _many_files(),
     ):
         chaos = Chaos(settings, home, Processes(background, stack), stack.url, replicas)
@@ -88,7 +88,7 @@ class Chaos:
         """Let everything happen, and return what did."""
         seed = self._settings.seed
         urls = {name: self._processes.url(name) for name in self._replicas}
-        nats_url = self._processes.url("nats")
+        nats_url = self._processes.broker_url
         async with (
             open_routes(self._url, urls, seed) as routes,
             broker_user(self._home, nats_url, "longpoll") as reader,
@@ -150,7 +150,7 @@ class Chaos:
 
     async def _catch_up(self, clients: list[Client], listening: list[asyncio.Task[None]]) -> int:
         """Let every client poll until it has reached the log's end; who has not is found by the checker."""
-        async with broker_user(self._home, self._processes.url("nats"), "provision") as client:
+        async with broker_user(self._home, self._processes.broker_url, "provision") as client:
             end = await truth.read_end(client)
         for one in clients:
             one.finish(end)
@@ -165,7 +165,7 @@ class Chaos:
         task_writers: list[TaskWriter],
         schedule: Schedule,
     ) -> History:
-        async with broker_user(self._home, self._processes.url("nats"), "provision") as client:
+        async with broker_user(self._home, self._processes.broker_url, "provision") as client:
             events = await truth.read_events(client, end)
         return History(
             clients=[client.history for client in clients],
@@ -179,14 +179,15 @@ class Chaos:
         )
 
 
-def _stack_config(home: Path, policy: Path, log: TextIO) -> StackConfig:
+def _stack_config(settings: Settings, home: Path, policy: Path, log: TextIO) -> StackConfig:
     def sink(name: str, line: str) -> None:
         log.write(f"{name}: {line}\n")
 
     return StackConfig(
         home=home,
         longpoll_replicas=REPLICAS,
-        extra_env={**SERVICE_ENV, "ROOTS_POLICY": str(policy)},
+        nats_nodes=settings.nats_nodes,
+        extra_env={**service_env(source(settings.seed, "bounds")), "ROOTS_POLICY": str(policy)},
         sink=sink,
     )
 

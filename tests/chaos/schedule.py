@@ -12,7 +12,7 @@ from .history import Fault
 from .processes import Processes
 
 MIN_ROUNDS = 5
-PAIR_PART = 0.2
+PAIR_PART = 0.12
 # Between two faults, so that delivery goes on for a while; shorter when the rounds would not fit otherwise.
 PAUSE_SECONDS = (0.2, 2.0)
 
@@ -57,17 +57,18 @@ class Schedule:
             await asyncio.sleep(self._pause_seconds(ends_at))
 
     async def _happen(self, kind: Kind, target: str) -> None:
-        began_at = time.monotonic()
         try:
-            await kind.act(target)
+            name = await self._processes.resolve(target)
+            began_at = time.monotonic()
+            await kind.act(name)
             over_at = time.monotonic()
             if target != PROXIES:
-                await self._processes.wait_ready(target)
+                await self._processes.wait_ready(name)
         except (DevstackError, TimeoutError) as error:
-            self.failures.append(f"{kind.name} of {target}: {error}")
+            self.failures.append(f"{kind.name} of {target}: {error!r}")
             return
         self.faults.append(
-            Fault(kind=kind.name, target=target, began_at=began_at, over_at=over_at, ready_at=time.monotonic())
+            Fault(kind=kind.name, target=name, began_at=began_at, over_at=over_at, ready_at=time.monotonic())
         )
 
     def _pause_seconds(self, ends_at: float) -> float:

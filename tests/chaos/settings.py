@@ -1,11 +1,13 @@
 """What a run of chaos is told by its environment, and what it makes of the services' own settings."""
 
+import random
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
 from roots_common.config import setting
+from roots_devstack.broker import Nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +17,7 @@ class Settings:
     seconds: Annotated[float, msgspec.Meta(ge=5)] = setting("CHAOS_SECONDS", default=600.0)
     clients: Annotated[int, msgspec.Meta(ge=1)] = setting("CHAOS_CLIENTS", default=300)
     seed: int = setting("CHAOS_SEED", default=0)
-    nats_nodes: Annotated[int, msgspec.Meta(ge=1)] = setting("ROOTS_NATS_NODES", default=1)
+    nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
 
 
 # The app that clients connect by, and what it lets anyone hear.
@@ -25,13 +27,18 @@ POLICY = """
 allow = [{ paths = ["chaos/**", "tasks"], who = "anyone" }]
 """
 REPLICAS = 3
-# Small bounds, so that a short run reaches them: cursors fall out of the ring, records out of the view, holds end.
-SERVICE_ENV = {
-    "ROOTS_RING_BYTES": str(512 * 1024),
-    "ROOTS_MAX_CLIENTS_CACHED": "60",
-    "ROOTS_HOLD_SECONDS": "8",
-    "ROOTS_TOUCH_SECONDS": "5",
-}
+
+
+def service_env(chance: random.Random) -> dict[str, str]:
+    """Return bounds so small that a run reaches them: cursors leave the ring, records the view, holds end."""
+    return {
+        "ROOTS_RING_BYTES": str(chance.choice([64, 256, 1024]) * 1024),
+        "ROOTS_MAX_CLIENTS_CACHED": str(chance.choice([20, 100, 1000])),
+        "ROOTS_HOLD_SECONDS": str(chance.choice([3, 8, 15])),
+        "ROOTS_TOUCH_SECONDS": "5",
+        "ROOTS_REPLAY_SLOTS": str(chance.choice([2, 16])),
+    }
+
 
 BUSY_PATHS = tuple(f"chaos/busy/{number}" for number in range(30))
 """Paths that NATS writers publish on."""

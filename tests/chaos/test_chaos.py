@@ -1,0 +1,15 @@
+"""A short run of chaos, with a fixed seed: the whole way from the stack to the verdict."""
+
+from pathlib import Path
+
+import pytest
+
+from .run import run
+from .settings import Settings
+
+
+@pytest.mark.timeout(180)
+def test_clients_miss_nothing_when_every_part_is_broken_in_turn(tmp_path: Path) -> None:
+    """I1 to I6, I8, I9, I11: forty clients, a fault of almost every kind; `make chaos` does the same for longer."""
+    result = run(Settings(seconds=35, clients=40, seed=1), tmp_path)
+    assert result.is_good, result.text

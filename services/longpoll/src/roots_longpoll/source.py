@@ -9,6 +9,7 @@ Source: docs/adr/0002-live-by-republish.md.
 import asyncio
 import math
 import time
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from nats.aio.client import Client
@@ -146,14 +147,7 @@ class Follower:
 
     async def _begin(self, state: StreamState) -> None:
         after = max(state.first - 1, state.last - self._preload, 0)
-        messages: list[Stored] = []
-        seq = after + 1
-        while self._preload and seq <= state.last:
-            batch = await self._reader.batch(seq=seq, subject=self._subjects, limit=BATCH)
-            messages += (message for message in batch.messages if message.seq <= state.last)
-            if not batch.has_more:
-                break
-            seq = batch.messages[-1].seq + 1
+        messages = [message async for message in self._read(after, state.last)] if self._preload else []
         log.info("stream_followed", stream=self._stream, epoch=state.epoch, first=state.first, last=state.last)
         self._epoch = state.epoch
         self._last = state.last
@@ -163,20 +157,29 @@ class Follower:
         """Read what is missing up to `upto` from the stream."""
         self.repairs += 1
         log.info("repair_started", stream=self._stream, after=self._last, upto=upto)
-        while self._last < upto:
-            batch = await self._reader.batch(seq=self._last + 1, subject=self._subjects, limit=BATCH)
+        async for message in self._read(self._last, upto):
+            self._take(message)
+            self.repaired_messages += 1
+        if self._last < upto:
+            self._last = upto
+            self._sink.skip_to(upto)
+
+    async def _read(self, after: int, upto: int) -> AsyncIterator[Stored]:
+        """Yield every message that the stream has after `after` up to `upto`, and none beyond: that comes live."""
+        while after < upto:
+            batch = await self._reader.batch(seq=after + 1, subject=self._subjects, limit=min(BATCH, upto - after))
             for message in batch.messages:
-                self._take(message)
-            self.repaired_messages += len(batch.messages)
-            if batch.has_more or self._last >= upto:
+                if message.seq > upto:
+                    return
+                after = message.seq
+                yield message
+            if batch.has_more or after >= upto:
                 continue
             # A server that lags ends its batch early; only the leader knows whether there is really nothing.
-            following = await self._reader.next_seq(self._last + 1)
+            following = await self._reader.next_seq(after + 1)
             if following is None or following > upto:
-                self._last = upto
-                self._sink.skip_to(upto)
-            else:
-                await asyncio.sleep(IN_FLIGHT_SECONDS)
+                return
+            await asyncio.sleep(IN_FLIGHT_SECONDS)
 
     def _take(self, message: Stored) -> None:
         self._last = message.seq

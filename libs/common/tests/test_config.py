@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -14,11 +14,12 @@ from roots_common.config import EXIT_USAGE, ConfigError, load, setting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """Three settings, one of each kind."""
+    """One setting of each kind."""
 
     key: Annotated[str, msgspec.Meta(min_length=4)] = setting("EXAMPLE_KEY")
     url: str = setting("EXAMPLE_URL")
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = setting("EXAMPLE_PORT", default=8000)
+    nodes: Literal[1, 3] = setting("EXAMPLE_NODES", default=1)
 
 
 def test_load_fills_fields_when_variables_are_right() -> None:
@@ -37,6 +38,12 @@ def test_load_names_every_mistake_when_several_are_wrong() -> None:
     problems = error.value.problems
     assert ["EXAMPLE_KEY", "EXAMPLE_URL", "EXAMPLE_PORT"] == [problem.split()[0] for problem in problems]
     assert "abc" not in str(error.value)
+
+
+def test_load_names_the_choices_when_a_value_is_none_of_them() -> None:
+    """Whoever guessed wrong need not guess again."""
+    with pytest.raises(ConfigError, match=r"^EXAMPLE_NODES is wrong: .*, it is one of 1, 3$"):
+        load(Example, {"EXAMPLE_KEY": "secret", "EXAMPLE_URL": "y", "EXAMPLE_NODES": "2"})
 
 
 def test_load_reads_file_when_variable_names_one(tmp_path: Path) -> None:

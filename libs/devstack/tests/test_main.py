@@ -153,3 +153,10 @@ def test_run_names_the_setting_when_it_is_wrong(tmp_path: Path) -> None:
 
     assert USAGE == status
     assert message.startswith("error: ROOTS_LONGPOLL_REPLICAS is wrong")
+
+
+def test_run_names_the_choices_when_the_number_of_nats_servers_is_wrong(tmp_path: Path) -> None:
+    """Two servers are no safer than one, so there are one or three."""
+    sentence = "error: ROOTS_NATS_NODES is wrong: Invalid enum value 2, it is one of 1, 3\n"
+
+    assert (USAGE, sentence) == failed_run(tmp_path, ROOTS_NATS_NODES="2")

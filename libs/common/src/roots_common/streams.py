@@ -48,9 +48,15 @@ async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -
     """Return the extent of `stream`. Errors: StreamUnavailableError."""
     try:
         answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=timeout_seconds)
-        info = msgspec.json.decode(answer.data, type=_Info)
     except (nats.errors.Error, OSError) as error:
         raise StreamUnavailableError(f"{stream}: {type(error).__name__}") from error
+    return state_of(stream, answer.data)
+
+
+def state_of(stream: str, answer: bytes) -> StreamState:
+    """Return the extent of `stream` that an answer of STREAM.INFO tells. Errors: StreamUnavailableError."""
+    try:
+        info = msgspec.json.decode(answer, type=_Info)
     except msgspec.DecodeError as error:
         raise StreamUnavailableError(f"{stream} does not exist yet") from error
     if info.cluster is not None and not info.cluster.leader:

@@ -176,7 +176,8 @@ class Replica:
 
     def _check_view(self) -> Check:
         waiting = [name for name, follower in self._followers.items() if not follower.is_ready]
-        if not self._followers or waiting:
+        # Polls are refused until the next sweep has seen the view; ready means served.
+        if not self._followers or waiting or self._connections.refusal() is not None:
             return Check(is_ok=False, detail=f"waiting for a complete view of {', '.join(waiting) or 'the streams'}")
         return Check(is_ok=True, detail="complete")
 

@@ -38,9 +38,9 @@ def nats(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-async def around(nats: Broker) -> AsyncIterator[Around]:
+async def around(nats: Broker, background: LoopThread) -> AsyncIterator[Around]:
     """Yield what surrounds a replica."""
-    around = Around(nats)
+    around = Around(nats, background)
     yield around
     await around.close()
 
@@ -67,10 +67,16 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[Around]:
-    """Yield a provisioned nats-server of the test's own, to be stopped and emptied."""
-    async with Broker(tmp_path) as server:
-        await server.provision()
-        around = Around(server)
-        yield around
-        await around.close()
+def own_nats(background: LoopThread, tmp_path: Path) -> Iterator[Broker]:
+    """Yield a provisioned nats-server of the test's own."""
+    with background.entered(Broker(tmp_path)) as server:
+        background.run(server.provision())
+        yield server
+
+
+@pytest.fixture
+async def own(own_nats: Broker, background: LoopThread) -> AsyncIterator[Around]:
+    """Yield what surrounds a replica, with a nats-server to be stopped and emptied."""
+    around = Around(own_nats, background)
+    yield around
+    await around.close()

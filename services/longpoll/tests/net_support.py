@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from roots_common import broker
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
+from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
 from roots_longpoll.app import Replica
 from roots_longpoll.config import Config
@@ -127,9 +128,13 @@ class Wire:
 
 @dataclass
 class Around:
-    """What surrounds a replica: NATS, and the services that publish and grant."""
+    """What surrounds a replica: NATS, and the services that publish and grant.
+
+    Shape: the server belongs to a loop of its own, `background`.
+    """
 
     server: Broker
+    background: LoopThread
     clients: dict[User, Client] = field(default_factory=dict)
     numbers: dict[bytes, int] = field(default_factory=dict)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -141,6 +146,18 @@ class Around:
             "http_port": 0, "admin_port": 0, "drain_seconds": 0.1, "drain_linger_seconds": 0.0,
         }  # fmt: skip
         return Config(**(usual | settings))
+
+    async def kill(self) -> None:
+        """Kill NATS as a power cut would."""
+        await asyncio.wrap_future(self.background.submit(self.server.kill()))
+
+    async def start(self) -> None:
+        """Start NATS again."""
+        await asyncio.wrap_future(self.background.submit(self.server.start()))
+
+    async def provision(self) -> None:
+        """Create the streams that are not there."""
+        await asyncio.wrap_future(self.background.submit(self.server.provision()))
 
     async def client(self, user: User) -> Client:
         """Return a connected client of `user`, always the same."""

@@ -1,0 +1,342 @@
+"""How a replica follows the streams: what the live way loses is read from NATS, and what is gone is told."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import pytest
+from nats.aio.msg import Msg
+
+from roots_common.subjects import EVENTS_STREAM, GRANTS_STREAM
+from roots_longpoll import app, source
+from roots_longpoll.app import Replica
+from roots_longpoll.source import Follower
+from roots_longpoll.stored import StreamReader
+
+from .desk_support import grant, record
+from .net_support import Around, Page, Wire, listening_page, running, until
+
+MIN_RING_BYTES = 64 * 1024
+DISCONNECT = "::+::disconnect"
+
+
+@pytest.fixture
+def path() -> str:
+    """Return a path of the test's own."""
+    return f"tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Msg], bool]], None]:
+    """Return a function that makes the live way lose every message for which its argument is true."""
+    on_live = Follower._on_live
+
+    def start(is_lost: Callable[[Msg], bool]) -> None:
+        async def lossy(follower: Follower, message: Msg) -> None:
+            if not is_lost(message):
+                await on_live(follower, message)
+
+        monkeypatch.setattr(Follower, "_on_live", lossy)
+
+    return start
+
+
+async def hear_all(page: Page, count: int) -> list[str]:
+    """Return the next `count` messages, from as many polls as they take."""
+    heard: list[str] = []
+    while len(heard) < count:
+        heard += [message for _, message in (await page.poll()).updates]
+    return heard
+
+
+async def test_lost_message_is_repaired_when_a_later_one_shows_the_hole(
+    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None]
+) -> None:
+    """I1, I2, I9: every event comes once and in order, though the live way lost some."""
+    lose(lambda message: message.data in {b"1", b"2", b"5"})
+    async with running(around.config()) as replica:
+        page = await listening_page(around, replica, path)
+        for number in range(8):
+            await around.publish(path, str(number))
+        assert [str(number) for number in range(8)] == await hear_all(page, 8)
+        await page.hold()
+        assert await page.wire.is_quiet()
+        follower = replica._followers["events"]
+        await until(lambda: follower._last == replica._desk._ring.head)
+        assert 1 <= follower.repairs
+        assert 3 <= follower.repaired_messages
+
+
+async def test_repair_delivers_nothing_twice_when_live_messages_queue_behind_it(
+    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None]
+) -> None:
+    """I2: what the repair read beyond the hole is not taken again when it comes on the live way."""
+    lose(lambda message: message.data == b"0")
+    async with running(around.config()) as replica:
+        page = await listening_page(around, replica, path)
+        events = replica._stats.events
+        await asyncio.gather(*(around.publish(path, str(number)) for number in range(50)))
+        await until(lambda: replica._stats.events >= events + 50)
+        await page.poll()
+        await page.hold()
+        assert await page.wire.is_quiet()
+        assert events + 50 == replica._stats.events
+        ring = replica._desk._ring
+        seqs = [event.seq for event in ring._order]
+        assert sorted(set(seqs)) == seqs
+
+
+async def test_lost_tail_is_found_when_no_later_message_comes(
+    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1, I9: the stream's end is compared every few seconds."""
+    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
+    lose(lambda message: message.data == b"lost")
+    async with running(around.config()) as replica:
+        page = await listening_page(around, replica, path)
+        await page.hold()
+        await around.publish(path, "lost")
+        assert [(path, "lost")] == (await page.hear()).updates
+
+
+async def test_lost_withdrawal_is_found_when_no_later_record_comes(
+    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5, I9: records are reconciled like events."""
+    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
+    lose(lambda message: b'"gone":{"' in message.data)
+    async with running(around.config()) as replica:
+        page = await listening_page(around, replica, path)
+        await page.hold()
+        await around.connect(page.uid, gone={path: 2})
+        assert [(DISCONNECT, path)] == (await page.hear()).updates
+
+
+async def test_delivery_goes_on_when_nats_is_killed_and_comes_back(own: Around, path: str) -> None:
+    """I1, I9: under a held poll, on every path, without a gap."""
+    async with running(own.config()) as replica:
+        page = await listening_page(own, replica, path)
+        await page.hold()
+        await own.kill()
+        await own.start()
+        await own.publish(path, "after")
+        answer = await page.hear()
+        assert ([(path, "after")], []) == (answer.updates, answer.gaps)
+        await page.hold()
+        await own.connect(page.uid, path, "more")
+        assert {(path, ""), ("more", "")} == set((await page.hear()).updates)
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_gap_is_told_when_the_stream_is_created_again(own: Around, path: str, is_held: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    """I9: held and new polls hear `epoch`, and go on with the new stream."""
+    async with running(own.config()) as replica:
+        page = await listening_page(own, replica, path)
+        for number in range(3):
+            await own.publish(path, str(number))
+        await hear_all(page, 3)
+        if is_held:
+            await page.hold()
+        epoch = replica._desk._ring.epoch
+        await own.administrate(f"STREAM.DELETE.{EVENTS_STREAM}")
+        await own.provision()
+        await own.publish(path, "new")
+        if not is_held:
+            await until(lambda: replica._desk._ring.epoch != epoch)
+            await page.hold()
+        answer = await page.hear()
+        assert [(path, "epoch")] == answer.gaps
+        assert epoch < answer.cursor.epoch
+        await page.hold()
+        await own.publish(path, "newer")
+        assert (path, "newer") in (await page.hear()).updates
+
+
+async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(own: Around, path: str) -> None:
+    """A replica starts without NATS, says what it waits for, and recovers by itself."""
+    await own.kill()
+    async with running(own.config(), is_ready=False) as replica:
+        wire = await Wire.open(replica.port)
+        refused = await wire.ask("/")
+        assert (503, "1") == (refused.status, refused.headers["retry-after"])
+        assert "NATS" in refused.problem["detail"]
+        unready = {name for name, check in replica._health.checks().items() if not check.is_ok}
+        assert {"broker", "view"} == unready
+        await own.start()
+        await until(lambda: all(check.is_ok for check in replica._health.checks().values()))
+        page = await listening_page(own, replica, path)
+        await page.hold()
+        await own.publish(path, "x")
+        assert [(path, "x")] == (await page.hear()).updates
+
+
+async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around) -> None:
+    """A replica waits for what provisioning creates."""
+    await own.administrate(f"STREAM.DELETE.{EVENTS_STREAM}")
+    async with running(own.config(), is_ready=False) as replica:
+        wire = await Wire.open(replica.port)
+        await until(lambda: replica._followers and replica._followers["grants"].is_ready)
+        assert 503 == (await wire.ask("/")).status
+        await own.provision()
+        await until(lambda: replica._connections.refusal() is None)
+        assert 200 == (await wire.ask("/")).status
+
+
+async def test_held_polls_hear_nothing_and_new_ones_get_503_when_the_view_is_stale(
+    own: Around, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5: with no fresh view for so long a replica does not guess."""
+    monkeypatch.setattr(app, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr("roots_longpoll.connections.STALE_SECONDS", 0.3)
+    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.1)
+    async with running(own.config()) as replica:
+        page = await listening_page(own, replica, path)
+        await page.hold()
+        await own.kill()
+        await until(lambda: replica._connections.refusal() is not None)
+        other = await Wire.open(replica.port)
+        assert 503 == (await other.ask(page.target)).status
+        assert await page.wire.is_quiet()
+        await own.start()
+        await own.publish(path, "x")
+        assert [(path, "x")] == (await page.hear()).updates
+
+
+async def test_backlog_comes_from_the_stream_when_the_ring_is_tiny(around: Around, path: str) -> None:
+    """I1, I2: everything in order, though the ring holds a part of it only."""
+    async with running(around.config(ring_bytes=MIN_RING_BYTES)) as replica:
+        page = await listening_page(around, replica, path)
+        for number in range(40):
+            await around.publish(path, f"{number}:{'x' * 5000}")
+        await until(lambda: replica._desk._ring.evicted_total)
+        heard = await hear_all(page, 40)
+        assert [str(number) for number in range(40)] == [message.partition(":")[0] for message in heard]
+        assert 1 <= replica._world.replayer.results["ok"]
+
+
+async def test_gap_is_told_when_old_events_are_purged(own: Around, path: str) -> None:
+    """I1: the path is named, with what is left of it."""
+    async with running(own.config(ring_bytes=MIN_RING_BYTES)) as replica:
+        page = await listening_page(own, replica, path)
+        for number in range(40):
+            await own.publish(path, f"{number}:{'x' * 5000}")
+        await own.administrate(f"STREAM.PURGE.{EVENTS_STREAM}", b'{"keep":30}')
+        answer = await page.poll()
+        assert [(path, "expired")] == answer.gaps
+        heard = [message.partition(":")[0] for _, message in answer.updates]
+        heard += [message.partition(":")[0] for message in await hear_all(page, 30 - len(heard))]
+        assert [str(number) for number in range(10, 40)] == heard
+
+
+async def test_new_path_is_confirmed_when_its_grant_is_older_than_the_ring(around: Around, path: str) -> None:
+    """I7: a quiet path on a busy stream is read from the stream once."""
+    async with running(around.config(ring_bytes=MIN_RING_BYTES)) as replica:
+        page = await Page.begin(replica)
+        head = await around.head()
+        for _ in range(30):
+            await around.publish("busy", "x" * 5000)
+        await around.put(page.uid, record(1, {path: {**grant(head), "epoch": 0}}))
+        assert [(path, "")] == (await page.poll()).updates
+        assert 1 == replica._world.replayer.results["ok"]
+
+
+async def test_view_begins_anew_when_more_changes_were_missed_than_are_read(
+    around: Around, path: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Callable[[Msg], bool]], None]
+) -> None:
+    """I5, I9: far behind, every held poll's record is asked for again."""
+    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.5)
+    monkeypatch.setattr(source, "MAX_FILL", 3)
+    lost = asyncio.Event()
+    lose(lambda message: lost.is_set() and message.subject.startswith("roots.live.grants."))
+    async with running(around.config()) as replica:
+        page = await listening_page(around, replica, path)
+        await page.hold()
+        await until(lambda: replica._desk.held_count)
+        lost.set()
+        await around.connect(page.uid, gone={path: 2})
+        for number in range(5):
+            await around.put(f"other{number}".encode(), record(1, {}))
+        assert [(DISCONNECT, path)] == (await page.hear()).updates
+        await page.hold()
+        await around.publish(path, "secret")
+        assert await page.wire.is_quiet()
+
+
+async def test_poll_waits_for_its_record_when_the_leader_answers_late(
+    around: Around, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I4: what is published meanwhile is delivered; other clients are served."""
+    async with running(around.config()) as first:
+        page = await listening_page(around, first, path)
+    gate = asyncio.Event()
+    last_of = StreamReader.last_of
+
+    async def late(reader: StreamReader, subject: str) -> object:
+        await gate.wait()
+        return await last_of(reader, subject)
+
+    monkeypatch.setattr(StreamReader, "last_of", late)
+    async with running(around.config()) as second:
+        await page.move_to(second)
+        await page.hold()
+        await until(lambda: second._desk.held_count)
+        await around.publish(path, "meanwhile")
+        assert await page.wire.is_quiet()
+        gate.set()
+        assert [(path, "meanwhile")] == (await page.hear()).updates
+
+
+async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
+    around: Around, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: the wait is bounded, the connection stays, and the client can try again."""
+    async with running(around.config()) as first:
+        page = await listening_page(around, first, path)
+    monkeypatch.setattr("roots_longpoll.world.LOOKUP_SECONDS", 0.1)
+    async with running(around.config()) as second:
+        monkeypatch.setattr(second._world, "grants", StreamReader(second._world.client, "NO_SUCH_STREAM"))
+        await page.move_to(second)
+        await page.hold()
+        refused = await page.wire.read()
+        assert (503, "1") == (refused.status, refused.headers["retry-after"])
+        monkeypatch.setattr(second._world, "grants", StreamReader(second._world.client, GRANTS_STREAM))
+        await page.hold()
+        await around.publish(path, "x")
+        assert [(path, "x")] == (await page.hear()).updates
+
+
+@pytest.mark.parametrize("raw", [b"{", b'{"n":"x"}', b"\xff\xfe"])
+async def test_replica_goes_on_when_a_record_is_unreadable(
+    replica: Replica, around: Around, path: str, raw: bytes
+) -> None:
+    """A broken record grants nothing and disturbs nobody."""
+    broken = await Page.begin(replica)
+    await broken.hold()
+    await around.put(broken.uid, raw)
+    page = await listening_page(around, replica, path)
+    await page.hold()
+    await around.publish(path, "x")
+    assert [(path, "x")] == (await page.hear()).updates
+    assert await broken.wire.is_quiet()
+
+
+async def test_event_is_passed_over_when_its_subject_is_no_path(replica: Replica, around: Around, path: str) -> None:
+    """Nobody can hear it, and the events after it are delivered."""
+    page = await listening_page(around, replica, path)
+    await page.hold()
+    js = (await around.client("tasks")).jetstream()
+    await js.publish("roots.events.a.b.c.d.e.f.g.h.i", b"x", stream=EVENTS_STREAM)
+    await js.publish("roots.events.ü", b"x", stream=EVENTS_STREAM)
+    await around.publish(path, "x")
+    assert [(path, "x")] == (await page.hear()).updates
+
+
+async def test_served_uids_are_reported_when_their_time_has_come(around: Around, path: str) -> None:
+    """The subscriptions service keeps the records of those who still poll."""
+    client = await around.client("subscriptions")
+    subscription = await client.subscribe("roots.grants.touch")
+    async with running(around.config(touch_seconds=0.3)) as replica:
+        page = await listening_page(around, replica, path)
+        message = await subscription.next_msg(timeout=10)
+        await message.respond(b"")
+        assert page.uid in message.data

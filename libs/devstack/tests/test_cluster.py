@@ -146,6 +146,6 @@ async def test_provision_says_what_it_waits_for_when_there_is_no_majority(tmp_pa
         with pytest.raises(ProvisionError, match="not done after 3 s: "):
             await provision(cluster.provision_config(), deadline_seconds=3)
 
-        assert "JetStream has not established contact with a meta leader" == await alone.unready_reason()
+        assert "meta" in str(await alone.unready_reason())
     finally:
         await cluster.stop()

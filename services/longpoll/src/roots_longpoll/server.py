@@ -201,9 +201,11 @@ class Connection(asyncio.Protocol):
         messages = self._messages
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request has been answered as if it had not asked; what follows is not HTTP/1.1 as we speak it.
-            self._is_last = True
+        except httptools.HttpParserUpgrade as upgrade:
+            # The offer is passed over, and what follows is HTTP/1.1 still; a piece is short, so this nests not deeply.
+            self._parser = httptools.HttpRequestParser(self)
+            self._feed(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
             if not self._closing:
                 self._refuse_and_close(400, "The request is not HTTP/1.1.")

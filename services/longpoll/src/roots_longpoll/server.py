@@ -153,8 +153,10 @@ class Connection(asyncio.Protocol):
         self._messages += 1
         if self._closing or self._is_last:
             return
-        is_last = not self._parser.should_keep_alive()
-        if is_last and self._parser.get_http_version() == "0.9":
+        version = self._parser.get_http_version()
+        # A client of HTTP/1.0 may wait for the end of the connection as the end of its answer.
+        is_last = version == "1.0" or not self._parser.should_keep_alive()
+        if version == "0.9":
             self._refuse_and_close(400, "The request line has no HTTP version.")
             return
         request = (self._parser.get_method(), self._url, is_last)

@@ -37,10 +37,14 @@ def problem(
     detail: str,
     *,
     headers: dict[str, str] | None = None,
+    cors: bytes = b"",
     is_last: bool = False,
     has_body: bool = True,
 ) -> bytes:
-    """Return a whole problem+json answer (RFC 9457); without its body it answers a HEAD."""
+    """Return a whole problem+json answer (RFC 9457); without its body it answers a HEAD.
+
+    Shape: cors is header lines that let a page of another origin read it.
+    """
     title = HTTPStatus(status).phrase
     body = _encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
     lines = [
@@ -52,7 +56,7 @@ def problem(
         *(["Connection: close"] if is_last else []),
         f"Content-Length: {len(body)}",
     ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body if has_body else b"")
+    return "\r\n".join(lines).encode() + b"\r\n" + cors + b"\r\n" + (body if has_body else b"")
 
 
 def preflight(heads: Heads, cors: bytes) -> bytes:

@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closing", "_header_bytes", "_in_message", "_is_last", "_messages", "_method", "_parser", "_paused", "_poll",
-        "_route", "_server", "_transport", "_url", "_waiting", "cors", "deadline",
+        "_route", "_server", "_transport", "_url", "_waiting", "asked_cors", "cors", "deadline",
     )  # fmt: skip
 
     def __init__(self, server: Connections) -> None:
@@ -60,10 +60,12 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._poll: Poll | None = None
-        self._waiting: deque[tuple[bytes, bytes, bool]] | None = None
+        self._waiting: deque[tuple[bytes, bytes, bool, bytes]] | None = None
         self._route = POLL_ROUTE
         self._method = "GET"
+        # The header lines that let a page read the answer: to the request being answered, and to the one being read.
         self.cors = b""
+        self.asked_cors = b""
         self.deadline = time.monotonic() + HEADER_SECONDS
 
     # What the event loop calls
@@ -159,7 +161,7 @@ class Connection(asyncio.Protocol):
         if version == "0.9":
             self._refuse_and_close(400, "The request line has no HTTP version.")
             return
-        request = (self._parser.get_method(), self._url, is_last)
+        request = (self._parser.get_method(), self._url, is_last, self.asked_cors)
         if not self._paused and not self._waiting:
             self.deadline = math.inf
             self._handle(*request)
@@ -216,11 +218,12 @@ class Connection(asyncio.Protocol):
         if self._in_message and self._header_bytes > MAX_HEADER_BYTES and not self._closing:
             self._refuse_and_close(431, f"The request's header has more than {MAX_HEADER_BYTES} bytes.")
 
-    def _handle(self, method: bytes, url: bytes, is_last: bool) -> None:  # noqa: FBT001  # called with a tuple
+    def _handle(self, method: bytes, url: bytes, is_last: bool, cors: bytes) -> None:  # noqa: FBT001  # called with a tuple
         desk = self._server.desk
         if self._poll is not None:
             desk.finish_early(self._poll)
         self._is_last = is_last
+        self.cors = cors
         if method != b"GET":
             self._answer_options()
             return
@@ -272,7 +275,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         if not self._closing:
             is_last = self._is_last or self._server.is_draining
-            self._write(http.problem(self._server.heads, status, detail, headers=headers, is_last=is_last), status)
+            heads = self._server.heads
+            self._write(http.problem(heads, status, detail, headers=headers, cors=self.cors, is_last=is_last), status)
             if is_last:
                 self._close()
 
@@ -280,10 +284,17 @@ class Connection(asyncio.Protocol):
         """Answer, then read and drop what else comes until the client has had time to see the answer."""
         if self._poll is not None:
             self._server.desk.finish_early(self._poll)
+        self.cors = self.asked_cors
         if status in {400, 408, 413, 431}:
             self._route = OTHER_ROUTE
         answer = http.problem(
-            self._server.heads, status, detail, headers=headers, is_last=True, has_body=self._method != "HEAD"
+            self._server.heads,
+            status,
+            detail,
+            headers=headers,
+            cors=self.cors,
+            is_last=True,
+            has_body=self._method != "HEAD",
         )
         self._write(answer, status)
         self._closing = True
@@ -316,11 +327,16 @@ class CorsConnection(Connection):
 
     __slots__ = ()
 
+    def on_message_begin(self) -> None:
+        """Begin a request, of which no origin is known yet."""
+        self.asked_cors = b""
+        super().on_message_begin()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note the request's origin when it is an allowed one."""
         if name.lower() == b"origin":
             origin = value.decode("latin-1")
-            self.cors = http.cors_lines(origin) if origin in self._server.origins else b""
+            self.asked_cors = http.cors_lines(origin) if origin in self._server.origins else b""
 
 
 def _path_of(url: bytes) -> bytes:

@@ -103,25 +103,26 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on with the requests that waited."""
         self._paused = False
-        self._rest()
         if not self._closing:
+            self._rest()
             self._transport.resume_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way, and no answer is still to be sent or read."""
-        return self._poll is None and not (self._in_message or self._waiting or self._paused)
+        return self._poll is None and not (self._in_message or self._waiting or self._paused or self._closing)
 
     def time_out(self) -> None:
         """End the connection at its deadline, with an answer where the client is owed one."""
-        if self._paused:
+        # Closing waits for the client to read; a second deadline ends that too.
+        if self._paused or self._transport.is_closing():
             self._server.stats.slow_clients += 1
             self._transport.abort()
         elif self._in_message and not self._closing:
             self._refuse_and_close(408, "The request did not arrive in time.")
         else:
-            self._transport.close()
+            self._close()
 
     # What the parser calls
 

@@ -164,7 +164,6 @@ class Connection(asyncio.Protocol):
             return
         request = (self._parser.get_method(), self._url, is_last, self.asked_cors)
         if not self._paused and not self._waiting:
-            self.deadline = math.inf
             self._handle(*request)
         else:
             if self._waiting is None:
@@ -223,6 +222,8 @@ class Connection(asyncio.Protocol):
         desk = self._server.desk
         if self._poll is not None:
             desk.finish_early(self._poll)
+        # The answer sets the next one; a poll has its own end.
+        self.deadline = math.inf
         self._is_last = is_last
         self.cors = cors
         if method != b"GET":

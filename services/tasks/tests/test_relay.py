@@ -123,7 +123,7 @@ def test_relay_waits_and_says_so_when_the_stream_is_missing(own_nats: Nats, db: 
         wait_until(lambda: relay.check("postgres")[0])
         assert relay.check("broker") == (False, "NATS is not connected; trying again")
         own_nats.start()
-        wait_until(lambda: "does not exist" in relay.check("stream")[1])
+        wait_until(lambda: "was not provisioned" in relay.check("stream")[1])
         own_nats.provision()
         wait_until(relay.is_ready)
         wait_until(lambda: db.count_outbox() == 0)

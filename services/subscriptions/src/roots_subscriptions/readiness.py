@@ -2,11 +2,11 @@
 
 import asyncio
 
-import nats.errors
 from nats.aio.client import Client
 
 from roots_common import logs
 from roots_common.health import Check
+from roots_common.streams import StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_BUCKET, GRANTS_STREAM
 
 # Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
@@ -48,11 +48,11 @@ class BrokerReadiness:
 
     async def _look(self, client: Client, stream: str) -> None:
         try:
-            await client.jetstream(timeout=REQUEST_TIMEOUT_SECONDS).stream_info(stream)
-        except (nats.errors.Error, OSError) as error:
+            await stream_state(client, stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+        except StreamUnavailableError as error:
             if stream not in self._missing:
-                log.warning("stream_missing", stream=stream, error=type(error).__name__)
-            self._missing[stream] = type(error).__name__
+                log.warning("stream_missing", stream=stream, detail=str(error))
+            self._missing[stream] = str(error)
         else:
             self._missing.pop(stream, None)
 

@@ -114,7 +114,7 @@ class Publisher:
         try:
             await client.jetstream().publish(subjects.subject_of(PATH), timeout=PROBE_SECONDS, stream=_NO_STREAM)
         except nats.js.errors.NoStreamResponseError:
-            detail = f"the stream {subjects.EVENTS_STREAM} does not exist; run: python -m roots_common.provision"
+            detail = f"nobody answers for the stream {subjects.EVENTS_STREAM}: it has no leader, or was not provisioned"
             self._stream_check = Check(is_ok=False, detail=detail)
         except nats.js.errors.APIError as error:
             is_ok = error.err_code == _STREAM_NOT_MATCH

@@ -15,10 +15,13 @@ RECONCILED_SECONDS = 6.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What was wrong, and how many withdrawals were late because a fault kept a replica from hearing of them."""
+    """What was wrong; and how late withdrawals were that a fault kept a replica from hearing of.
+
+    Units: excused_seconds since each was answered.
+    """
 
     violations: list[Violation]
-    excused: int
+    excused_seconds: list[float]
 
 
 def judge(history: History, log: Log) -> Judgement:
@@ -31,7 +34,7 @@ def judge(history: History, log: Log) -> Judgement:
     violations = list(check_writes(history, log))
     for client in history.clients:
         violations += checker.check(client)
-    return Judgement(violations=violations, excused=checker.excused)
+    return Judgement(violations=violations, excused_seconds=checker.excused_seconds)
 
 
 def is_disturbed(faults: list[Fault], withdrawal: Withdrawal, answer: Answer) -> bool:

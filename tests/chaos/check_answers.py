@@ -6,7 +6,7 @@ answer knew of the grants is told by its own cursor. Source: docs/protocol.md, I
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .grants import Span, Spans
 from .history import Answer, ClientHistory, Path, Position, Uid, Update, Withdrawal
@@ -39,7 +39,7 @@ class AnswerChecker:
     excuse: Excuse = never
     allows_gaps: bool = False
     stall_seconds: float = 0.0
-    excused: int = 0
+    excused_seconds: list[float] = field(default_factory=list)
 
     def check(self, client: ClientHistory) -> Iterator[Violation]:
         """Yield what is wrong with one client's answers."""
@@ -113,7 +113,7 @@ class AnswerChecker:
             if late <= WITHDRAWN_WITHIN_SECONDS + self.stall_seconds:
                 continue
             if self.excuse(withdrawal, answer):
-                self.excused += 1
+                self.excused_seconds.append(late)
             else:
                 yield _violation("unauthorised", answer, f"{span.path} was heard {late:.2f} s after its withdrawal")
 

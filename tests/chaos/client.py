@@ -27,6 +27,8 @@ ABANDON_SECONDS = 2.0
 REMEMBERED_CURSORS = 30
 HEARS_TASKS = 0.25
 CONFIRMS_AGAIN = 0.3
+MAX_KEPT = 2
+GRANTED_ANEW = 0.2
 ODDITIES = {"pause": 4, "route": 6, "old": 5, "twice": 5, "abandon": 5, "anew": 1}
 
 
@@ -146,11 +148,15 @@ class Client:
     async def _change(self) -> None:
         """Disconnect some paths and connect others."""
         uid = self._connected_uid
-        wanted = _some_paths(self._chance)
+        kept = set(self._chance.sample(sorted(self._paths), min(MAX_KEPT, len(self._paths))))
+        wanted = kept | _some_paths(self._chance, MAX_PATHS - len(kept))
         gone, new = self._paths - wanted, wanted - self._paths
         if self._chance.random() < CONFIRMS_AGAIN:
             new = wanted
         self._paths = wanted
+        if self._chance.random() < GRANTED_ANEW:
+            # Withdrawn and granted again within a moment: each time from then on.
+            gone, new = gone | kept, new | kept
         if gone:
             await self._connector.disconnect(uid, gone)
         # A client that has begun anew meanwhile connects all of its paths anyway.
@@ -161,7 +167,7 @@ class Client:
         return asyncio.get_running_loop().time() + self._chance.expovariate(1 / mean_seconds)
 
 
-def _some_paths(chance: random.Random) -> set[str]:
+def _some_paths(chance: random.Random, most: int = MAX_PATHS) -> set[str]:
     hears_tasks = chance.random() < HEARS_TASKS
-    paths = set(chance.sample(CHAOS_PATHS, chance.randint(1, MAX_PATHS) - hears_tasks))
+    paths = set(chance.sample(CHAOS_PATHS, chance.randint(1, most) - hears_tasks))
     return paths | {TASKS_PATH} if hears_tasks else paths

@@ -9,7 +9,7 @@ from .processes import LEADER, Processes
 from .routes import Routes
 
 SERVICES = ("postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll")
-FROZEN = ("nats", "postgres", "longpoll", "relay", "tasks")
+FROZEN = ("nats", "postgres", "longpoll", "relay", "tasks", "subscriptions")
 RESTARTED = ("nats", "postgres")
 FREEZE_SECONDS = (1.0, 12.0)
 # Long freezes are rare, so that a run has room for all kinds.
@@ -51,6 +51,11 @@ def kinds(processes: Processes, routes: Routes, replicas: tuple[str, ...], chanc
         Kind(name="cut connections", targets=(PROXIES,), act=doer.cut),
         Kind(name="drop answers", targets=(PROXIES,), act=doer.drop),
     ]
+
+
+def matching(kinds: list[Kind], words: str) -> list[Kind]:
+    """Return the kinds whose names have one of `words`; all when there are none."""
+    return [kind for kind in kinds if not words or any(word in kind.name for word in words.split())]
 
 
 class _Doer:

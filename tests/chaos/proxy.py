@@ -68,8 +68,8 @@ class Proxy:
         self._links.add(link)
         try:
             await asyncio.gather(self._forward_requests(link), self._forward_answers(link, is_slow=is_slow))
-        except (OSError, asyncio.CancelledError):
-            # Cut by us, or broken by one of the two.
+        except (OSError, RuntimeError):
+            # Cut by us, which uvloop calls a RuntimeError, or broken by one of the two.
             pass
         finally:
             self._links.discard(link)

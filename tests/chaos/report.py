@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from .history import History
 from .notes import Notes
 from .recovery import Recovery
-from .settings import Settings
+from .settings import Settings, bounds
 from .violations import KINDS, Violation
 
 SHOWN_VIOLATIONS = 20
@@ -19,7 +19,7 @@ def report(
     notes: Notes,
     recovered: list[Recovery],
     violations: list[Violation],
-    excused: int,
+    excused_seconds: list[float],
 ) -> str:
     """Return what happened, what was wrong, and how to do it again."""
     return "\n".join(
@@ -28,7 +28,9 @@ def report(
             *_unexpected_lines(notes.unexpected),
             *_recovery_lines(recovered),
             "",
-            *_total_lines(history, notes, excused),
+            *_bound_lines(settings.seed),
+            "",
+            *_total_lines(history, notes, excused_seconds),
             "",
             *_count_lines(notes.counts),
             "",
@@ -65,7 +67,7 @@ def _seconds(value: float | None) -> str:
     return f"{'-':>8}" if value is None else f"{value:>8.2f}"
 
 
-def _total_lines(history: History, notes: Notes, excused: int) -> Iterable[str]:
+def _total_lines(history: History, notes: Notes, excused_seconds: list[float]) -> Iterable[str]:
     answers = [answer for client in history.clients for answer in client.answers]
     totals = {
         "events in the log": len(history.events),
@@ -78,12 +80,18 @@ def _total_lines(history: History, notes: Notes, excused: int) -> Iterable[str]:
         "deliveries": sum(bool(update.message) for answer in answers for update in answer.updates),
         "grant changes": sum(len(client.records) for client in history.clients),
         "withdrawals": sum(len(client.withdrawals) for client in history.clients),
-        "late withdrawals during a fault": excused,
+        "late withdrawals by a fault": len(excused_seconds),
         "uids": len({answer.new_uid for answer in answers}),
         "unexpected answers": len(notes.unexpected),
     }
     yield from (f"{name:<34} {number:>9,}" for name, number in totals.items())
+    yield f"{'longest of the late withdrawals, s':<34} {max(excused_seconds, default=0.0):>9.2f}"
     yield f"{'longest stall of this process, s':<34} {history.stall_seconds:>9.2f}"
+
+
+def _bound_lines(seed: int) -> Iterable[str]:
+    yield "bounds of this seed"
+    yield from (f"    {name}={value}" for name, value in bounds(seed).items())
 
 
 def _count_lines(counts: Counter[str]) -> Iterable[str]:
@@ -94,8 +102,9 @@ def _count_lines(counts: Counter[str]) -> Iterable[str]:
 def _verdict_lines(settings: Settings, violations: list[Violation]) -> Iterable[str]:
     found = Counter(violation.kind for violation in violations)
     yield ", ".join(f"{found[kind]} {kind}" for kind in KINDS)
+    faults = f" CHAOS_FAULTS='{settings.faults}'" if settings.faults else ""
     nodes = f" ROOTS_NATS_NODES={settings.nats_nodes}" if settings.nats_nodes > 1 else ""
     yield (
         f"again: make chaos CHAOS_SEED={settings.seed} CHAOS_SECONDS={settings.seconds:g} "
-        f"CHAOS_CLIENTS={settings.clients}{nodes}"
+        f"CHAOS_CLIENTS={settings.clients}{faults}{nodes}"
     )

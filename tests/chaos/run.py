@@ -20,7 +20,7 @@ from .broker_users import RecordReader, broker_user
 from .chance import source
 from .check import Judgement, judge
 from .client import Client
-from .faults import kinds
+from .faults import kinds, matching
 from .history import History
 from .log import Log
 from .notes import Notes
@@ -30,7 +30,7 @@ from .recovery import recoveries
 from .report import report
 from .routes import Routes, open_routes
 from .schedule import Schedule
-from .settings import POLICY, REPLICAS, Settings, service_env
+from .settings import POLICY, REPLICAS, Settings, bounds
 from .stopwatch import Stopwatch
 from .task_writer import KnownTask, TaskWriter
 from .violations import Violation
@@ -105,11 +105,8 @@ class Chaos:
             tasks: list[KnownTask] = []
             task_urls = (routes.gateway_url, routes.proxied_gateway_url)
             task_writers = [TaskWriter(number, task_urls, tasks, seed, self._notes) for number in range(TASK_WRITERS)]
-            schedule = Schedule(
-                kinds(self._processes, routes, self._replicas, source(seed, "faults")),
-                self._processes,
-                source(seed, "schedule"),
-            )
+            all_kinds = kinds(self._processes, routes, self._replicas, source(seed, "faults"))
+            schedule = Schedule(matching(all_kinds, self._settings.faults), self._processes, source(seed, "schedule"))
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 listening = [group.create_task(client.listen()) for client in clients]
@@ -131,7 +128,9 @@ class Chaos:
         log = Log(history.events, history.end)
         judgement: Judgement = judge(history, log)
         violations = self._failures + judgement.violations
-        text = report(self._settings, history, self._notes, recoveries(history, log), violations, judgement.excused)
+        text = report(
+            self._settings, history, self._notes, recoveries(history, log), violations, judgement.excused_seconds
+        )
         return Result(text=text, is_good=not violations and not self._notes.unexpected)
 
     async def _settle(self, clients: list[Client], routes: Routes, writing: list[asyncio.Task[None]]) -> None:
@@ -187,7 +186,7 @@ def _stack_config(settings: Settings, home: Path, policy: Path, log: TextIO) -> 
         home=home,
         longpoll_replicas=REPLICAS,
         nats_nodes=settings.nats_nodes,
-        extra_env={**service_env(source(settings.seed, "bounds")), "ROOTS_POLICY": str(policy)},
+        extra_env={**bounds(settings.seed), "ROOTS_POLICY": str(policy)},
         sink=sink,
     )
 

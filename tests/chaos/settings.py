@@ -1,6 +1,5 @@
 """What a run of chaos is told by its environment, and what it makes of the services' own settings."""
 
-import random
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,14 +8,22 @@ import msgspec
 from roots_common.config import setting
 from roots_devstack.broker import Nodes
 
+from .chance import source
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One run. Units: seconds of faults; starting and the last catching up come on top."""
+    """One run.
+
+    Shape: faults are words separated by spaces, and only the kinds that have one of them in their names happen; all by
+        default. A seed of 0 is any.
+    Units: seconds of faults; starting and the last catching up come on top.
+    """
 
     seconds: Annotated[float, msgspec.Meta(ge=5)] = setting("CHAOS_SECONDS", default=600.0)
     clients: Annotated[int, msgspec.Meta(ge=1)] = setting("CHAOS_CLIENTS", default=300)
     seed: int = setting("CHAOS_SEED", default=0)
+    faults: str = setting("CHAOS_FAULTS", default="")
     nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
 
 
@@ -29,8 +36,9 @@ allow = [{ paths = ["chaos/**", "tasks"], who = "anyone" }]
 REPLICAS = 3
 
 
-def service_env(chance: random.Random) -> dict[str, str]:
+def bounds(seed: int) -> dict[str, str]:
     """Return bounds so small that a run reaches them: cursors leave the ring, records the view, holds end."""
+    chance = source(seed, "bounds")
     return {
         "ROOTS_RING_BYTES": str(chance.choice([64, 256, 1024]) * 1024),
         "ROOTS_MAX_CLIENTS_CACHED": str(chance.choice([20, 100, 1000])),

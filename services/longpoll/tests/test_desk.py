@@ -171,6 +171,15 @@ def test_withdrawn_path_is_silent_when_an_event_follows(office: Office) -> None:
     assert [("b", "heard")] == held.only.updates
 
 
+def test_withdrawn_path_is_forgotten_when_nobody_else_waits_on_it(office: Office) -> None:
+    """I5, I7: a poll does not stay registered where its client may hear nothing any more."""
+    office.connect("a")
+    office.poll(0, told=1)
+    assert office.desk.paths_heard == 1
+    office.put(record(2, {}, gone={"a": 2}))
+    assert office.desk.paths_heard == 0
+
+
 def test_path_is_silent_when_its_grant_has_ended(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """I5: a grant ends when its time comes, also under a held poll."""
     soon = time.time() + 50

@@ -10,6 +10,7 @@ import uvloop
 
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
+from roots_longpoll import app, drain
 from roots_longpoll.app import Replica
 
 from .net_support import Around, Wire, running
@@ -43,6 +44,13 @@ async def around(nats: Broker, background: LoopThread) -> AsyncIterator[Around]:
     around = Around(nats, background)
     yield around
     await around.close()
+
+
+@pytest.fixture(autouse=True)
+def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a replica does in rounds come around sooner, since hundreds of replicas start and stop here."""
+    monkeypatch.setattr(app, "SWEEPS_PER_SECOND", 64)
+    monkeypatch.setattr(drain, "STEP_SECONDS", 0.01)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ DISTURBANCES = st.sampled_from(
 MAX_ROUNDS = 300
 # The same runs each time, so that a failure is a change's; other seeds are for a developer's own machine.
 FIXED = settings(
-    max_examples=int(os.environ.get("ROOTS_MODEL_EXAMPLES", "250")),
+    max_examples=int(os.environ.get("ROOTS_MODEL_EXAMPLES", "150")),
     stateful_step_count=60,
     deadline=None,
     derandomize="ROOTS_MODEL_EXAMPLES" not in os.environ,

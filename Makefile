@@ -38,10 +38,13 @@ run: setup ## start the whole system at http://localhost:4020/todos
 test: setup ## run every test against real Postgres, NATS and Caddy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
+chaos: setup ## break the running system for ten minutes, and check what every client saw
+	@exec $(BIN)/python -m tests.chaos
+
 lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, mypy and tsc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests bench)
+	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests)
 	$(TSC) -p clients/pomona
 	$(TSC) -p clients/pomona/tests
 

@@ -34,14 +34,12 @@ def recoveries(history: History, log: Log) -> list[Recovery]:
     found: dict[str, list[float]] = {}
     for fault in history.faults:
         seconds = found.setdefault(fault.kind, [])
-        # With two at once, the times of one would tell of the other.
-        if any(_overlap(fault, other) for other in history.faults if other is not fault):
-            continue
         shows = _sign_of(fault, log)
-        for answer in answers[bisect_right(times, fault.over_at) :]:
-            if shows(answer):
-                seconds.append(answer.got_at - fault.over_at)
-                break
+        after = answers[bisect_right(times, fault.over_at) :]
+        news_at = next((answer.got_at for answer in after if shows(answer)), None)
+        # With two at once, the time of one would tell of the other.
+        if news_at is not None and not _others(history.faults, fault, news_at):
+            seconds.append(news_at - fault.over_at)
     return [
         Recovery(
             kind=kind,
@@ -53,8 +51,10 @@ def recoveries(history: History, log: Log) -> list[Recovery]:
     ]
 
 
-def _overlap(one: Fault, other: Fault) -> bool:
-    return one.began_at <= other.ready_at and other.began_at <= one.ready_at
+def _others(faults: list[Fault], fault: Fault, news_at: float) -> bool:
+    return any(
+        other is not fault and other.began_at <= news_at and fault.began_at <= other.ready_at for other in faults
+    )
 
 
 def _sign_of(fault: Fault, log: Log) -> Callable[[Answer], bool]:

@@ -14,7 +14,7 @@ from .processes import Processes
 MIN_ROUNDS = 5
 PAIR_PART = 0.12
 # Between two faults, so that delivery goes on for a while; shorter when the rounds would not fit otherwise.
-PAUSE_SECONDS = (0.2, 2.0)
+PAUSE_SECONDS = (0.5, 2.0)
 
 
 def rounds(kinds: list[Kind], chance: random.Random) -> Iterator[list[tuple[Kind, str]]]:

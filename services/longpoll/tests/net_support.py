@@ -12,6 +12,7 @@ import msgspec
 from nats.aio.client import Client
 
 from roots_common import broker
+from roots_common.streams import stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
@@ -181,18 +182,14 @@ class Around:
 
     async def connect(self, uid: bytes, *paths: str, gone: Mapping[str, int] | None = None, **others: Any) -> int:
         """Grant exactly `paths`, each from now on; return the number of the change."""
-        head = await self.head()
         n = self.numbers[uid] = self.numbers.get(uid, 0) + 1
-        grants = {path: {**grant(head, n), "epoch": 0} for path in paths}
-        await self.put(uid, record(n, grants, gone=gone, **others))
+        await self.put(uid, record(n, {path: await self.grant(n) for path in paths}, gone=gone, **others))
         return n
 
-    async def head(self) -> int:
-        """Return the last sequence of the event stream."""
-        client = await self.client("subscriptions")
-        message = await client.request(f"$JS.API.STREAM.INFO.{EVENTS_STREAM}", b"{}", timeout=5)
-        head: int = msgspec.json.decode(message.data)["state"]["last_seq"]
-        return head
+    async def grant(self, n: int) -> dict[str, Any]:
+        """Return a grant of change `n`, from now on."""
+        state = await stream_state(await self.client("subscriptions"), EVENTS_STREAM, timeout_seconds=5)
+        return {**grant(state.last, n), "epoch": state.epoch}
 
     async def administrate(self, call: str, body: bytes = b"{}") -> Any:
         """Ask JetStream something as the user that creates the streams."""

@@ -13,7 +13,7 @@ from roots_longpoll.app import Replica
 from roots_longpoll.source import Follower
 from roots_longpoll.stored import StreamReader
 
-from .desk_support import grant, record
+from .desk_support import record
 from .net_support import Around, Page, Wire, listening_page, running, until
 
 MIN_RING_BYTES = 64 * 1024
@@ -232,10 +232,10 @@ async def test_new_path_is_confirmed_when_its_grant_is_older_than_the_ring(aroun
     """I7: a quiet path on a busy stream is read from the stream once."""
     async with running(around.config(ring_bytes=MIN_RING_BYTES)) as replica:
         page = await Page.begin(replica)
-        head = await around.head()
+        granted = await around.grant(1)
         for _ in range(30):
             await around.publish("busy", "x" * 5000)
-        await around.put(page.uid, record(1, {path: {**grant(head), "epoch": 0}}))
+        await around.put(page.uid, record(1, {path: granted}))
         assert [(path, "")] == (await page.poll()).updates
         assert 1 == replica._world.replayer.results["ok"]
 

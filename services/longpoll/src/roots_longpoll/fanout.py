@@ -53,7 +53,7 @@ class Fanout:
 
     def _run_slice(self) -> None:
         woken = self._woken
-        tail = self._ring.tail
+        tail, epoch = self._ring.tail, self._ring.epoch
         bodies: dict[tuple[int, int], _SharedBody] = {}
         now = time.time()
         for _ in range(min(SLICE, len(woken))):
@@ -62,7 +62,7 @@ class Fanout:
             client = poll.client
             if poll.state is not State.HELD or client is None:
                 continue
-            if client.floor > after or now >= client.ends_at or after < tail:
+            if client.floor > after or client.epoch > epoch or now >= client.ends_at or after < tail:
                 self._reconsider(poll)
                 continue
             key = (id(client.paths), after)

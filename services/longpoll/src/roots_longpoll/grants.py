@@ -16,20 +16,22 @@ from roots_longpoll.cursor import base36
 from roots_longpoll.ring import update_of
 
 _MAX_PATH_SETS = 100_000
+NEVER = (1 << 64) - 1
+"""A sequence that no event has."""
 
 
 class PathGrant(msgspec.Struct, frozen=True, gc=False):
     """One path of a record, as stored.
 
     Units: from_ is the event stream's last sequence when the path was granted, in the stream of `epoch`
-        (milliseconds since 1970; 0 is any); since the number of the change that granted it, n that of the change that
+        (milliseconds since 1970); since the number of the change that granted it, n that of the change that
         confirmed it last; until seconds since 1970, None for no end of its own.
     """
 
     from_: int = msgspec.field(name="from")
     n: int
-    since: int = 0
-    epoch: int = 0
+    since: int
+    epoch: int
     until: float | None = None
 
 
@@ -46,10 +48,11 @@ class Client:
     """What one uid may hear; immutable, with what delivery needs of it computed once.
 
     Shape: paths is shared by all clients with the same paths, so it can be a key for work done once for all of them.
-    Units: ends_at is seconds since 1970, when something of it ends; floor is the highest `from` of its paths.
+    Units: ends_at is seconds since 1970, when something of it ends; floor is the highest `from` of its paths, epoch the
+        newest log that one of them was granted in.
     """
 
-    __slots__ = ("ends_at", "floor", "n", "n_text", "paths", "record", "revision")
+    __slots__ = ("ends_at", "epoch", "floor", "n", "n_text", "paths", "record", "revision")
 
     def __init__(self, record: Record, paths: tuple[str, ...], revision: int) -> None:
         self.record = record
@@ -59,6 +62,7 @@ class Client:
         self.n_text = base36(record.n)
         grants = [record.paths[path] for path in paths]
         self.floor = max((grant.from_ for grant in grants), default=0)
+        self.epoch = max((grant.epoch for grant in grants), default=0)
         self.ends_at = min([record.expires, *(grant.until for grant in grants if grant.until is not None)])
 
     def changes_after(self, told: int) -> list[bytes]:
@@ -75,12 +79,15 @@ class Client:
         """Return for each path the sequence after which a client at `seq`, told of changes up to `told`, wants it.
 
         A path that the client was not told of yet is read from its grant on, even where the client's position is past
-        it: events between the grant and the position were filtered while the path was not granted.
+        it: events between the grant and the position were filtered while the path was not granted. A path granted in
+        a newer log than `epoch` has nothing to tell in this one.
         """
         starts = []
         for path in self.paths:
             grant = self.record.paths[path]
-            granted_at = grant.from_ if grant.epoch in {0, epoch} else 0
+            granted_at = grant.from_
+            if grant.epoch != epoch:
+                granted_at = 0 if grant.epoch < epoch else NEVER
             starts.append((path, granted_at if told < grant.since else max(seq, granted_at)))
         return starts
 

@@ -14,6 +14,8 @@ from roots_longpoll.ring import Event, Ring, cut
 from roots_longpoll.stored import StreamReader
 
 DEADLINE_SECONDS = 10.0
+# How long a server that lags gets to catch up before it is asked again.
+LAG_SECONDS = 0.05
 
 Starts = tuple[tuple[str, int], ...]
 
@@ -68,13 +70,10 @@ class Replayer:
 
     async def _read(self, starts: Starts) -> Replay:
         epoch, complete_to = self._ring.epoch, self._ring.tail
-        limit = self._limits.max_updates + 1
         events: list[Event] = []
         for path, after in starts:
-            batch = await self._reader.batch(seq=after + 1, subject=subject_of(path), limit=limit)
-            events += (event_of(message) for message in batch.messages)
-            if batch.has_more and batch.messages:
-                complete_to = min(complete_to, batch.messages[-1].seq)
+            found, complete_to = await self._read_path(path, after, complete_to)
+            events += found
         # Asked after the reading, so that what ended meanwhile is told too.
         state = await self._reader.state()
         expired = tuple(path for path, after in starts if after + 1 < state.first)
@@ -84,3 +83,18 @@ class Replayer:
             expired=expired,
             epoch=epoch if state.epoch == epoch else state.epoch,
         )
+
+    async def _read_path(self, path: str, after: int, upto: int) -> tuple[list[Event], int]:
+        """Return the events of `path` after `after`, and up to where they are all there are, `upto` at most."""
+        subject = subject_of(path)
+        while True:
+            batch = await self._reader.batch(seq=after + 1, subject=subject, limit=self._limits.max_updates + 1)
+            events = [event_of(message) for message in batch.messages]
+            last = events[-1].seq if events else after
+            if batch.has_more or last >= upto:
+                return events, min(last, upto)
+            # A server that lags ends its batch early; only the leader knows whether there is really nothing more.
+            following = await self._reader.next_seq(last + 1, subject)
+            if following is None or following > upto:
+                return events, upto
+            await asyncio.sleep(LAG_SECONDS)

@@ -82,9 +82,9 @@ class StreamReader:
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise BrokerUnavailableError(f"direct get of {self._stream}: {type(error).__name__}") from error
 
-    async def next_seq(self, seq: int) -> int | None:
-        """Return the sequence of the first message at or after `seq`, None when there is none, as the leader has it."""
-        found = await self._leader_message({"seq": seq, "next_by_subj": ">"})
+    async def next_seq(self, seq: int, subject: str = ">") -> int | None:
+        """Return the first sequence of `subject` from `seq` on, None when there is none, as the leader has it."""
+        found = await self._leader_message({"seq": seq, "next_by_subj": subject})
         return None if found is None else int(found["seq"])
 
     async def last_of(self, subject: str) -> Stored | None:

@@ -18,7 +18,7 @@ from roots_longpoll.desk import Desk
 from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
 from roots_longpoll.feeds import apply_record
 from roots_longpoll.grants import Client, GrantsView, Known
-from roots_longpoll.poll import Poll
+from roots_longpoll.poll import Poll, State
 from roots_longpoll.replay import Replayer
 from roots_longpoll.source import Follower
 from roots_longpoll.stored import StreamReader
@@ -94,13 +94,16 @@ class World:
         task.add_done_callback(self._tasks.discard)
 
     async def _look_up(self, poll: Poll) -> None:
-        try:
-            async with asyncio.timeout(LOOKUP_SECONDS), self._lookups:
-                client = await self._fetch(poll.uid)
-        except TimeoutError:
-            self.desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
-        else:
-            self.desk.grants_found(poll, client)
+        while poll.state is not State.DONE:
+            try:
+                async with asyncio.timeout(LOOKUP_SECONDS), self._lookups:
+                    client = await self._fetch(poll.uid)
+            except TimeoutError:
+                # A held poll goes on asking: what it may hear is in doubt until the store has answered (I5).
+                self.desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
+            else:
+                self.desk.grants_found(poll, client)
+                return
 
     async def _fetch(self, uid: bytes) -> Known:
         while True:

@@ -29,7 +29,7 @@ def judge(history: History, log: Log) -> Judgement:
     checker = AnswerChecker(
         log=log,
         excuse=lambda withdrawal, answer: is_disturbed(history.faults, withdrawal, answer),
-        stall_seconds=history.stall_seconds,
+        stalls=history.stalls,
     )
     violations = list(check_writes(history, log))
     for client in history.clients:

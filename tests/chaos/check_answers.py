@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .grants import Span, Spans
-from .history import Answer, ClientHistory, Path, Position, Uid, Update, Withdrawal
+from .history import Answer, ClientHistory, Path, Position, Stall, Uid, Update, Withdrawal
 from .log import Log
 from .protocol import DISCONNECT_PATH
 from .violations import Kind, Violation
@@ -38,7 +38,7 @@ class AnswerChecker:
     log: Log
     excuse: Excuse = never
     allows_gaps: bool = False
-    stall_seconds: float = 0.0
+    stalls: list[Stall] = field(default_factory=list)
     excused_seconds: list[float] = field(default_factory=list)
 
     def check(self, client: ClientHistory) -> Iterator[Violation]:
@@ -110,12 +110,16 @@ class AnswerChecker:
             if withdrawal is None:
                 continue
             late = answer.got_at - withdrawal.answered_at
-            if late <= WITHDRAWN_WITHIN_SECONDS + self.stall_seconds:
+            if late <= WITHDRAWN_WITHIN_SECONDS + self._stalled_seconds(withdrawal.answered_at, answer.got_at):
                 continue
             if self.excuse(withdrawal, answer):
                 self.excused_seconds.append(late)
             else:
                 yield _violation("unauthorised", answer, f"{span.path} was heard {late:.2f} s after its withdrawal")
+
+    def _stalled_seconds(self, since: float, until: float) -> float:
+        """Return for how long of that time this process did nothing."""
+        return sum(max(0.0, min(stall.ended_at, until) - max(stall.began_at, since)) for stall in self.stalls)
 
     def _check_end(self, client: ClientHistory, spans: dict[Uid, Spans]) -> Iterator[Violation]:
         """Check what the user saw in all: each event of each grant that held to the end."""

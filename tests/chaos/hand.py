@@ -12,6 +12,7 @@ from .history import (
     Position,
     Published,
     Record,
+    Stall,
     TaskRow,
     TaskWrite,
     Update,
@@ -100,6 +101,7 @@ def history(
     task_writes: list[TaskWrite] | None = None,
     rows: list[TaskRow] | None = None,
     faults: list[Fault] | None = None,
+    stalls: list[Stall] | None = None,
 ) -> History:
     """Return a run."""
     events = events or []
@@ -111,6 +113,7 @@ def history(
         end=max([end, *(one.seq for one in events)]),
         rows=rows or [],
         faults=faults or [],
+        stalls=stalls or [],
     )
 
 

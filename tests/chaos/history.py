@@ -144,6 +144,13 @@ class Fault:
     ready_at: float
 
 
+class Stall(NamedTuple):
+    """A time in which this process did nothing: what came meanwhile was seen at its end."""
+
+    began_at: float
+    ended_at: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """One run. Shape: events ascend by sequence and are all that the stream holds; end is its last sequence."""
@@ -155,4 +162,4 @@ class History:
     end: int
     rows: list[TaskRow]
     faults: list[Fault]
-    stall_seconds: float = 0.0
+    stalls: list[Stall] = field(default_factory=list)

@@ -85,8 +85,9 @@ def _total_lines(history: History, notes: Notes, excused_seconds: list[float]) -
         "unexpected answers": len(notes.unexpected),
     }
     yield from (f"{name:<34} {number:>9,}" for name, number in totals.items())
+    stall = max((stall.ended_at - stall.began_at for stall in history.stalls), default=0.0)
     yield f"{'longest of the late withdrawals, s':<34} {max(excused_seconds, default=0.0):>9.2f}"
-    yield f"{'longest stall of this process, s':<34} {history.stall_seconds:>9.2f}"
+    yield f"{'longest stall of this process, s':<34} {stall:>9.2f}"
 
 
 def _bound_lines(seed: int) -> Iterable[str]:

@@ -174,7 +174,7 @@ class Chaos:
             end=end,
             rows=await truth.read_rows(self._processes.url("postgres")),
             faults=schedule.faults,
-            stall_seconds=self._stopwatch.stall_seconds,
+            stalls=self._stopwatch.stalls,
         )
 
 

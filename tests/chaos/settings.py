@@ -40,7 +40,7 @@ def bounds(seed: int) -> dict[str, str]:
     """Return bounds so small that a run reaches them: cursors leave the ring, records the view, holds end."""
     chance = source(seed, "bounds")
     return {
-        "ROOTS_RING_BYTES": str(chance.choice([64, 256, 1024]) * 1024),
+        "ROOTS_RING_BYTES": str(chance.choice([64, 128, 512]) * 1024),
         "ROOTS_MAX_CLIENTS_CACHED": str(chance.choice([20, 100, 1000])),
         "ROOTS_HOLD_SECONDS": str(chance.choice([3, 8, 15])),
         "ROOTS_TOUCH_SECONDS": "5",

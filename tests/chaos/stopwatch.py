@@ -1,20 +1,26 @@
-"""Watches this process: when its own loop stalls, times that it measured say nothing about the services."""
+"""Watches this process: while its own loop stalls, times that it measures say nothing about the services."""
 
 import asyncio
 import time
 
+from .history import Stall
+
 STEP_SECONDS = 0.05
+# Shorter ones are within what every time here is true to.
+STALL_SECONDS = 0.1
 
 
 class Stopwatch:
-    """The longest stall of the event loop so far. Units: stall_seconds."""
+    """The stalls of the event loop so far."""
 
     def __init__(self) -> None:
-        self.stall_seconds = 0.0
+        self.stalls: list[Stall] = []
 
     async def run(self) -> None:
         """Measure until cancelled."""
         while True:
             due = time.monotonic() + STEP_SECONDS
             await asyncio.sleep(STEP_SECONDS)
-            self.stall_seconds = max(self.stall_seconds, time.monotonic() - due)
+            now = time.monotonic()
+            if now - due > STALL_SECONDS:
+                self.stalls.append(Stall(due, now))

@@ -15,7 +15,7 @@ from .hand import (
     told,
     withdrawn,
 )
-from .history import ClientHistory, Event, Fault, Published, TaskRow, TaskWrite, Withdrawal
+from .history import ClientHistory, Event, Fault, Published, Stall, TaskRow, TaskWrite, Withdrawal
 from .log import Log
 
 BEGUN = poll(None, (0, 0), at=0.0)
@@ -133,6 +133,14 @@ def test_checker_excuses_late_withdrawal_when_broker_was_frozen() -> None:
     frozen = Fault(kind="freeze nats", target="nats", began_at=9.0, over_at=14.0, ready_at=14.0)
     assert [] == _kinds(_late_client(15.0), [event(1)], [frozen])
     assert ["unauthorised"] == _kinds(_late_client(30.0), [event(1)], [frozen])
+
+
+def test_checker_allows_for_the_time_in_which_it_was_stalled_itself() -> None:
+    """What came while this process did nothing was seen only afterwards; a stall at another time excuses nothing."""
+    events = [event(1)]
+    for stall, expected in ((Stall(10.2, 11.4), []), (Stall(20.0, 30.0), ["unauthorised"])):
+        run = history([_late_client(11.5)], events=events, stalls=[stall])
+        assert expected == [violation.kind for violation in judge(run, Log(events, 1)).violations]
 
 
 def _late_client(at: float) -> ClientHistory:

@@ -64,7 +64,7 @@ def test_apply_raises_and_keeps_what_it_knew_when_a_record_is_unreadable(view: G
 
 def test_apply_passes_over_members_when_a_record_has_more_than_it_needs(view: GrantsView) -> None:
     """The subscriptions service may add to its records."""
-    raw = record(1, {"a": {**grant(3), "colour": "red"}})
+    raw = record(1, {"a": {**grant(3), "colour": 7}})
     client = view.apply(UID, raw.replace(b"{", b'{"subject":"me","more":[1],', 1), 1)
     assert client is not None
     assert [("a", 7)] == client.starts(7, 1, EPOCH)

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,11 @@ def test_publishing_stops_when_the_lock_is_lost(relay: Command, nats: Nats, db: 
     insert(db, tasks=1, events=2)
     start = nats.last_sequence()
     admin = Sql(db.url)
-    with admin.connection, relay:
+    with admin.connection, ExitStack() as running:
         with db.connection.transaction():
+            # Before the relay begins: it would have published and deleted all otherwise.
             db.rows(b"SELECT 1 FROM outbox FOR UPDATE")
+            running.enter_context(relay)
             wait_until(lambda: nats.last_sequence() == start + 1)
             admin.terminate_others("roots-tasks-leader")
             wait_until(lambda: relay.log().count("leads: this relay publishes") == 2)
@@ -215,9 +218,10 @@ def test_batch_under_way_is_finished_when_the_relay_is_told_to_stop(relay: Comma
     """SIGTERM: what is published is deleted too, and the exit status is 0."""
     start = nats.last_sequence()
     insert(db, tasks=delivery.BATCH_LIMIT, events=delivery.BATCH_LIMIT)
-    with relay, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, ExitStack() as running:
         with db.connection.transaction():
             db.rows(b"SELECT 1 FROM outbox FOR UPDATE")
+            running.enter_context(relay)
             wait_until(lambda: nats.last_sequence() == start + delivery.BATCH_LIMIT)
             status = pool.submit(relay.stop)
             wait_until(lambda: "stopping" in relay.log())

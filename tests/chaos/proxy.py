@@ -29,10 +29,11 @@ class Proxy:
         self._chance = chance
         self._slows = slows
         self._links: set[_Link] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
@@ -41,6 +42,7 @@ class Proxy:
         if self._server is not None:
             self._server.close()
             self.cut(1.0)
+            await asyncio.gather(*self._serving)
             await self._server.wait_closed()
 
     @property
@@ -55,6 +57,11 @@ class Proxy:
             if self._chance.random() < part:
                 self.cut_count += 1
                 link.cut()
+
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         is_slow = self._chance.random() < self._slows

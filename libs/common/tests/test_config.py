@@ -73,3 +73,30 @@ def test_process_exits_with_usage_status_when_configuration_is_missing(module: s
     assert done.returncode == EXIT_USAGE
     assert "ROOTS_NATS_PASSWORD is not set" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two settings, one of which is enough, and both are too much."""
+
+    left: str = setting("EXAMPLE_LEFT", default="", unless=("EXAMPLE_RIGHT",))
+    right: str = setting("EXAMPLE_RIGHT", default="")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with both."""
+        return ["EXAMPLE_LEFT and EXAMPLE_RIGHT are one too many"] if self.left and self.right else []
+
+
+def test_load_takes_either_when_one_replaces_the_other(tmp_path: Path) -> None:
+    """A variable may be left out for another one, not for none, and not be there beside it."""
+    file = tmp_path / "right"
+    file.write_text("r")
+    assert Pair(left="l") == load(Pair, {"EXAMPLE_LEFT": "l"})
+    assert Pair(right="r") == load(Pair, {"EXAMPLE_RIGHT_FILE": str(file)})
+    for environ, problem in (
+        ({}, "EXAMPLE_LEFT is not set, nor EXAMPLE_RIGHT"),
+        ({"EXAMPLE_LEFT": "l", "EXAMPLE_RIGHT": "r"}, "EXAMPLE_LEFT and EXAMPLE_RIGHT are one too many"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(Pair, environ)
+        assert [problem] == caught.value.problems

@@ -21,6 +21,8 @@ ALLOWED: list[tuple[User, str]] = [
     ("subscriptions", "$KV.roots-grants.uid"),
     ("subscriptions", "$JS.API.STREAM.INFO.ROOTS_EVENTS"),
     ("subscriptions", "$JS.API.STREAM.MSG.GET.KV_roots-grants"),
+    ("subscriptions", "roots.clients.held"),
+    ("subscriptions", "roots.clients.refused"),
     ("longpoll", "$JS.API.STREAM.INFO.ROOTS_EVENTS"),
     ("longpoll", "$JS.API.STREAM.MSG.GET.ROOTS_EVENTS"),
     ("longpoll", "$JS.API.STREAM.MSG.GET.KV_roots-grants"),
@@ -32,23 +34,38 @@ DENIED: list[tuple[User, str]] = [
     ("tasks", "$KV.roots-grants.uid"),
     ("tasks", "roots.live.events.tasks"),
     ("tasks", "$JS.API.STREAM.PURGE.ROOTS_EVENTS"),
+    ("tasks", "roots.clients.held"),
+    ("tasks", "roots.grants.touch"),
     ("subscriptions", "roots.live.grants.uid"),
     ("subscriptions", "$JS.API.STREAM.DELETE.KV_roots-grants"),
     ("subscriptions", "roots.elsewhere"),
+    ("subscriptions", "roots.grants.touch"),
     ("longpoll", "roots.events.tasks"),
+    ("longpoll", "roots.clients.held"),
+    ("longpoll", "roots.clients.refused"),
     ("longpoll", "$KV.roots-grants.uid"),
     ("longpoll", "roots.live.events.tasks"),
     ("longpoll", "$JS.API.CONSUMER.CREATE.ROOTS_EVENTS"),
     ("provision", "roots.events.tasks"),
     ("provision", "$KV.roots-grants.uid"),
 ]
-HEARD_ALLOWED: list[tuple[User, str]] = [("longpoll", "roots.live.>"), ("subscriptions", "roots.grants.touch")]
+HEARD_ALLOWED: list[tuple[User, str]] = [
+    ("longpoll", "roots.live.>"),
+    ("longpoll", "roots.clients.held"),
+    ("subscriptions", "roots.grants.touch"),
+    ("subscriptions", "roots.clients.refused"),
+]
 HEARD_DENIED: list[tuple[User, str]] = [
     ("tasks", "roots.live.>"),
     ("tasks", "_INBOX_longpoll.>"),
+    ("tasks", "roots.clients.>"),
     ("longpoll", "roots.grants.touch"),
+    ("longpoll", "roots.clients.refused"),
     ("longpoll", "$KV.roots-grants.>"),
     ("subscriptions", "roots.live.events.>"),
+    ("subscriptions", "roots.clients.held"),
+    ("subscriptions", "roots.clients.>"),
+    ("provision", "roots.>"),
 ]
 
 

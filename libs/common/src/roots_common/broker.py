@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from roots_common import logs
 from roots_common.config import setting
+from roots_common.nkeys import NkeyError, read_credentials, read_nkey
 from roots_common.uids import UID_CHARACTERS
 
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -26,6 +27,9 @@ MAX_PINGS = 2
 DRAIN_SECONDS = 5
 TRIES_PER_LOG = 40
 
+_CREDS = "ROOTS_NATS_CREDS"
+_NKEY_SEED = "ROOTS_NATS_NKEY_SEED"
+
 _UID = re.compile(rf"[A-Za-z0-9_-]{{{UID_CHARACTERS}}}")
 
 log = logs.get(__name__)
@@ -35,12 +39,62 @@ Listener = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
-    """How to reach NATS. Each service has its own user there."""
+    """How to reach NATS. Each service has its own user there, with a password, a credentials file or an nkey.
+
+    Shape: creds, nkey_seed, tls_ca, tls_cert and tls_key are files' names; user names the inbox prefix, too. TLS is
+        used when a server's URL begins with `tls://`, or tls_ca says whose certificates to trust.
+    """
 
     url: str = setting("ROOTS_NATS_URL", default="nats://127.0.0.1:4222")
     user: str = setting("ROOTS_NATS_USER")
-    password: str = setting("ROOTS_NATS_PASSWORD", is_secret=True)
+    password: str = setting("ROOTS_NATS_PASSWORD", default="", is_secret=True, unless=(_CREDS, _NKEY_SEED))
+    creds: str = setting(_CREDS, default="")
+    nkey_seed: str = setting(_NKEY_SEED, default="")
     tls_ca: str = setting("ROOTS_NATS_TLS_CA", default="")
+    tls_cert: str = setting("ROOTS_NATS_TLS_CERT", default="")
+    tls_key: str = setting("ROOTS_NATS_TLS_KEY", default="")
+    tls_first: bool = setting("ROOTS_NATS_TLS_FIRST", default=True)
+
+    @property
+    def servers(self) -> list[str]:
+        """The servers' URLs."""
+        return [url.strip() for url in self.url.split(",")]
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS is used."""
+        return bool(self.tls_ca) or any(url.startswith("tls://") for url in self.servers)
+
+    def problems(self) -> list[str]:
+        """Return what of it can't be used together, and which files can't be used at all."""
+        problems = []
+        if sum(map(bool, (self.password, self.creds, self.nkey_seed))) > 1:
+            problems.append(f"ROOTS_NATS_PASSWORD, {_CREDS} and {_NKEY_SEED} are three ways to say the same; set one")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            problems.append("ROOTS_NATS_TLS_CERT and ROOTS_NATS_TLS_KEY go together")
+        elif self.tls_cert and not self.is_secure:
+            problems.append("ROOTS_NATS_TLS_CERT is of use with TLS only: set ROOTS_NATS_TLS_CA, or a tls:// URL")
+        for variable, name, read in ((_CREDS, self.creds, read_credentials), (_NKEY_SEED, self.nkey_seed, read_nkey)):
+            if name:
+                try:
+                    read(name)
+                except OSError as error:
+                    problems.append(f"{variable} names a file that can't be read: {error.strerror}")
+                except NkeyError as error:
+                    problems.append(f"{variable} names a file that can't be used: {error}")
+        if not problems and self.is_secure:
+            try:
+                self.tls_context()
+            except OSError as error:
+                problems.append(f"ROOTS_NATS_TLS_CA, _CERT and _KEY can't be used: {error.strerror or error}")
+        return problems
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return the certificates to trust, and to show. Errors: OSError when a file is none."""
+        context = ssl.create_default_context(cafile=self.tls_ca or None)
+        if self.tls_cert:
+            context.load_cert_chain(self.tls_cert, self.tls_key)
+        return context
 
 
 async def connect(
@@ -56,6 +110,9 @@ async def connect(
     tries = 0
     while True:
         client = Client()
+        if config.nkey_seed:
+            # nats-py sets it by itself only with the package nkeys.
+            client._public_nkey = read_nkey(config.nkey_seed).public  # noqa: SLF001
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
                 await client.connect(**_options(config), **_callbacks(client, on_reconnect, on_error))
@@ -76,12 +133,9 @@ def inbox_prefix(user: str) -> bytes:
 
 def _options(config: BrokerConfig) -> dict[str, Any]:
     return {
-        "servers": [url.strip() for url in config.url.split(",")],
-        "user": config.user,
-        "password": config.password,
+        "servers": config.servers,
         "name": f"roots-{config.user}",
         "inbox_prefix": inbox_prefix(config.user),
-        "tls": ssl.create_default_context(cafile=config.tls_ca) if config.tls_ca else None,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "reconnect_time_wait": RECONNECT_WAIT_SECONDS,
         "max_reconnect_attempts": -1,
@@ -90,7 +144,33 @@ def _options(config: BrokerConfig) -> dict[str, Any]:
         # A publish made while disconnected fails at once, instead of being stored behind our back later.
         "pending_size": 0,
         "drain_timeout": DRAIN_SECONDS,
+        **_identity(config),
+        **_security(config),
     }
+
+
+def _identity(config: BrokerConfig) -> dict[str, Any]:
+    # The files are read again at each reconnect, so that they can be renewed.
+    def sign(nonce: str) -> bytes:
+        nkey = read_credentials(config.creds).nkey if config.creds else read_nkey(config.nkey_seed)
+        return nkey.sign(nonce)
+
+    def show_jwt() -> bytes:
+        return read_credentials(config.creds).jwt.encode()
+
+    if config.creds:
+        return {"signature_cb": sign, "user_jwt_cb": show_jwt}
+    if config.nkey_seed:
+        return {"signature_cb": sign}
+    return {"user": config.user, "password": config.password}
+
+
+def _security(config: BrokerConfig) -> dict[str, Any]:
+    if not config.is_secure:
+        return {}
+    # A server that speaks first could say that it has no TLS, and nats-py would go on without: whoever stands between
+    # would get the password. So the handshake comes first.
+    return {"tls": config.tls_context(), "tls_handshake_first": config.tls_first}
 
 
 def _callbacks(

@@ -7,9 +7,20 @@ A service declares a frozen dataclass whose fields are made by `setting`; `load`
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 import msgspec
 
@@ -27,13 +38,24 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def setting(variable: str, *, default: Any = dataclasses.MISSING, is_secret: bool = False) -> Any:
+@runtime_checkable
+class Checked(Protocol):
+    """A configuration whose values can be wrong together, though each is right by itself."""
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each mistake, which names the variables and no secret."""
+
+
+def setting(
+    variable: str, *, default: Any = dataclasses.MISSING, is_secret: bool = False, unless: Sequence[str] = ()
+) -> Any:
     """Declare a dataclass field that is read from the environment variable `variable`.
 
-    Without a `default` the variable is required. Limits are written in the field's type, as
-    `Annotated[int, msgspec.Meta(ge=1)]`. A secret stays out of the object's repr (I10).
+    Without a `default` the variable is required; with `unless` it is so while none of those variables is set. Limits
+    are written in the field's type, as `Annotated[int, msgspec.Meta(ge=1)]`. A secret stays out of the object's repr
+    (I10).
     """
-    return dataclasses.field(default=default, repr=not is_secret, metadata={"variable": variable})
+    return dataclasses.field(default=default, repr=not is_secret, metadata={"variable": variable, "unless": unless})
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -69,8 +91,10 @@ def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
         try:
             raw = _raw_value(variable, environ)
             if raw is None:
-                if field.default is dataclasses.MISSING:
-                    problems.append(f"{variable} is not set")
+                others = field.metadata["unless"]
+                is_replaced = any({other, f"{other}_FILE"} & environ.keys() for other in others)
+                if field.default is dataclasses.MISSING or (others and not is_replaced):
+                    problems.append(", nor ".join([f"{variable} is not set", *others]))
                 continue
             values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
         except OSError as error:
@@ -80,7 +104,10 @@ def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
             problems.append(f"{variable} is wrong: {error}{_choices(hints[field.name])}")
     if problems:
         raise ConfigError(problems)
-    return config_type(**values)
+    config = config_type(**values)
+    if isinstance(config, Checked) and (problems := config.problems()):
+        raise ConfigError(problems)
+    return config
 
 
 def load_or_exit(config_type: type[T]) -> T:

@@ -61,6 +61,8 @@ def events_stream(config: ProvisionConfig) -> StreamConfig:
         duplicate_window=min(DEDUP_SECONDS, config.event_age_seconds),
         num_replicas=config.replicas,
         allow_direct=True,
+        # The relay's batches: one sync to disk for all of a batch.
+        allow_atomic=True,
         republish=RePublish(src=f"{subjects.EVENTS_PREFIX}>", dest=f"{subjects.LIVE_EVENTS_PREFIX}>"),
     )
 

@@ -16,6 +16,10 @@ GRANTS_STREAM = f"KV_{GRANTS_BUCKET}"
 GRANTS_PREFIX = f"$KV.{GRANTS_BUCKET}."
 LIVE_GRANTS_PREFIX = "roots.live.grants."
 GRANTS_TOUCH = "roots.grants.touch"
+CLIENTS_HELD = "roots.clients.held"
+"""Asked with a uid: every replica of longpoll answers whether it holds a poll of it."""
+CLIENTS_REFUSED = "roots.clients.refused"
+"""Asked with a uid: every replica of subscriptions answers what it has refused it lately."""
 
 MAX_PATH_BYTES = 255
 DISCONNECT_PATH = "::+::disconnect"

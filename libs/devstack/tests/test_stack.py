@@ -14,6 +14,7 @@ import pytest
 
 from roots_devstack.background import LoopThread
 from roots_devstack.home import StackInfo
+from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack, StackConfig
 
 NAMES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
@@ -156,6 +157,20 @@ def test_gateway_asks_subscriptions_when_an_app_connects(stack: Stack, app: str,
     reply = ask(stack, "POST", f"/{app}/{command}/not-a-uid", '["tasks"]')
 
     assert (410 if app == "tasks" else 404, PROBLEM) == (reply.status, reply.headers["content-type"])
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/publish", "/v1/revoke", "/v1/clients/x", "/comet/v1/publish", "//v1/publish"]
+)
+def test_gateway_leads_to_no_door_when_a_back_end_knocks(home: Path, stack: Stack, path: str) -> None:
+    """What browsers reach publishes nothing for back ends, with or without their key."""
+    key = Keys(home / "secrets").get("door-todos")
+    body = '[{"path": "tasks", "message": "from outside"}]'
+
+    reply = ask(stack, "POST", path, body, Authorization=f"Bearer {key}")
+
+    assert reply.status in {302, 404, 405, 413}
+    assert b"published" not in reply.body
 
 
 @pytest.mark.parametrize(("path", "target"), [("/", "/todos"), ("/todos", "/todos/")])

@@ -99,9 +99,11 @@ class HttpServer:
 
     def close(self) -> None:
         """Close every connection and end the threads."""
-        self._in_loop(self._close_all)
-        self._thread.join(timeout=5)
+        self._in_loop(self._close_connections)
+        # Before the trigger goes: a thread that has just answered still pulls it.
         self._server.task_dispatcher.shutdown(timeout=1)
+        self._in_loop(self._server.trigger.close)
+        self._thread.join(timeout=5)
 
     def _in_loop(self, function: Callable[[], None]) -> None:
         """Run `function` on the thread of waitress's loop, which alone may touch its sockets."""
@@ -135,11 +137,10 @@ class HttpServer:
             if (is_idle and not _has_unread_bytes(channel.socket)) or not channel.connected:
                 channel.handle_close()
 
-    def _close_all(self) -> None:
+    def _close_connections(self) -> None:
         self._close_listener()
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
-        self._server.trigger.close()
 
 
 def _has_waiting_connection(listener: socket.socket) -> bool:

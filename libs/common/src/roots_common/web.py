@@ -26,13 +26,23 @@ log = logs.get(__name__)
 class Problem(falcon.HTTPError):
     """An HTTP error with a problem+json body; keyword arguments become members of it, as `field="description"`.
 
-    Units: retry_after_seconds goes out as the Retry-After header.
+    Units: retry_after_seconds goes out as the Retry-After header, www_authenticate as the header of that name.
     """
 
     def __init__(
-        self, status: int, detail: str, *, retry_after_seconds: int | None = None, **members: str | int | list[Any]
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after_seconds: int | None = None,
+        www_authenticate: str | None = None,
+        **members: str | int | list[Any],
     ) -> None:
-        headers = None if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+        headers = {}
+        if retry_after_seconds is not None:
+            headers["Retry-After"] = str(retry_after_seconds)
+        if www_authenticate is not None:
+            headers["WWW-Authenticate"] = www_authenticate
         super().__init__(falcon.code_to_http_status(status), description=detail, headers=headers)
         self.members = members
 
@@ -82,13 +92,13 @@ def create_app(*, middleware: Sequence[Any] = ()) -> falcon.App[falcon.Request, 
     return app
 
 
-def read_json(req: falcon.Request, type_: Any = Any) -> Any:
+def read_json(req: falcon.Request, type_: Any = Any, *, max_bytes: int = MAX_BODY_BYTES) -> Any:
     """Return the request's body as `type_`, whatever content type it came with.
 
-    Errors: Problem 400 when it is not JSON, 413 over MAX_BODY_BYTES, 422 with the field named for another shape.
+    Errors: Problem 400 when it is not JSON, 413 over `max_bytes`, 422 with the field named for another shape.
     """
-    if (req.content_length or 0) > MAX_BODY_BYTES:
-        raise Problem(413, f"The body has more than {MAX_BODY_BYTES} bytes.", field="body")
+    if (req.content_length or 0) > max_bytes:
+        raise Problem(413, f"The body has more than {max_bytes} bytes.", field="body")
     body = req.bounded_stream.read()
     try:
         # As any JSON first: a decoder that expects a shape complains of that before it has seen that this is no JSON.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roots_devstack import ports
+from roots_devstack import policy, ports
 from roots_devstack.broker import Broker, Nodes
 from roots_devstack.gateway import Gateway
 from roots_devstack.postgres import Postgres
@@ -71,7 +71,8 @@ class Parts:
             extra_env=config.extra_env,
             watch=watch,
         )
-        tasks_env = wiring.env("tasks", has_database=True)
+        policy_env = policy.settings(config.home, config.extra_env)
+        tasks_env = wiring.env("tasks", has_database=True) | policy_env
         return cls(
             postgres=postgres,
             broker=broker,
@@ -82,7 +83,7 @@ class Parts:
                 "subscriptions",
                 "roots_subscriptions",
                 http_port=subscriptions_port,
-                env=wiring.env("subscriptions", has_uid_key=True) | {"ROOTS_DOOR_PORT": str(door_port)},
+                env=wiring.env("subscriptions", has_uid_key=True) | policy_env | {"ROOTS_DOOR_PORT": str(door_port)},
                 watch=watch,
             ),
             longpolls=[

@@ -1,0 +1,133 @@
+"""The policy file (TOML): read, checked, and every mistake named with its line.
+
+A key that is not known is an error: a rule that is silently ignored would open or close a door. What is in the file is
+described in docs/operations.md; the parts that only one service reads are parsed there.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from roots_common.identity import ANYONE, SIGNED_IN, Audience
+
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+# What closes an array, or an array in an inline table of an array, that goes on after a line.
+_CLOSINGS = ("", "]", "]}", "]}]")
+_WHO = {"anyone": ANYONE, "signed-in": SIGNED_IN}
+_MAX_NAMES = 64
+
+
+class PolicyError(Exception):
+    """A policy file can't be used.
+
+    Shape: `place` is the table or key at fault as `apps.tasks.allow[0].who`, or empty; `problem` what is wrong there;
+        `line` the line of the file, when it is known.
+    """
+
+    def __init__(self, problem: str, place: str = "", line: int | None = None) -> None:
+        where = ", ".join(filter(None, [f"line {line}" if line is not None else "", place]))
+        super().__init__(f"{where}: {problem}" if where else problem)
+        self.problem = problem
+        self.place = place
+        self.line = line
+
+
+class _AudienceTable(msgspec.Struct, frozen=True, kw_only=True):
+    who: str | None = None
+    scopes: list[str] = []
+    roles: list[str] = []
+
+
+def read_text(file: Path) -> str:
+    """Return the text of `file`. Errors: PolicyError."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PolicyError(f"it can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError("it is not UTF-8") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of `text`. Errors: PolicyError, whose problem names the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"it is not TOML: {error}") from error
+
+
+def convert(table: object, type_: type[Any], *, place: str) -> Any:
+    """Return `table` as the msgspec Struct `type_`. Errors: PolicyError, for a key that `type_` lacks too."""
+    if isinstance(table, dict):
+        known = {field.encode_name for field in msgspec.structs.fields(type_)}
+        for key in table:
+            if key not in known:
+                raise PolicyError(f"there is no such key here, but {', '.join(sorted(known))}", _join(place, key))
+    try:
+        return msgspec.convert(table, type_)
+    except msgspec.ValidationError as error:
+        problem, _, inner = str(error).partition(" - at `")
+        inner = inner.rstrip("`").removeprefix("$")
+        raise PolicyError(problem, f"{place}{inner}".lstrip(".")) from error
+
+
+def parse_audience(who: str | None, scopes: list[str], roles: list[str], *, place: str, has_tokens: bool) -> Audience:
+    """Return whom a rule with these keys is for; scopes or roles alone mean who is signed in. Errors: PolicyError."""
+    if who is None and not scopes and not roles:
+        raise PolicyError("it does not say who: anyone, signed-in, or scopes or roles", place)
+    named = _WHO.get(who or "signed-in")
+    if named is None:
+        raise PolicyError(f"{who!r} is none of {', '.join(_WHO)}", f"{place}.who")
+    if named.is_anyone and (scopes or roles):
+        raise PolicyError("anyone has neither scopes nor roles", place)
+    for key, names in (("scopes", scopes), ("roles", roles)):
+        if len(names) > _MAX_NAMES:
+            raise PolicyError(f"there are more than {_MAX_NAMES}", f"{place}.{key}")
+        for index, name in enumerate(names):
+            if not name or not name.isprintable() or " " in name:
+                raise PolicyError("a name has visible characters and no space", f"{place}.{key}[{index}]")
+    if not named.is_anyone and not has_tokens:
+        raise PolicyError("without [tokens] nobody is signed in", place)
+    return Audience(is_anyone=named.is_anyone, scopes=frozenset(scopes), roles=frozenset(roles))
+
+
+def parse_permission(value: object, *, place: str, has_tokens: bool) -> Audience:
+    """Return whom `read` or `write` of an app names: `"anyone"`, `"signed-in"` or a table. Errors: PolicyError."""
+    table: _AudienceTable = convert({"who": value} if isinstance(value, str) else value, _AudienceTable, place=place)
+    return parse_audience(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
+
+
+def with_line(error: PolicyError, text: str) -> PolicyError:
+    """Return `error` with the line of `text` that its place is in, or the table around it.
+
+    The line is the first at which the text up to it, its open arrays closed, has the place: tomllib keeps no positions.
+    """
+    steps: list[str | int] = [int(index) if index else key for index, key in _STEP.findall(error.place)]
+    lines = text.splitlines()
+    for length in range(len(steps), 0, -1):
+        for count in range(1, len(lines) + 1):
+            if _has_place("\n".join(lines[:count]), steps[:length]):
+                return PolicyError(error.problem, error.place, count)
+    return error
+
+
+def _has_place(text: str, steps: list[str | int]) -> bool:
+    for closing in _CLOSINGS:
+        try:
+            value: Any = tomllib.loads(f"{text}\n{closing}")
+        except tomllib.TOMLDecodeError:
+            continue
+        try:
+            for step in steps:
+                value = value[step]
+        except (KeyError, IndexError, TypeError):
+            continue
+        return True
+    return False
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}".lstrip(".")

@@ -1,0 +1,134 @@
+"""The policy follows its file, whatever becomes of the file."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from roots_common import policy_watch
+from roots_common.policy_file import PolicyError, parse_toml
+from roots_common.policy_watch import PolicyWatch
+
+DEADLINE_SECONDS = 20.0
+
+
+def parse(text: str, folder: Path) -> str:
+    """Return the `name` of a policy, with the contents of the key file that it names."""
+    document = parse_toml(text)
+    if "name" not in document:
+        raise PolicyError("it has no name", "name", 1)
+    key = document.get("a", [{}])[0].get("key_file")
+    return str(document["name"]) + ("" if key is None else (folder / key).read_text())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come to hold"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """Return metrics of the test's own."""
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a policy file named `first`."""
+    path = tmp_path / "policy.toml"
+    path.write_text("name = 'first'")
+    return path
+
+
+@pytest.fixture
+def watch(file: Path, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[PolicyWatch[str]]:
+    """Yield what watches the file and looks often."""
+    monkeypatch.setattr(policy_watch, "LOOK_INTERVAL_SECONDS", 0.02)
+    watching = PolicyWatch(file, parse, name="the file", service="test", registry=registry)
+    watching.start()
+    yield watching
+    watching.stop()
+
+
+def test_policy_changes_when_the_file_does(watch: PolicyWatch[str], file: Path, registry: CollectorRegistry) -> None:
+    """Written in place, replaced, or behind a link: what counts is what is in it, once for each change."""
+    heard: list[str] = []
+    watch.on_change(heard.append)
+    file.write_text("name = 'written'")
+    wait_until(lambda: watch.current == "written")
+    other = file.with_name("other")
+    other.write_text("name = 'replaced'")
+    other.replace(file)
+    wait_until(lambda: watch.current == "replaced")
+    link = file.with_name("link")
+    file.with_name("target").write_text("name = 'linked'")
+    link.symlink_to("target")
+    link.replace(file)
+    wait_until(lambda: heard == ["written", "replaced", "linked"])
+    assert 3 == registry.get_sample_value("roots_test_policy_reads_total", {"result": "applied"})
+    assert "from the file" == watch.check().detail
+
+
+def test_policy_changes_when_a_key_file_does(watch: PolicyWatch[str], file: Path) -> None:
+    """A key that is replaced counts, though the policy that names it is the same."""
+    key = file.with_name("key")
+    key.write_text("1")
+    file.write_text("name = 'n'\na = [{ key_file = 'key' }]")
+    wait_until(lambda: watch.current == "n1")
+    key.write_text("2")
+    wait_until(lambda: watch.current == "n2")
+
+
+@pytest.mark.parametrize("wrong", ["", "name =", "\xff", None])
+def test_policy_is_kept_when_the_file_is_wrong(
+    watch: PolicyWatch[str], file: Path, registry: CollectorRegistry, wrong: str | None
+) -> None:
+    """Emptied, broken, of another encoding, or gone: the policy before stays, and it is told why."""
+    if wrong is None:
+        file.unlink()
+    else:
+        file.write_bytes(wrong.encode("latin-1"))
+    wait_until(lambda: registry.get_sample_value("roots_test_policy_file_is_wrong") == 1)
+    assert "first" == watch.current
+    check = watch.check()
+    assert check.is_ok
+    assert "the policy before is kept, since the file is wrong: " in check.detail
+    file.write_text("name = 'mended'")
+    wait_until(lambda: watch.current == "mended")
+    assert 0 == registry.get_sample_value("roots_test_policy_file_is_wrong")
+
+
+def test_policy_waits_when_the_file_is_still_being_written(file: Path, registry: CollectorRegistry) -> None:
+    """A file that is different at each look is not finished: half a policy withdraws nothing, though it may be read."""
+    watching = PolicyWatch(file, parse, name="the file", service="test", registry=registry)
+    for text in ("name = 'half'", "name = 'half'\nmore = 1"):
+        file.write_text(text)
+        watching.look()
+        assert "first" == watching.current
+    watching.look()
+    assert "half" == watching.current
+
+
+def test_watching_goes_on_when_a_listener_fails(watch: PolicyWatch[str], file: Path) -> None:
+    """A fault of ours in what follows a change is logged, and does not end the watching."""
+
+    def fail(policy: str) -> None:
+        if policy == "bad":
+            raise RuntimeError
+
+    watch.on_change(fail)
+    file.write_text("name = 'bad'")
+    wait_until(lambda: watch.current == "bad")
+    file.write_text("name = 'good'")
+    wait_until(lambda: watch.current == "good")
+
+
+def test_watch_refuses_to_begin_when_the_file_is_wrong(tmp_path: Path, registry: CollectorRegistry) -> None:
+    """At the start there is no policy before it."""
+    with pytest.raises(PolicyError, match="No such file"):
+        PolicyWatch(tmp_path / "none", parse, name="it", service="test", registry=registry)

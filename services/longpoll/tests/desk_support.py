@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from roots_common.uids import Uids
-from roots_longpoll.cursor import Cursor, parse, render
+from roots_longpoll.answers import SharedBody
+from roots_longpoll.cursor import Cursor, parse
 from roots_longpoll.desk import Desk
 from roots_longpoll.grants import GrantsView
 from roots_longpoll.poll import Limits, Poll
@@ -56,6 +57,10 @@ class FakeReply:
     def answer(self, body: bytes) -> None:
         """Keep an answer."""
         self.answers.append(read_answer(body))
+
+    def answer_shared(self, shared: SharedBody, uid: bytes) -> None:
+        """Keep an answer whose body others share."""
+        self.answer(shared.of(uid))
 
     def refuse(self, status: int, _detail: str, retry_after_seconds: int) -> None:
         """Keep a refusal."""
@@ -123,10 +128,18 @@ def record(
 class Office:
     """One desk with its ring and its view, and short ways to talk to it. Shape: uid is a client that has no record."""
 
-    def __init__(self, *, ring_bytes: int = 1 << 20, limits: Limits | None = None, head: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        ring_bytes: int = 1 << 20,
+        limits: Limits | None = None,
+        head: int = 0,
+        uids: Uids | None = None,
+        capacity: int = 5000,
+    ) -> None:
         self.ring = Ring(ring_bytes)
-        self.view = GrantsView(1000)
-        self.uids = Uids(UID_KEY)
+        self.view = GrantsView(capacity)
+        self.uids = uids or Uids(UID_KEY)
         self.outside = FakeOutside()
         self.stats = Stats()
         self.desk = Desk(
@@ -171,7 +184,7 @@ class Office:
         """Let a client poll with a cursor that it was given."""
         uid = self.uid if uid is None else uid
         reply = FakeReply()
-        self.desk.poll(reply, uid, cursor, uid + b"/" + render(cursor))
+        self.desk.poll(reply, uid, *cursor)
         return reply
 
     def publish(self, path: str, message: str = "", *, seq: int | None = None) -> int:

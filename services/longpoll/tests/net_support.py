@@ -211,7 +211,7 @@ async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rep
     try:
         await until(lambda: task.done() or replica.listening.is_set())
         if is_ready:
-            await until(lambda: task.done() or replica._connections.refusal() is None)
+            await until(lambda: task.done() or replica._connections.refusal is None)
         yield replica
     finally:
         stopped.set()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from roots_longpoll import fanout
 from roots_longpoll.grants import Client
 from roots_longpoll.poll import Limits, Replay
 from roots_longpoll.ring import Backlog, Event
@@ -96,6 +97,60 @@ def test_head_is_checked_when_a_replay_met_another_epoch(office: Office) -> None
     assert ([], 1, False) == (office.outside.replays, office.outside.head_checks, held.is_done)
     office.desk.begin(EPOCH + 1, 0, [], 0)
     assert [("a", "epoch")] == held.only.gaps
+
+
+def test_gap_is_told_when_the_stream_began_anew_during_a_replay(office: Office) -> None:
+    """I9: what was read of the log before is not told as if it were of the new one."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    poll, _ = office.outside.replays.pop()
+    assert isinstance(poll.client, Client)
+    office.desk.begin(EPOCH + 1, 0, [], 5)
+    backlog = Backlog([event(70, "a", "x")], 100)
+    office.desk.replayed(poll, Replay(backlog=backlog, expired=(), epoch=EPOCH + 1), poll.client)
+    assert ([("a", "epoch")], []) == (held.only.gaps, held.only.updates)
+    assert (EPOCH + 1, 5, 1) == held.only.cursor
+
+
+def test_hold_ends_with_its_own_cursor_when_a_replay_met_another_epoch(office: Office) -> None:
+    """I3: a path that was not confirmed yet is not counted as told, whatever ends the hold."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50)
+    poll, _ = office.outside.replays.pop()
+    assert isinstance(poll.client, Client)
+    office.desk.replayed(poll, Replay(backlog=Backlog([], 100), expired=(), epoch=EPOCH + 1), poll.client)
+    office.desk.release(poll)
+    assert ([], (EPOCH, 50, 0)) == (held.only.updates, held.only.cursor)
+
+
+def test_woken_poll_is_not_shared_an_answer_when_its_replay_met_another_epoch(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3: the fan-out passes over a poll whose grants changed, and were not told, while it was in the queue."""
+    monkeypatch.setattr(fanout, "SLICE", 1)
+    uids = [office.mint(), office.mint()]
+    for uid in uids:
+        office.connect("a", uid=uid)
+    first, second = (office.poll(100, told=1, uid=uid) for uid in uids)
+    office.publish("a", "x")
+    office.put(record(2, {"a": grant(100), "b": grant(10, 2, since=2)}), uids[1])
+    poll, _ = office.outside.replays.pop()
+    assert isinstance(poll.client, Client)
+    office.desk.replayed(poll, Replay(backlog=Backlog([], 100), expired=(), epoch=EPOCH + 1), poll.client)
+    office.outside.run_deferred()
+    assert (True, False) == (first.is_done, second.is_done)
+
+
+def test_replay_is_held_back_when_the_view_became_stale(office: Office) -> None:
+    """I5: what was read for grants that may be wrong by now waits, and is read anew."""
+    office.put(record(1, {"a": grant(10)}))
+    held = office.poll(50, told=1)
+    office.desk.set_stale(is_stale=True)
+    answer_replay(office, [event(70, "a", "x")])
+    assert not held.is_done
+    office.desk.set_stale(is_stale=False)
+    answer_replay(office, [event(70, "a", "x")])
+    assert [("a", "x")] == held.only.updates
 
 
 def test_poll_is_refused_when_the_stream_can_not_be_read(office: Office) -> None:

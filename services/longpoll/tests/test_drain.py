@@ -32,7 +32,7 @@ class Stopping:
 
     async def ready(self) -> Replica:
         """Return the replica, once it serves."""
-        await until(lambda: self.replica.listening.is_set() and self.replica._connections.refusal() is None)
+        await until(lambda: self.replica.listening.is_set() and self.replica._connections.refusal is None)
         return self.replica
 
     async def stop(self) -> None:

@@ -1,13 +1,24 @@
 """Fan-out: slices of woken polls, and what happens between them."""
 
+import math
+import time
+
 import pytest
 
-from roots_longpoll.fanout import SLICE
+from roots_longpoll import fanout
+from roots_longpoll.answers import SharedBody
+from roots_longpoll.fanout import SLICE, SLICE_SECONDS
 from roots_longpoll.poll import Limits
 
-from .desk_support import FakeReply, Office, grant, record
+from .desk_support import EPOCH, FakeReply, Office, grant, record
 
 CLIENTS = SLICE * 2 + 40
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slice end sooner since the machine is busy."""
+    monkeypatch.setattr(fanout, "SLICE_SECONDS", math.inf)
 
 
 @pytest.fixture
@@ -69,6 +80,17 @@ def test_other_path_is_heard_too_when_it_has_an_event_between_slices(office: Off
     assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == heard(replies)
 
 
+def test_late_slices_wait_when_the_view_becomes_stale_between(office: Office) -> None:
+    """I5: what woke a poll is no reason to tell it, once its grants may be wrong."""
+    replies = hold(office)
+    office.publish("a", "1")
+    office.desk.set_stale(is_stale=True)
+    office.outside.run_deferred()
+    assert [["1"]] * SLICE + [None] * (CLIENTS - SLICE) == heard(replies)
+    office.desk.set_stale(is_stale=False)
+    assert [["1"]] * CLIENTS == heard(replies)
+
+
 def test_ended_polls_are_passed_over_when_a_slice_comes(office: Office) -> None:
     """A poll that was abandoned, released or replaced between slices is not answered again."""
     replies = hold(office)
@@ -121,3 +143,109 @@ def test_rest_follows_on_the_next_poll_when_a_slice_has_too_many_events(office: 
     assert ["0", "1"] == heard(replies)[-1]
     last = replies[-1].only
     assert [["2", "3"]] == heard([small.poll_at(last.cursor, last.uid)])
+
+
+class Clock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+        return self.now
+
+    def time(self) -> float:
+        """Return the seconds since 1970."""
+        return time.time()
+
+    def time_ns(self) -> int:
+        """Return the nanoseconds since 1970."""
+        return time.time_ns()
+
+
+def test_slice_ends_sooner_when_its_polls_take_long(monkeypatch: pytest.MonkeyPatch, office: Office) -> None:
+    """I7: whatever an answer costs, other requests get their turn; and all are answered, each once."""
+    clock = Clock()
+    monkeypatch.setattr(fanout, "SLICE_SECONDS", SLICE_SECONDS)
+    replies = hold(office)
+    answer_shared = FakeReply.answer_shared
+
+    def slow(reply: FakeReply, shared: SharedBody, uid: bytes) -> None:
+        clock.now += SLICE_SECONDS / 10
+        answer_shared(reply, shared, uid)
+
+    monkeypatch.setattr(fanout, "time", clock)
+    monkeypatch.setattr(FakeReply, "answer_shared", slow)
+    office.publish("a", "x")
+    done = [sum(reply.is_done for reply in replies)]
+    while office.outside.deferred:
+        (run,) = office.outside.deferred
+        office.outside.deferred.clear()
+        run()
+        done.append(sum(reply.is_done for reply in replies))
+    assert all(later - earlier <= 16 for earlier, later in zip([0, *done], done, strict=False))
+    assert [["x"]] * CLIENTS == heard(replies)
+
+
+def test_others_hear_all_the_same_when_one_poll_makes_an_error(monkeypatch: pytest.MonkeyPatch, office: Office) -> None:
+    """I1: a fault in one connection costs nobody else an event, and no later one."""
+    replies = hold(office)
+    faulty = {id(replies[number]) for number in (3, SLICE, CLIENTS - 1)}
+    answer_shared = FakeReply.answer_shared
+
+    def failing(reply: FakeReply, shared: SharedBody, uid: bytes) -> None:
+        if id(reply) in faulty:
+            raise LookupError("a fault")
+        answer_shared(reply, shared, uid)
+
+    monkeypatch.setattr(FakeReply, "answer_shared", failing)
+    with pytest.raises(LookupError):
+        office.publish("a", "x")
+    while office.outside.deferred:
+        try:
+            office.outside.run_deferred()
+        except LookupError:
+            continue
+    assert [["x"]] * (CLIENTS - 3) == heard([reply for reply in replies if id(reply) not in faulty])
+    again = office.poll_at(replies[0].only.cursor, replies[0].only.uid)
+    office.publish("a", "y")
+    assert [["y"]] == heard([again])
+
+
+class QuietReply(FakeReply):
+    """Makes the answer, and keeps nothing of it."""
+
+    def answer_shared(self, shared: SharedBody, uid: bytes) -> None:
+        """Make a body as a connection does."""
+        shared.of(uid)
+
+
+@pytest.mark.parametrize(("clients", "paths", "size"), [(5000, 1, 100), (1000, 100, 100), (1000, 1, 200_000)])
+def test_slice_is_short_when_thousands_wait(
+    monkeypatch: pytest.MonkeyPatch, clients: int, paths: int, size: int
+) -> None:
+    """I7: many polls, many paths or large answers: no other request waits for more than 20 ms of the loop's time."""
+    monkeypatch.setattr(fanout, "SLICE_SECONDS", SLICE_SECONDS)
+    office = Office(ring_bytes=1 << 26, capacity=4 * clients)
+    uids = [office.mint() for _ in range(clients)]
+    for number, uid in enumerate(uids):
+        office.put(record(1, {path: grant(0) for path in ["a", *(f"{number}/{one}" for one in range(paths - 1))]}), uid)
+    slices: list[float] = []
+    for _ in range(3):
+        head = office.ring.head
+        for uid in uids:
+            office.desk.poll(QuietReply(), uid, EPOCH, head, 1)
+        assert clients == office.desk.held_count
+        work = [lambda: office.publish("a", "x" * size)]
+        while work:
+            began = time.thread_time()
+            work.pop()()
+            slices.append(time.thread_time() - began)
+            work += office.outside.deferred  # type: ignore[arg-type]  # what it returns is of no interest
+            office.outside.deferred.clear()
+        assert 0 == office.desk.held_count
+    # A page that the system had to find, or a collection of garbage, may make one of them longer.
+    slices.sort()
+    assert 0.02 > slices[len(slices) * 9 // 10]
+    assert len(slices) >= 3 * clients // SLICE

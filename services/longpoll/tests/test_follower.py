@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from nats.aio.msg import Msg
 
-from roots_common.subjects import EVENTS_STREAM, GRANTS_STREAM
+from roots_common.stored import Stored
+from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_longpoll import app, source
 from roots_longpoll.app import Replica
 from roots_longpoll.source import Follower
@@ -27,16 +27,16 @@ def path() -> str:
 
 
 @pytest.fixture
-def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Msg], bool]], None]:
+def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Stored], bool]], None]:
     """Return a function that makes the live way lose every message for which its argument is true."""
-    on_live = Follower._on_live
+    receive = Follower.receive
 
-    def start(is_lost: Callable[[Msg], bool]) -> None:
-        async def lossy(follower: Follower, message: Msg) -> None:
+    def start(is_lost: Callable[[Stored], bool]) -> None:
+        def lossy(follower: Follower, message: Stored) -> None:
             if not is_lost(message):
-                await on_live(follower, message)
+                receive(follower, message)
 
-        monkeypatch.setattr(Follower, "_on_live", lossy)
+        monkeypatch.setattr(Follower, "receive", lossy)
 
     return start
 
@@ -50,7 +50,7 @@ async def hear_all(page: Page, count: int) -> list[str]:
 
 
 async def test_lost_message_is_repaired_when_a_later_one_shows_the_hole(
-    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None]
+    around: Around, path: str, lose: Callable[[Callable[[Stored], bool]], None]
 ) -> None:
     """I1, I2, I9: every event comes once and in order, though the live way lost some."""
     lose(lambda message: message.data in {b"1", b"2", b"5"})
@@ -68,7 +68,7 @@ async def test_lost_message_is_repaired_when_a_later_one_shows_the_hole(
 
 
 async def test_repair_delivers_nothing_twice_when_live_messages_queue_behind_it(
-    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None]
+    around: Around, path: str, lose: Callable[[Callable[[Stored], bool]], None]
 ) -> None:
     """I2: what the repair read beyond the hole is not taken again when it comes on the live way."""
     lose(lambda message: message.data == b"0")
@@ -87,7 +87,7 @@ async def test_repair_delivers_nothing_twice_when_live_messages_queue_behind_it(
 
 
 async def test_lost_tail_is_found_when_no_later_message_comes(
-    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None], monkeypatch: pytest.MonkeyPatch
+    around: Around, path: str, lose: Callable[[Callable[[Stored], bool]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1, I9: the stream's end is compared every few seconds."""
     monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
@@ -100,7 +100,7 @@ async def test_lost_tail_is_found_when_no_later_message_comes(
 
 
 async def test_lost_withdrawal_is_found_when_no_later_record_comes(
-    around: Around, path: str, lose: Callable[[Callable[[Msg], bool]], None], monkeypatch: pytest.MonkeyPatch
+    around: Around, path: str, lose: Callable[[Callable[[Stored], bool]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I5, I9: records are reconciled like events."""
     monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
@@ -178,7 +178,7 @@ async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around) -> N
         await until(lambda: replica._followers and replica._followers["grants"].is_ready)
         assert 503 == (await wire.ask("/")).status
         await own.provision()
-        await until(lambda: replica._connections.refusal() is None)
+        await until(lambda: replica._connections.refusal is None)
         assert 200 == (await wire.ask("/")).status
 
 
@@ -193,7 +193,7 @@ async def test_held_polls_hear_nothing_and_new_ones_get_503_when_the_view_is_sta
         page = await listening_page(own, replica, path)
         await page.hold()
         await own.kill()
-        await until(lambda: replica._connections.refusal() is not None)
+        await until(lambda: replica._connections.refusal is not None)
         other = await Wire.open(replica.port)
         assert 503 == (await other.ask(page.target)).status
         assert await page.wire.is_quiet()
@@ -241,13 +241,13 @@ async def test_new_path_is_confirmed_when_its_grant_is_older_than_the_ring(aroun
 
 
 async def test_view_begins_anew_when_more_changes_were_missed_than_are_read(
-    around: Around, path: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Callable[[Msg], bool]], None]
+    around: Around, path: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Callable[[Stored], bool]], None]
 ) -> None:
     """I5, I9: far behind, every held poll's record is asked for again."""
     monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.5)
     monkeypatch.setattr(source, "MAX_FILL", 3)
     lost = asyncio.Event()
-    lose(lambda message: lost.is_set() and message.subject.startswith("roots.live.grants."))
+    lose(lambda message: lost.is_set() and message.subject.startswith(GRANTS_PREFIX))
     async with running(around.config()) as replica:
         page = await listening_page(around, replica, path)
         await page.hold()
@@ -292,14 +292,14 @@ async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
     """I7: the wait is bounded, the connection stays, and the client can try again."""
     async with running(around.config()) as first:
         page = await listening_page(around, first, path)
-    monkeypatch.setattr("roots_longpoll.world.LOOKUP_SECONDS", 0.1)
+    monkeypatch.setattr("roots_longpoll.lookups.LOOKUP_SECONDS", 0.1)
     async with running(around.config()) as second:
-        monkeypatch.setattr(second._world, "grants", StreamReader(second._world.client, "NO_SUCH_STREAM"))
+        monkeypatch.setattr(second._world.lookups, "_reader", StreamReader(second._world.client, "NO_SUCH_STREAM"))
         await page.move_to(second)
         await page.hold()
         refused = await page.wire.read()
         assert (503, "1") == (refused.status, refused.headers["retry-after"])
-        monkeypatch.setattr(second._world, "grants", StreamReader(second._world.client, GRANTS_STREAM))
+        monkeypatch.setattr(second._world.lookups, "_reader", StreamReader(second._world.client, GRANTS_STREAM))
         await page.hold()
         await around.publish(path, "x")
         assert [(path, "x")] == (await page.hear()).updates

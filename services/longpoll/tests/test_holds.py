@@ -1,20 +1,25 @@
-"""When holds end, on a clock of the test's own."""
+"""How long polls are held, on a clock of the test's own."""
+
+import itertools
+import statistics
+from collections import Counter
 
 import pytest
 
 from roots_longpoll import holds
-from roots_longpoll.cursor import Cursor
-from roots_longpoll.holds import MAX_HOLD_SECONDS, TICKS_PER_SECOND, Holds
-from roots_longpoll.poll import Poll
+from roots_longpoll.holds import MAX_HOLD_SECONDS, Holds
+from roots_longpoll.poll import Poll, State
 
 from .desk_support import FakeReply
+
+BEGAN = 1000.0
 
 
 class Clock:
     """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = BEGAN
 
     def monotonic(self) -> float:
         """Return the time."""
@@ -29,47 +34,35 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def new_poll() -> Poll:
-    """Return a poll of nobody."""
-    return Poll(reply=FakeReply(), uid=b"", cursor=Cursor(0, 0, 0), own=b"", began=0.0)
+def held_for(seconds: float, state: State = State.HELD) -> Poll:
+    """Return a poll of nobody whose hold ends `seconds` after the clock's beginning."""
+    poll = Poll(FakeReply(), b"", 0, 0, 0, BEGAN, BEGAN + seconds)
+    poll.state = state
+    return poll
 
 
 @pytest.mark.parametrize("hold_seconds", [0.1, 1.0, 25.0, MAX_HOLD_SECONDS])
-def test_hold_ends_between_four_fifths_and_all_of_it_when_time_passes(clock: Clock, hold_seconds: float) -> None:
-    """Every poll is due once, within a tick of its time (I7)."""
+def test_holds_are_spread_evenly_over_the_last_fifth_when_many_are_drawn(hold_seconds: float) -> None:
+    """I7: none is shorter or longer, and clients that came together don't come back together."""
     waiting = Holds(hold_seconds)
-    polls = {new_poll() for _ in range(200)}
-    for poll in polls:
-        waiting.add(poll)
-    tick = 1 / TICKS_PER_SECOND
-    while polls:
-        clock.now += tick
-        due = waiting.due()
-        held = clock.now - 1000.0
-        if due:
-            assert 0.8 * hold_seconds - tick <= held <= hold_seconds + tick
-        assert held <= hold_seconds + tick
-        assert polls >= set(due)
-        polls -= set(due)
+    drawn = [waiting.next_seconds() for _ in range(1000)]
+    assert 0.8 * hold_seconds <= min(drawn) <= max(drawn) <= hold_seconds
+    fifths = Counter(min(4, int((one / hold_seconds - 0.8) / 0.04)) for one in drawn)
+    assert all(120 <= fifths[fifth] <= 280 for fifth in range(5))
+    assert statistics.pstdev(later - earlier for earlier, later in itertools.pairwise(drawn)) > 0.05 * hold_seconds
 
 
-def test_hold_never_ends_when_it_was_taken_back(clock: Clock) -> None:
-    """An answered poll is not answered again."""
-    waiting = Holds(1.0)
-    poll = new_poll()
-    waiting.add(poll)
-    waiting.remove(poll)
-    waiting.remove(poll)
-    clock.now += 2.0
-    assert [] == waiting.due()
+def test_only_held_polls_are_due_when_their_time_has_come(clock: Clock) -> None:
+    """What is still being read or looked up is not answered in between."""
+    early, late = held_for(1.0), held_for(2.0)
+    others = [held_for(1.0, state) for state in State if state is not State.HELD]
+    clock.now += 1.5
+    assert [early] == Holds.due([late, early, *others])
+    assert [True, False] == [Holds.is_over(early), Holds.is_over(late)]
 
 
-def test_every_hold_ends_once_when_the_clock_jumps_past_all_buckets(clock: Clock) -> None:
+def test_every_hold_is_due_when_the_clock_jumps(clock: Clock) -> None:
     """A process that was stopped for minutes catches up at once."""
-    waiting = Holds(MAX_HOLD_SECONDS)
-    polls = [new_poll() for _ in range(50)]
-    for poll in polls:
-        waiting.add(poll)
+    polls = [held_for(seconds) for seconds in (1.0, 20.0, MAX_HOLD_SECONDS)]
     clock.now += 10 * MAX_HOLD_SECONDS
-    assert set(polls) == set(waiting.due())
-    assert [] == waiting.due()
+    assert polls == Holds.due(polls)

@@ -31,8 +31,8 @@ def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
 
     gauges = Gauges(
         polls_held=figure, connections=figure, paths_heard=figure, ring_events=figure, ring_bytes=figure,
-        ring_evicted=figure, clients_cached=figure, broker_connected=figure, view_age_seconds=by_stream,
-        repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
+        ring_evicted=figure, clients_cached=figure, broker_connected=figure, live_connections=figure,
+        view_age_seconds=by_stream, repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
     )  # fmt: skip
     registry = CollectorRegistry()
     registry.register(StatsCollector(stats, gauges))

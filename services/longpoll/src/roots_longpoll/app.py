@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import socket
 from collections.abc import Callable
 
 from nats.aio.client import Client as BrokerClient
@@ -21,17 +22,21 @@ from roots_longpoll.config import Config
 from roots_longpoll.connections import STALE_SECONDS, SWEEPS_PER_SECOND, Connections
 from roots_longpoll.desk import Desk
 from roots_longpoll.drain import drain
-from roots_longpoll.feeds import EventFeed, GrantFeed
+from roots_longpoll.feeds import EVENT_HEADERS, GRANT_HEADERS, EventFeed, GrantFeed
 from roots_longpoll.grants import GrantsView
 from roots_longpoll.holds import TICKS_PER_SECOND
+from roots_longpoll.live import LiveFeed
+from roots_longpoll.lookups import Lookups
 from roots_longpoll.metrics import Gauges, StatsCollector
 from roots_longpoll.poll import Limits
 from roots_longpoll.replay import Replayer, ReplayLimits
 from roots_longpoll.ring import Ring
-from roots_longpoll.server import Connection, CorsConnection
+from roots_longpoll.server import Connection
 from roots_longpoll.source import Follower
 from roots_longpoll.stats import Stats
 from roots_longpoll.stored import StreamReader
+from roots_longpoll.whereabouts import answer_whereabouts
+from roots_longpoll.wire import Subscription
 from roots_longpoll.world import World
 
 # So many of the latest events are read at the start, so that clients that come from a replica that died find them here.
@@ -56,7 +61,7 @@ class Replica:
         self._stats = Stats()
         self._ring = Ring(config.ring_bytes)
         self._view = GrantsView(config.max_clients_cached)
-        self._world = World(self._view)
+        self._world = World()
         self._desk = Desk(
             ring=self._ring,
             grants=self._view,
@@ -70,6 +75,7 @@ class Replica:
             self._desk, self._stats, max_connections=config.max_connections, origins=config.origins
         )
         self._client: BrokerClient | None = None
+        self._live: LiveFeed | None = None
         self._followers: dict[str, Follower] = {}
         self._health = Health()
         self._health.add("broker", self._check_broker)
@@ -81,9 +87,8 @@ class Replica:
         registry = health.create_registry()
         registry.register(StatsCollector(self._stats, self._gauges()))
         admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
-        connection_type = CorsConnection if config.origins else Connection
         listener = await asyncio.get_running_loop().create_server(
-            lambda: connection_type(self._connections), config.http_host, config.http_port, backlog=LISTEN_BACKLOG
+            lambda: Connection(self._connections), config.http_host, config.http_port, backlog=LISTEN_BACKLOG
         )
         admin.start()
         self.port, self.admin_port = listener.sockets[0].getsockname()[1], admin.port
@@ -119,16 +124,16 @@ class Replica:
 
     async def _follow(self) -> None:
         """Connect to NATS, then follow both streams."""
-        self._client = client = await broker.connect(self._config, on_reconnect=self._wake, on_error=self._note_error)
+        self._client = client = await broker.connect(self._config, on_reconnect=self._wake)
         reader = StreamReader(client, EVENTS_STREAM)
+        await answer_whereabouts(client, self._desk, f"{socket.gethostname()}:{self.port}")
         self._world.client = client
-        self._world.grants = StreamReader(client, GRANTS_STREAM)
+        self._world.lookups = Lookups(self._desk, self._view, StreamReader(client, GRANTS_STREAM), self._world.spawn)
         self._world.replayer = Replayer(reader, self._ring, self._limits, ReplayLimits(slots=self._config.replay_slots))
         self._world.events = events = Follower(
             client,
             stream=EVENTS_STREAM,
             subjects=f"{EVENTS_PREFIX}>",
-            live_prefix=LIVE_EVENTS_PREFIX,
             sink=EventFeed(self._desk),
             preload=PRELOAD_EVENTS,
             has_holes=False,
@@ -137,15 +142,31 @@ class Replica:
             client,
             stream=GRANTS_STREAM,
             subjects=f"{GRANTS_PREFIX}>",
-            live_prefix=LIVE_GRANTS_PREFIX,
             sink=GrantFeed(self._view, self._desk),
             preload=0,
             has_holes=True,
         )
         self._followers = {"events": events, "grants": grants}
+        self._live = live = LiveFeed(
+            self._config,
+            [
+                Subscription(
+                    live_prefix=LIVE_EVENTS_PREFIX, prefix=EVENTS_PREFIX, headers=EVENT_HEADERS, take=events.receive
+                ),
+                Subscription(
+                    live_prefix=LIVE_GRANTS_PREFIX, prefix=GRANTS_PREFIX, headers=GRANT_HEADERS, take=grants.receive
+                ),
+            ],
+            on_change=self._note_live,
+        )
         async with asyncio.TaskGroup() as group:
+            group.create_task(live.run())
             group.create_task(events.run())
             group.create_task(grants.run())
+
+    def _note_live(self) -> None:
+        for follower in self._followers.values():
+            follower.set_live(is_live=self._live is not None and self._live.is_connected)
 
     async def _touch(self) -> None:
         while True:
@@ -155,7 +176,7 @@ class Replica:
 
     def _sweep(self) -> None:
         age = self._view_age_seconds()
-        self._connections.view_age_seconds = age
+        self._connections.note_view_age(age)
         self._desk.set_stale(is_stale=age > STALE_SECONDS)
         self._connections.sweep()
 
@@ -166,18 +187,18 @@ class Replica:
         for follower in self._followers.values():
             follower.wake()
 
-    async def _note_error(self, _error: Exception) -> None:
-        # A slow consumer drops messages and says so only here.
-        await self._wake()
+    @property
+    def _is_connected(self) -> bool:
+        is_asking = self._client is not None and self._client.is_connected
+        return is_asking and self._live is not None and self._live.is_connected
 
     def _check_broker(self) -> Check:
-        is_connected = self._client is not None and self._client.is_connected
-        return Check(is_ok=is_connected, detail="connected" if is_connected else "waiting for NATS")
+        return Check(is_ok=self._is_connected, detail="connected" if self._is_connected else "waiting for NATS")
 
     def _check_view(self) -> Check:
         waiting = [name for name, follower in self._followers.items() if not follower.is_ready]
         # Polls are refused until the next sweep has seen the view; ready means served.
-        if not self._followers or waiting or self._connections.refusal() is not None:
+        if not self._followers or waiting or self._connections.refusal is not None:
             return Check(is_ok=False, detail=f"waiting for a complete view of {', '.join(waiting) or 'the streams'}")
         return Check(is_ok=True, detail="complete")
 
@@ -190,7 +211,8 @@ class Replica:
             ring_bytes=lambda: self._ring.bytes,
             ring_evicted=lambda: self._ring.evicted_total,
             clients_cached=lambda: len(self._view),
-            broker_connected=lambda: float(self._client is not None and self._client.is_connected),
+            broker_connected=lambda: float(self._is_connected),
+            live_connections=lambda: 0 if self._live is None else self._live.connections,
             view_age_seconds=lambda: {name: follower.age_seconds for name, follower in self._followers.items()},
             repairs=lambda: {name: follower.repairs for name, follower in self._followers.items()},
             repaired_messages=lambda: {name: follower.repaired_messages for name, follower in self._followers.items()},

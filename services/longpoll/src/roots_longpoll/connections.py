@@ -4,13 +4,16 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
+from roots_longpoll import http
 from roots_longpoll.desk import Desk
 from roots_longpoll.http import Heads
+from roots_longpoll.requests import KnownBytes
 from roots_longpoll.stats import Stats
 
 # A sweep looks at every eighth connection, so that it stays short with many; a deadline is kept to a second.
 SWEEPS_PER_SECOND = 8
 STALE_SECONDS = 30.0
+_NO_VIEW = "The replica has no fresh view of NATS."
 
 
 class Swept(Protocol):
@@ -29,16 +32,20 @@ class Swept(Protocol):
 class Connections:
     """All connections of one replica.
 
-    Shape: origins are those whose pages may poll from elsewhere.
+    Shape: origins are those whose pages may poll from elsewhere. refusal is why no poll can be served now, if so.
     """
 
     def __init__(self, desk: Desk, stats: Stats, *, max_connections: int, origins: Iterable[str] = ()) -> None:
         self.desk = desk
+        self.client_of = desk.client_of
         self.stats = stats
         self.heads = Heads()
         self.origins = frozenset(origins)
         self.is_draining = False
-        self.view_age_seconds = float("inf")
+        self.known = KnownBytes()
+        # A clock that the sweep sets, which is as exact as deadlines are kept.
+        self.now = time.monotonic()
+        self.refusal: str | None = _NO_VIEW
         self._max_connections = max_connections
         self._slices: list[set[Swept]] = [set() for _ in range(SWEEPS_PER_SECOND)]
         self._next_slice = 0
@@ -65,7 +72,7 @@ class Connections:
         self._next_slice = (self._next_slice + 1) % SWEEPS_PER_SECOND
         if self._next_slice == 0:
             self.heads.refresh()
-        now = time.monotonic()
+        now = self.now = time.monotonic()
         for connection in [one for one in self._slices[self._next_slice] if one.deadline <= now]:
             connection.time_out()
 
@@ -75,8 +82,11 @@ class Connections:
             for connection in [one for one in part if one.is_idle]:
                 connection.time_out()
 
-    def refusal(self) -> str | None:
-        """Return why no poll can be served now, None when it can."""
-        if self.view_age_seconds > STALE_SECONDS:
-            return "The replica has no fresh view of NATS."
-        return None
+    def note_view_age(self, seconds: float) -> None:
+        """Serve polls, or refuse them, by the age of the view of NATS."""
+        self.refusal = _NO_VIEW if seconds > STALE_SECONDS else None
+
+    def cors_lines(self, origin: bytes) -> bytes:
+        """Return the header lines that let a page of `origin` read an answer; none when it may not."""
+        name = origin.decode("latin-1")
+        return http.cors_lines(name) if name in self.origins else b""

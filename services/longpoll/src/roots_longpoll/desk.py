@@ -11,12 +11,12 @@ import time
 from roots_common.uids import Uids
 from roots_longpoll import answers
 from roots_longpoll.answers import GapReason
-from roots_longpoll.cursor import Cursor
+from roots_longpoll.cursor import render
 from roots_longpoll.fanout import Fanout
-from roots_longpoll.grants import UNKNOWN, Client, GrantsView, Known
+from roots_longpoll.grants import UNKNOWN, Client, GrantsView, Known, Unknown
 from roots_longpoll.holds import Holds
 from roots_longpoll.hub import Hub
-from roots_longpoll.poll import NOT_WOKEN, Limits, Outside, Poll, Replay, Reply, State
+from roots_longpoll.poll import Limits, Outside, Poll, Replay, Reply, State
 from roots_longpoll.ring import Event, Ring, cut
 from roots_longpoll.stats import Outcome, Stats
 
@@ -44,9 +44,18 @@ class Desk:
         self._holds = Holds(limits.hold_seconds)
         self._ahead: dict[Poll, int] = {}
         self._fanout = Fanout(
-            ring=ring, limits=limits, outside=outside, stats=stats, finish=self._finish, reconsider=self._consider
+            ring=ring,
+            limits=limits,
+            outside=outside,
+            stats=stats,
+            ahead=self._ahead,
+            close=self._close_woken,
+            reconsider=self._consider,
         )
-        self._served: set[bytes] = set()
+        # Clients that polled since they were reported; each notes the number of the report that it is in.
+        self._served: list[bytes] = []
+        self._report = 1
+        self.client_of = grants.recent
 
     # What clients ask
 
@@ -59,26 +68,49 @@ class Desk:
         # A uid that has a record was verified when the record was written.
         return isinstance(self._grants.get(uid), Client) or self._uids.is_valid(uid.decode("latin-1"))
 
-    def poll(self, reply: Reply, uid: bytes, cursor: Cursor, own: bytes) -> Poll | None:
-        """Answer the poll of an accepted uid, now or when there is news; `own` is its `uid/cursor` as it was sent.
+    def poll(
+        self, reply: Reply, uid: bytes, epoch: int, seq: int, told: int, found: Client | None = None
+    ) -> Poll | None:
+        """Answer the poll of `uid` at the cursor `epoch.seq.told`, now or when there is news; `found` is its client.
 
-        Return the poll while it waits, None when it has been answered.
+        Return the poll while it waits, None when it has been answered; one of a uid that is not accepted is welcomed.
         """
+        client: Known | Unknown = found
+        if client is None:
+            client = self._grants.get(uid)
+            if not isinstance(client, Client) and not self._uids.is_valid(uid.decode("latin-1")):
+                self.welcome(reply)
+                return None
         older = self._polls.get(uid)
         if older is not None:
             self.finish_early(older)
         if len(self._polls) >= self._limits.max_held:
             reply.refuse(503, "The replica holds as many polls as it may.", RETRY_AFTER_SECONDS)
             return None
-        poll = Poll(reply=reply, uid=uid, cursor=cursor, own=own, began=time.monotonic())
+        ring = self._ring
+        # Clients share the one number of the epoch that they have in common.
+        began = time.monotonic()
+        due = began + self._holds.next_seconds()
+        poll = Poll(reply, uid, ring.epoch if epoch == ring.epoch else epoch, seq, told, began, due)
         self._polls[uid] = poll
-        self._holds.add(poll)
-        known = self._grants.get(uid)
-        if known is UNKNOWN:
+        if client is UNKNOWN:
             self._outside.look_up(poll)
         else:
-            poll.client = known
+            poll.client = client
             poll.state = State.HELD
+            # Most polls are of clients that know all there is, and just wait.
+            if (
+                client is not None
+                and seq == ring.head
+                and told == client.n
+                and epoch == ring.epoch
+                and not (self._is_stale or self.is_draining)
+                and time.time() < client.ends_at
+            ):
+                if client.report != self._report:
+                    self._note_served(uid, client)
+                self._hub.add(poll, client.paths)
+                return poll
             self._consider(poll)
         return None if poll.state is State.DONE else poll
 
@@ -90,7 +122,7 @@ class Desk:
     def finish_early(self, poll: Poll) -> None:
         """Answer a poll with no updates and its own cursor, since a newer request takes its place."""
         if poll.state is not State.DONE:
-            self._finish(poll, Outcome.SUPERSEDED, answers.empty(poll.own))
+            self._finish(poll, Outcome.SUPERSEDED, answers.empty(_own(poll)))
 
     # What the stream and the grants tell
 
@@ -112,6 +144,7 @@ class Desk:
 
     def begin(self, epoch: int, after: int, events: list[Event], head: int) -> None:
         """Begin anew with the stream of `epoch`, of which `events` are all between `after` and `head`."""
+        self._fanout.forget()
         self._ring.reset(epoch, after)
         for event in events:
             self._ring.append(event)
@@ -121,6 +154,8 @@ class Desk:
     def head_checked(self) -> None:
         """Take note that the ring's head was the stream's end a moment ago: a cursor still ahead of it is of no use."""
         self._recheck_ahead()
+        if self._is_stale:
+            return
         for poll, checks in list(self._ahead.items()):
             # The first check may have begun before the event that this cursor names was stored.
             if checks:
@@ -132,6 +167,7 @@ class Desk:
     def set_stale(self, *, is_stale: bool) -> None:
         """Hold every answer back while the view of NATS is stale (I5), and catch up when it is fresh again."""
         was_stale, self._is_stale = self._is_stale, is_stale
+        self._fanout.is_stale = is_stale
         if was_stale and not is_stale:
             self._reconsider_all()
 
@@ -145,7 +181,7 @@ class Desk:
         poll = self._polls.get(uid)
         if poll is None:
             return
-        if poll.state is State.LOOKING and not poll.is_checked and _is_behind(client, poll.cursor):
+        if poll.state is State.LOOKING and not poll.is_checked and _is_behind(client, poll.told):
             return
         before = poll.client
         poll.client = client
@@ -169,18 +205,22 @@ class Desk:
         if poll.state is State.DONE:
             return
         poll.state = State.HELD
-        if poll.cursor.epoch == self._ring.epoch != replay.epoch:
+        if poll.epoch == self._ring.epoch != replay.epoch:
             # The stream began anew and the ring does not know yet; when it does, every poll is considered again.
+            # Until then its place can't be judged, and what may have woken it was of the log before.
+            self._ahead[poll] = 0
             self._outside.check_head()
             return
         client = self._present(poll)
-        if client is None or client.n != read_for.n or replay.epoch != self._ring.epoch:
+        # A reading that ended after the ring began anew is of the log before.
+        is_current = poll.epoch == replay.epoch == self._ring.epoch and not self._is_stale
+        if client is None or client.n != read_for.n or not is_current:
             self._consider(poll)
             return
         events = [event for event in replay.backlog.events if event.path in client.paths]
         gaps: list[tuple[str, GapReason]] = [(path, "expired") for path in replay.expired if path in client.paths]
         if events or gaps:
-            backlog = cut(events, replay.backlog.seq, *self._room(client, poll.cursor.grants))
+            backlog = cut(events, replay.backlog.seq, *self._room(client, poll.told))
             poll.seq = backlog.seq
             self._answer(poll, client, events=backlog.events, gaps=gaps)
         else:
@@ -196,13 +236,13 @@ class Desk:
 
     def tick(self) -> None:
         """End the holds that are due; to be called a few times a second."""
-        for poll in self._holds.due():
-            if poll.state is State.HELD and poll.woken_after == NOT_WOKEN:
+        for poll in self._holds.due(self._polls.values()):
+            if not self._fanout.has_woken(poll):
                 self._end_hold(poll, Outcome.TIMEOUT)
 
     def release(self, poll: Poll) -> None:
         """Send a held poll elsewhere, since this replica is draining (I8)."""
-        if poll.state is State.HELD and poll.woken_after == NOT_WOKEN:
+        if poll.state is State.HELD and not self._fanout.has_woken(poll):
             self._end_hold(poll, Outcome.DRAIN, retry_ms=random.randint(*DRAIN_RETRY_MS))  # noqa: S311  # no secret
 
     # What others may know
@@ -224,8 +264,9 @@ class Desk:
 
     def take_served(self) -> set[bytes]:
         """Return the uids with a record that polled since the last call."""
-        served, self._served = self._served, set()
-        return served
+        served, self._served = self._served, []
+        self._report += 1
+        return set(served)
 
     # Register, recheck, wait
 
@@ -233,16 +274,17 @@ class Desk:
         """Answer `poll` when there is news, else hold it; the stream had nothing for it up to `read_to`."""
         self._ahead.pop(poll, None)
         client = self._present(poll)
-        told = poll.cursor.grants
-        if client is None or _is_behind(client, poll.cursor):
+        told = poll.told
+        if client is None or _is_behind(client, poll.told):
             self._consider_without_record(poll)
             return
-        self._served.add(poll.uid)
+        if client.report != self._report:
+            self._note_served(poll.uid, client)
         if self._is_stale:
             self._hold(poll)
             return
         self._hub.add(poll, client.paths)
-        if poll.cursor.epoch != self._ring.epoch:
+        if poll.epoch != self._ring.epoch:
             self._report_gap(poll, "epoch")
             return
         ring = self._ring
@@ -265,14 +307,14 @@ class Desk:
             self._hold(poll)
 
     def _consider_without_record(self, poll: Poll) -> None:
-        if poll.cursor.grants and not poll.is_checked:
+        if poll.told and not poll.is_checked:
             # Another replica told it more than this one knows, which may only lag (I6): the store decides.
             poll.state = State.LOOKING
             self._outside.look_up(poll)
-        elif poll.cursor.grants:
+        elif poll.told:
             # Its record is gone, or a new one has begun: the client has to connect its paths again, under a new uid.
             self._finish(poll, Outcome.RENEWED, self._welcome_body())
-        elif poll.cursor.epoch != self._ring.epoch or poll.seq > self._ring.head:
+        elif poll.epoch != self._ring.epoch or poll.seq > self._ring.head:
             # Nothing was granted, so nothing is missed: the client just takes up the cursor of now.
             self._end_hold(poll, Outcome.TIMEOUT)
         else:
@@ -281,7 +323,7 @@ class Desk:
     def _hold(self, poll: Poll) -> None:
         if self.is_draining:
             self.release(poll)
-        elif poll.bucket is None:
+        elif self._holds.is_over(poll):
             # Its time ran out while the world outside was asked.
             self._end_hold(poll, Outcome.TIMEOUT)
 
@@ -325,7 +367,7 @@ class Desk:
     ) -> None:
         """Answer one poll with the changes of its grants, `events` and `gaps`, and the cursor after them."""
         body = answers.full(
-            updates=client.changes_after(poll.cursor.grants) + [event.update for event in events],
+            updates=client.changes_after(poll.told) + [event.update for event in events],
             uid=poll.uid,
             position_text=answers.position(self._ring.epoch_text, poll.seq),
             grants_text=client.n_text,
@@ -347,7 +389,7 @@ class Desk:
         """Answer a poll without updates; what came while it was held is no news to its client, unless we can't tell."""
         client = poll.client
         if self._is_stale or poll in self._ahead:
-            body = answers.empty(poll.own, retry_ms)
+            body = answers.empty(_own(poll), retry_ms)
         else:
             body = answers.full(
                 updates=(),
@@ -371,6 +413,18 @@ class Desk:
         self._close(poll, outcome)
         poll.reply.answer(body)
 
+    def _close_woken(self, poll: Poll, client: Client) -> None:
+        """Close a held poll that an event woke; its hold is counted with those of the others."""
+        poll.state = State.DONE
+        del self._polls[poll.uid]
+        # The path of the event was taken from the hub already.
+        if len(client.paths) > 1:
+            self._hub.discard(poll, client.paths)
+
+    def _note_served(self, uid: bytes, client: Client) -> None:
+        client.report = self._report
+        self._served.append(uid)
+
     def _close(self, poll: Poll, outcome: Outcome) -> None:
         poll.state = State.DONE
         if self._polls.get(poll.uid) is poll:
@@ -379,10 +433,14 @@ class Desk:
             self._hub.discard(poll, poll.client.paths)
         if self._ahead:
             self._ahead.pop(poll, None)
-        self._holds.remove(poll)
         self.stats.hold[outcome].observe(time.monotonic() - poll.began)
 
 
-def _is_behind(client: Known, cursor: Cursor) -> bool:
-    """Tell whether `client` lacks a change of its grants that the holder of `cursor` was told of."""
-    return cursor.grants > (0 if client is None else client.n)
+def _is_behind(client: Known, told: int) -> bool:
+    """Tell whether `client` lacks a change of its grants, when it was told of those up to `told`."""
+    return told > (0 if client is None else client.n)
+
+
+def _own(poll: Poll) -> bytes:
+    """Return `uid/cursor`, as its client has it."""
+    return b"%b/%b" % (poll.uid, render(poll.cursor))

@@ -6,14 +6,16 @@ import msgspec
 
 from roots_common import logs
 from roots_common.events import TIME_HEADER
+from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX, InvalidPathError, path_of
 from roots_longpoll.desk import Desk
 from roots_longpoll.grants import GrantsView, Known
 from roots_longpoll.ring import Event
-from roots_longpoll.stored import Stored
 
 # A key-value store's mark of a record that was deleted or purged.
 _OPERATION_HEADER = "KV-Operation"
+EVENT_HEADERS = (TIME_HEADER,)
+GRANT_HEADERS = (_OPERATION_HEADER,)
 
 log = logs.get(__name__)
 

@@ -48,16 +48,18 @@ class Client:
     """What one uid may hear; immutable, with what delivery needs of it computed once.
 
     Shape: paths is shared by all clients with the same paths, so it can be a key for work done once for all of them.
+        report is the number of the last report of clients that were served which it is in, its only part that changes.
     Units: ends_at is seconds since 1970, when something of it ends; floor is the highest `from` of its paths, epoch the
         newest log that one of them was granted in.
     """
 
-    __slots__ = ("ends_at", "epoch", "floor", "n", "n_text", "paths", "record", "revision")
+    __slots__ = ("ends_at", "epoch", "floor", "n", "n_text", "paths", "record", "report", "revision")
 
     def __init__(self, record: Record, paths: tuple[str, ...], revision: int) -> None:
         self.record = record
         self.paths = paths
         self.revision = revision
+        self.report = 0
         self.n = record.n
         self.n_text = base36(record.n)
         grants = [record.paths[path] for path in paths]
@@ -120,6 +122,11 @@ class GrantsView:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def recent(self, uid: bytes) -> Client | None:
+        """Return the client when it is among those that were asked for lately; None tells nothing."""
+        entry = self._young.get(uid)
+        return entry if isinstance(entry, Client) else None
 
     def get(self, uid: bytes) -> Known | Unknown:
         """Return the client, None when it has no record, or UNKNOWN."""

@@ -1,53 +1,39 @@
-"""When holds end: polls in coarse buckets of time, so that holding one needs no timer of its own."""
+"""How long polls are held: a time for each, and those whose time has come, without a timer for any of them."""
 
+import itertools
 import random
 import time
+from collections.abc import Callable, Iterable
 
-from roots_longpoll.poll import Poll
+from roots_longpoll.poll import Poll, State
 
-TICKS_PER_SECOND = 4
+# All held polls are looked at so often: a look at one costs less than to note its deadline in an order of deadlines.
+TICKS_PER_SECOND = 2
 MAX_HOLD_SECONDS = 60.0
-# One bucket for each tick of the longest hold, and a few that are never in use at the same time.
-_BUCKETS = int(MAX_HOLD_SECONDS * TICKS_PER_SECOND) + 4
-# Holds end spread over this part of their time, so that clients that came together don't come back together.
+# Holds end spread between this part of their time and all of it: clients that came together part.
 _SHORTEST = 0.8
+_DRAWN = 4093
 
 
 class Holds:
-    """The polls that have a deadline, a random 0.8-1.0 of `hold_seconds` after they came."""
+    """The lengths of holds, a random 0.8-1.0 of `hold_seconds`.
+
+    Shape: next_seconds returns the length of the next hold. Lengths are drawn once and taken in turn, since a random
+        number for each poll would cost as much as all else about its hold.
+    """
 
     def __init__(self, hold_seconds: float) -> None:
-        self._ticks = hold_seconds * TICKS_PER_SECOND
-        self._buckets: list[set[Poll]] = [set() for _ in range(_BUCKETS)]
-        self._ticked = self._now()
-
-    def add(self, poll: Poll) -> None:
-        """Give `poll` its deadline."""
-        ticks = self._ticks * random.uniform(_SHORTEST, 1.0)  # noqa: S311  # no secret
-        bucket = self._buckets[(self._now() + max(1, int(ticks))) % _BUCKETS]
-        bucket.add(poll)
-        poll.bucket = bucket
-
-    def remove(self, poll: Poll) -> None:
-        """Take the deadline back."""
-        if poll.bucket is not None:
-            poll.bucket.discard(poll)
-            poll.bucket = None
-
-    def due(self) -> list[Poll]:
-        """Return the polls whose deadline has come since the last call; they have none any more."""
-        now = self._now()
-        due: list[Poll] = []
-        # After a pause longer than all buckets, each bucket is due once.
-        for tick in range(max(self._ticked, now - _BUCKETS) + 1, now + 1):
-            bucket = self._buckets[tick % _BUCKETS]
-            due += bucket
-            bucket.clear()
-        self._ticked = now
-        for poll in due:
-            poll.bucket = None
-        return due
+        spread = [hold_seconds * (_SHORTEST + (1 - _SHORTEST) * place / _DRAWN) for place in range(_DRAWN)]
+        random.shuffle(spread)
+        self.next_seconds: Callable[[], float] = itertools.cycle(spread).__next__
 
     @staticmethod
-    def _now() -> int:
-        return int(time.monotonic() * TICKS_PER_SECOND)
+    def due(polls: Iterable[Poll]) -> list[Poll]:
+        """Return those of `polls` that are held and whose time has come."""
+        now = time.monotonic()
+        return [poll for poll in polls if poll.due <= now and poll.state is State.HELD]
+
+    @staticmethod
+    def is_over(poll: Poll) -> bool:
+        """Tell whether the time of `poll` has come."""
+        return poll.due <= time.monotonic()

@@ -6,6 +6,10 @@ from http import HTTPStatus
 
 import msgspec
 
+from roots_common.uids import UID_CHARACTERS
+from roots_longpoll.answers import SharedBody
+
+METHOD_NOT_ALLOWED = 405
 ALLOWED_METHODS = "GET, OPTIONS"
 PROBLEM_TYPE = b"application/problem+json"
 PREFLIGHT_MAX_AGE_SECONDS = 7200
@@ -29,6 +33,12 @@ class Heads:
         )
         self.ok = common + b"Content-Length: "
         self.ok_close = common + b"Connection: close\r\nContent-Length: "
+
+    def begin(self, shared: SharedBody) -> bytes:
+        """Return, and leave in `shared.wire`, all that an answer with a shared body has before the uid."""
+        length = len(shared.opening) + UID_CHARACTERS + len(shared.closing)
+        shared.wire = b"%b%d\r\n\r\n%b" % (self.ok, length, shared.opening)
+        return shared.wire
 
 
 def problem(

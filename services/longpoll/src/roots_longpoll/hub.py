@@ -3,7 +3,7 @@
 Registering and forgetting a poll costs one dictionary entry for each of its paths, whatever the number of polls held.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar
 
 W = TypeVar("W")
@@ -39,6 +39,6 @@ class Hub(Generic[W]):
                 if not found:
                     del waiters[path]
 
-    def take(self, path: str) -> Iterable[W]:
+    def take(self, path: str) -> Collection[W]:
         """Return all that wait on `path`, and let none of them wait on it any longer."""
-        return self._waiters.pop(path, ())
+        return self._waiters.pop(path, {})

@@ -26,6 +26,7 @@ class Gauges:
     ring_evicted: Callable[[], float]
     clients_cached: Callable[[], float]
     broker_connected: Callable[[], float]
+    live_connections: Callable[[], float]
     view_age_seconds: Callable[[], Mapping[str, float]]
     repairs: Callable[[], Mapping[str, float]]
     repaired_messages: Callable[[], Mapping[str, float]]
@@ -66,6 +67,7 @@ class StatsCollector:
         yield _counter("connections_refused", "Connections over the limit.", stats.connections_refused)
         yield _counter("slow_clients", "Connections cut off since their client did not read.", stats.slow_clients)
         yield _counter("ring_evicted", "Events that left the ring for want of room.", gauges.ring_evicted())
+        yield _counter("live_connections", "Connections of the live way made.", gauges.live_connections())
         yield _labelled("gaps", "Gaps reported to clients, by reason.", "reason", stats.gaps)
         yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", gauges.repairs())
         yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", gauges.repaired_messages())
@@ -77,7 +79,7 @@ class StatsCollector:
             f"{_P}_http_requests", "HTTP requests answered.", labels=["method", "route", "status"]
         )
         answers = dict(self._stats.answers)
-        answers.setdefault(POLL_ROUTE, 0)
+        answers[POLL_ROUTE] = answers.get(POLL_ROUTE, 0) + self._stats.shared_answers
         for route, count in answers.items():
             family.add_metric(["GET", route, "200"], count)
         for (method, route, status), count in dict(self._stats.requests).items():

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from roots_longpoll.answers import SharedBody
 from roots_longpoll.cursor import Cursor
 from roots_longpoll.grants import Known
 from roots_longpoll.ring import Backlog
-
-NOT_WOKEN = -1
 
 
 class Reply(Protocol):
@@ -20,6 +19,9 @@ class Reply(Protocol):
 
     def answer(self, body: bytes) -> None:
         """Send 200 with the JSON `body`."""
+
+    def answer_shared(self, shared: SharedBody, uid: bytes) -> None:
+        """Send 200 with the body that `shared` is for `uid`."""
 
     def refuse(self, status: int, detail: str, retry_after_seconds: int) -> None:
         """Send a problem with Retry-After."""
@@ -41,28 +43,29 @@ class State(enum.IntEnum):
 class Poll:
     """One request of one client, from its arrival to its answer.
 
-    Shape: own is the `uid/cursor` as the client sent it. All that is in the log up to seq has been considered;
-        woken_after is NOT_WOKEN, or a sequence after which there is news for a poll in the queue. is_checked tells
-        that its record was compared with the store, so that it is as new as the cursor.
-    Units: began is monotonic seconds.
+    Shape: epoch and told are its cursor's, and seq begins as its cursor's: all in the log up to it has been considered.
+        is_checked tells that its record was compared with the store, so that it is as new as the cursor.
+    Units: it began, and its hold is due, at monotonic seconds.
     """
 
-    __slots__ = (
-        "began", "bucket", "client", "cursor", "is_checked", "own", "reply", "seq", "state", "uid", "woken_after",
-    )  # fmt: skip
+    __slots__ = ("began", "client", "due", "epoch", "is_checked", "reply", "seq", "state", "told", "uid")
 
-    def __init__(self, *, reply: Reply, uid: bytes, cursor: Cursor, own: bytes, began: float) -> None:
+    def __init__(self, reply: Reply, uid: bytes, epoch: int, seq: int, told: int, began: float, due: float) -> None:
         self.reply = reply
         self.uid = uid
-        self.cursor = cursor
-        self.own = own
+        self.epoch = epoch
+        self.seq = seq
+        self.told = told
         self.began = began
+        self.due = due
         self.client: Known = None
-        self.seq = cursor.seq
-        self.woken_after = NOT_WOKEN
-        self.bucket: set[Poll] | None = None
         self.state = State.LOOKING
         self.is_checked = False
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where its client stands."""
+        return Cursor(self.epoch, self.seq, self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,14 +38,16 @@ class Replayer:
         self._limits = limits
         self._bounds = bounds
         self._slots = asyncio.Semaphore(bounds.slots)
-        self._under_way: dict[Starts, asyncio.Task[Replay]] = {}
+        self._under_way: dict[tuple[int, Starts], asyncio.Task[Replay]] = {}
 
     async def read(self, starts: Starts) -> Replay:
         """Return what the stream has after `starts`, up to the ring's tail.
 
         Errors: ReplayRefusedError when too many wait already; BrokerUnavailableError when NATS has no answer in time.
         """
-        task = self._under_way.get(starts)
+        # A reading of the log before is of no use to a poll that came after it began anew.
+        key = (self._ring.epoch, starts)
+        task = self._under_way.get(key)
         if task is not None:
             self.results["shared"] += 1
         elif len(self._under_way) >= self._bounds.slots + self._bounds.max_waiting:
@@ -53,8 +55,8 @@ class Replayer:
             raise ReplayRefusedError
         else:
             task = asyncio.create_task(self._read_in_slot(starts))
-            self._under_way[starts] = task
-            task.add_done_callback(lambda _: self._under_way.pop(starts, None))
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
         # One poll that goes away must not cancel the reading of the others.
         return await asyncio.shield(task)
 
@@ -69,7 +71,7 @@ class Replayer:
         return replay
 
     async def _read(self, starts: Starts) -> Replay:
-        epoch, complete_to = self._ring.epoch, self._ring.tail
+        complete_to = self._ring.tail
         events: list[Event] = []
         for path, after in starts:
             found, complete_to = await self._read_path(path, after, complete_to)
@@ -81,7 +83,7 @@ class Replayer:
         return Replay(
             backlog=cut(events, complete_to, self._limits.max_updates, self._limits.max_answer_bytes),
             expired=expired,
-            epoch=epoch if state.epoch == epoch else state.epoch,
+            epoch=state.epoch,
         )
 
     async def _read_path(self, path: str, after: int, upto: int) -> tuple[list[Event], int]:

@@ -9,16 +9,17 @@ Source: docs/adr/0002-live-by-republish.md.
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from roots_common import logs
+from roots_common.stored import Stored
 from roots_common.streams import StreamState
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stored import Stored, StreamReader
+from roots_longpoll.stored import StreamReader
 
 RECONCILE_SECONDS = 5.0
 RETRY_SECONDS = 0.25
@@ -57,16 +58,13 @@ class Follower:
     """
 
     def __init__(
-        self, client: Client, *, stream: str, subjects: str, live_prefix: str, sink: Sink, preload: int, has_holes: bool
+        self, client: Client, *, stream: str, subjects: str, sink: Sink, preload: int, has_holes: bool
     ) -> None:
         self.repairs = 0
         self.repaired_messages = 0
-        self._client = client
         self._reader = StreamReader(client, stream)
         self._stream = stream
         self._subjects = subjects
-        self._prefix = subjects.removesuffix(">")
-        self._live_prefix = live_prefix
         self._sink = sink
         self._preload = preload
         self._has_holes = has_holes
@@ -75,6 +73,10 @@ class Follower:
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._verified_at = -math.inf
+        # Live messages that came while what is before them was read. Beyond the bound the oldest go: a hole is read.
+        self._waiting: deque[Stored] = deque(maxlen=MAX_FILL)
+        self._is_behind = asyncio.Event()
+        self._is_live = False
 
     @property
     def age_seconds(self) -> float:
@@ -90,14 +92,34 @@ class Follower:
         """Reconcile now: the connection is back, or something was dropped."""
         self._wake.set()
 
+    def set_live(self, *, is_live: bool) -> None:
+        """Note whether the live way is open, and reconcile now; while it is not, over and over again."""
+        self._is_live = is_live
+        self._wake.set()
+
+    def receive(self, message: Stored) -> None:
+        """Take a message from the live way, now when it is the next one."""
+        if message.seq == self._last + 1 and not self._lock.locked():
+            self._take(message)
+        elif self._lock.locked() or message.seq > self._last >= 0:
+            self._waiting.append(message)
+            self._is_behind.set()
+        else:
+            # A repeat after a repair, or a stream that began anew; reconciling tells which.
+            self._wake.set()
+
     async def run(self) -> None:
         """Follow until cancelled."""
-        await self._client.subscribe(f"{self._live_prefix}>", cb=self._on_live)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconcile_in_rounds())
+            group.create_task(self._catch_up())
+
+    async def _reconcile_in_rounds(self) -> None:
         while True:
             self._wake.clear()
             try:
                 await self._reconcile()
-                pause = RECONCILE_SECONDS
+                pause = RECONCILE_SECONDS if self._is_live else RETRY_SECONDS
             except BrokerUnavailableError as error:
                 log.warning("reconcile_failed", stream=self._stream, detail=str(error))
                 pause = RETRY_SECONDS
@@ -107,27 +129,29 @@ class Follower:
             except TimeoutError:
                 pass
 
-    async def _on_live(self, message: Msg) -> None:
-        headers = message.headers or {}
-        seq = int(headers["Nats-Sequence"])
-        if seq == self._last + 1 and not self._lock.locked():
-            self._take(self._live(message, seq, headers))
-            return
-        async with self._lock:
-            if self._last < 0:
-                return
-            if seq <= self._last:
-                # A repeat after a repair, or a stream that began anew; reconciling tells which.
+    async def _catch_up(self) -> None:
+        """Take the messages that wait, after what is missing before them."""
+        while True:
+            await self._is_behind.wait()
+            self._is_behind.clear()
+            async with self._lock:
+                try:
+                    await self._take_waiting()
+                except BrokerUnavailableError as error:
+                    log.warning("repair_failed", stream=self._stream, detail=str(error))
+                    self._waiting.clear()
+                    self._wake.set()
+
+    async def _take_waiting(self) -> None:
+        while self._waiting:
+            message = self._waiting.popleft()
+            if message.seq > self._last + 1:
+                await self._fill(message.seq - 1)
+            if message.seq == self._last + 1:
+                self._take(message)
+            else:
+                # As in `receive`: what was read from the stream comes on the live way too, or the stream began anew.
                 self._wake.set()
-                return
-            try:
-                if seq > self._last + 1:
-                    await self._fill(seq - 1)
-            except BrokerUnavailableError as error:
-                log.warning("repair_failed", stream=self._stream, detail=str(error))
-                self._wake.set()
-                return
-            self._take(self._live(message, seq, headers))
 
     async def _reconcile(self) -> None:
         before = self._last
@@ -149,6 +173,10 @@ class Follower:
         after = max(state.first - 1, state.last - self._preload, 0)
         messages = [message async for message in self._read(after, state.last)] if self._preload else []
         log.info("stream_followed", stream=self._stream, epoch=state.epoch, first=state.first, last=state.last)
+        if self._waiting:
+            # It may be of the stream that was, or came after the end that was told: the next round, now, tells which.
+            self._waiting.clear()
+            self._wake.set()
         self._epoch = state.epoch
         self._last = state.last
         self._sink.begin(state.epoch, after, messages, state.last)
@@ -184,7 +212,3 @@ class Follower:
     def _take(self, message: Stored) -> None:
         self._last = message.seq
         self._sink.receive(message)
-
-    def _live(self, message: Msg, seq: int, headers: dict[str, str]) -> Stored:
-        subject = self._prefix + message.subject[len(self._live_prefix) :]
-        return Stored(seq=seq, subject=subject, headers=headers, data=message.data)

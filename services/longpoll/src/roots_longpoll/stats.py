@@ -42,6 +42,13 @@ class Histogram:
         self.counts[bisect_left(self.bounds, seconds)] += count
         self.sum += seconds * count
 
+    def observe_all(self, seconds: list[float]) -> None:
+        """Count each of `seconds` once."""
+        counts, bounds = self.counts, self.bounds
+        for one in seconds:
+            counts[bisect_left(bounds, one)] += 1
+        self.sum += sum(seconds)
+
 
 class Stats:
     """What one replica has done since its start; one event loop writes it, any thread may read it."""
@@ -54,6 +61,8 @@ class Stats:
         self.deliveries = 0
         self.gaps = dict.fromkeys(("expired", "epoch", "overflow"), 0)
         self.answers: dict[str, int] = {}
+        # Polls answered by a fan-out; they are in no other count of answers.
+        self.shared_answers = 0
         self.requests: dict[tuple[str, str, int], int] = {}
         self.connections = 0
         self.connections_refused = 0

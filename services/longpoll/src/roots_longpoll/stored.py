@@ -1,45 +1,25 @@
 """What JetStream has stored: the state of a stream, a batch of its messages, the last message of a subject.
 
 Batches are read by direct get, which any server of a cluster may answer, also one that lags; what has to be exact is
-asked of the stream's leader. nats-py has no call for a batch. Source: NATS ADR-31.
+asked of the stream's leader.
 """
 
 import base64
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from roots_common.stored import Batch, Stored, read_batch, read_last
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_longpoll.errors import BrokerUnavailableError
 
 REQUEST_SECONDS = 2.0
-MAX_BATCH_BYTES = 1 << 20
 
-_END_OF_BATCH = "204"
-_NOT_FOUND = "404"
 _ERR_NO_MESSAGE = 10037
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """One message of a stream. Shape: headers are those it was published with, and JetStream's own."""
-
-    seq: int
-    subject: str
-    headers: dict[str, str]
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Messages of one subject, ascending; has_more tells whether the stream had others after them."""
-
-    messages: list[Stored]
-    has_more: bool
 
 
 class StreamReader:
@@ -58,29 +38,12 @@ class StreamReader:
 
     async def batch(self, *, seq: int, subject: str, limit: int) -> Batch:
         """Return up to `limit` messages of `subject` (wildcards allowed) from `seq` on."""
-        query = {"seq": seq, "batch": limit, "next_by_subj": subject, "max_bytes": MAX_BATCH_BYTES}
-        messages: list[Stored] = []
         try:
-            inbox = self._client.new_inbox()
-            subscription = await self._client.subscribe(inbox)
-            try:
-                await self._client.publish(
-                    f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(query).encode(), reply=inbox
-                )
-                while True:
-                    message = await subscription.next_msg(timeout=REQUEST_SECONDS)
-                    headers = message.headers or {}
-                    status = headers.get("Status")
-                    if status is None:
-                        messages.append(_stored(message))
-                    elif status in {_END_OF_BATCH, _NOT_FOUND}:
-                        return Batch(messages=messages, has_more=int(headers.get("Nats-Num-Pending", "0")) > 0)
-                    else:
-                        raise BrokerUnavailableError(f"direct get of {self._stream}: status {status}")
-            finally:
-                await subscription.unsubscribe()
-        except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise BrokerUnavailableError(f"direct get of {self._stream}: {type(error).__name__}") from error
+            return await read_batch(
+                self._client, self._stream, seq=seq, subject=subject, limit=limit, timeout_seconds=REQUEST_SECONDS
+            )
+        except StreamUnavailableError as error:
+            raise BrokerUnavailableError(str(error)) from error
 
     async def next_seq(self, seq: int, subject: str = ">") -> int | None:
         """Return the first sequence of `subject` from `seq` on, None when there is none, as the leader has it."""
@@ -96,9 +59,20 @@ class StreamReader:
         for line in base64.b64decode(found.get("hdrs", "")).decode().split("\r\n")[1:]:
             name, _, value = line.partition(":")
             headers[name] = value.strip()
-        return Stored(
-            seq=int(found["seq"]), subject=subject, headers=headers, data=base64.b64decode(found.get("data", ""))
-        )
+        return Stored(int(found["seq"]), subject, headers, base64.b64decode(found.get("data", "")))
+
+    async def last_of_many(self, subjects: Sequence[str], *, up_to: int) -> list[Stored] | None:
+        """Return the last messages of those of `subjects` that have one; None from a server that ends before `up_to`.
+
+        Shape: at most 1024 subjects. None too when none of them has a message.
+        """
+        try:
+            messages, end = await read_last(
+                self._client, self._stream, subjects=subjects, timeout_seconds=REQUEST_SECONDS
+            )
+        except StreamUnavailableError as error:
+            raise BrokerUnavailableError(str(error)) from error
+        return messages if end >= up_to and messages else None
 
     async def _leader_message(self, query: dict[str, Any]) -> dict[str, Any] | None:
         answer = json.loads((await self._request(f"$JS.API.STREAM.MSG.GET.{self._stream}", query)).data)
@@ -115,10 +89,3 @@ class StreamReader:
             return await self._client.request(subject, json.dumps(query).encode(), timeout=REQUEST_SECONDS)
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise BrokerUnavailableError(f"{self._stream}: {type(error).__name__}") from error
-
-
-def _stored(message: Msg) -> Stored:
-    headers = message.headers or {}
-    return Stored(
-        seq=int(headers["Nats-Sequence"]), subject=headers["Nats-Subject"], headers=headers, data=message.data
-    )

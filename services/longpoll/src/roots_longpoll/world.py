@@ -8,25 +8,19 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import msgspec
 import nats.errors
 from nats.aio.client import Client as BrokerClient
 
 from roots_common import logs
-from roots_common.subjects import GRANTS_PREFIX, GRANTS_TOUCH
+from roots_common.subjects import GRANTS_TOUCH
 from roots_longpoll.desk import Desk
 from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
-from roots_longpoll.feeds import apply_record
-from roots_longpoll.grants import Client, GrantsView, Known
-from roots_longpoll.poll import Poll, State
+from roots_longpoll.grants import Client
+from roots_longpoll.lookups import Lookups
+from roots_longpoll.poll import Poll
 from roots_longpoll.replay import Replayer
 from roots_longpoll.source import Follower
-from roots_longpoll.stored import StreamReader
 
-LOOKUP_SECONDS = 5.0
-LOOKUP_RETRY_SECONDS = 0.1
-# JetStream drops requests beyond 10,000 that wait.
-MAX_LOOKUPS = 128
 TOUCH_SECONDS = 5.0
 # A uid takes 46 bytes in JSON; a message has at most 128 KiB.
 TOUCH_BATCH = 1000
@@ -43,23 +37,21 @@ class World:
     desk: Desk
     client: BrokerClient
     events: Follower
-    grants: StreamReader
+    lookups: Lookups
     replayer: Replayer
 
-    def __init__(self, view: GrantsView) -> None:
-        self._view = view
-        self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
+    def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     def look_up(self, poll: Poll) -> None:
         """Fetch the grant record for `poll`."""
-        self._spawn(self._look_up(poll))
+        self.lookups.ask(poll)
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Read the stream for `poll`."""
         if isinstance(poll.client, Client):
-            self._spawn(self._replay(poll, tuple(starts), poll.client))
+            self.spawn(self._replay(poll, tuple(starts), poll.client))
 
     def check_head(self) -> None:
         """Let the follower compare the head with the stream's end."""
@@ -88,37 +80,11 @@ class World:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` as a task that ends with the world."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _look_up(self, poll: Poll) -> None:
-        while poll.state is not State.DONE:
-            try:
-                async with asyncio.timeout(LOOKUP_SECONDS), self._lookups:
-                    client = await self._fetch(poll.uid)
-            except TimeoutError:
-                # A held poll goes on asking: what it may hear is in doubt until the store has answered (I5).
-                self.desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
-            else:
-                self.desk.grants_found(poll, client)
-                return
-
-    async def _fetch(self, uid: bytes) -> Known:
-        while True:
-            times_cleared = self._view.times_cleared
-            try:
-                stored = await self.grants.last_of(GRANTS_PREFIX + uid.decode())
-                if times_cleared != self._view.times_cleared:
-                    # A change after this answer may be among those that the cleared view passed over.
-                    continue
-                return self._view.note_absent(uid) if stored is None else apply_record(self._view, stored)
-            except BrokerUnavailableError:
-                await asyncio.sleep(LOOKUP_RETRY_SECONDS)
-            except msgspec.DecodeError:
-                log.exception("grant_record_unreadable")
-                return self._view.note_absent(uid)
 
     async def _replay(self, poll: Poll, starts: tuple[tuple[str, int], ...], read_for: Client) -> None:
         try:

@@ -1,0 +1,294 @@
+"""A replica of the model: a desk, what has not reached it yet, and how it catches up.
+
+It follows the stream as `source.Follower` does, answers replays as `replay.Replayer` does and lookups as `world.World`
+does, but each of their steps is a call of its own, so that the test decides what happens between them.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roots_common.uids import Uids
+from roots_longpoll.desk import Desk
+from roots_longpoll.grants import Client, GrantsView
+from roots_longpoll.poll import Limits, Poll, Replay
+from roots_longpoll.ring import Event, Ring, cut
+from roots_longpoll.stats import Stats
+
+from .desk_support import UID_KEY, event
+from .model_truth import NO_PATH, Account, Place, Truth
+
+RING_BYTES = event(100, "a", "100").cost_bytes * 5
+LIMITS = Limits(hold_seconds=25.0, max_held=3, max_updates=3, max_answer_bytes=400)
+MAX_FILL = 9
+"""A replica that is so many events behind begins anew."""
+PRELOAD = 2
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record on its way to a replica. Shape: n is its number, None when there is none, or no more."""
+
+    uid: bytes
+    raw: bytes
+    revision: int
+    n: int | None
+    expires: float
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A question for a record, and the store's answer."""
+
+    poll: Poll
+    record: Record
+    times_cleared: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A reading of the stream, which polls may share. Shape: events are all that were found up to `upto`."""
+
+    starts: list[tuple[str, int]]
+    epoch: int
+    events: list[Event]
+    upto: int
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The stream as a replica has asked for it."""
+
+    epoch: int
+    first: int
+    head: int
+
+
+class Outside:
+    """Keeps what the desk asks, with what is true when it asks."""
+
+    def __init__(self, truth: Truth, ring: Ring, view: GrantsView) -> None:
+        self.lookups: list[Lookup] = []
+        self.replays: list[tuple[Poll, Client, Reading]] = []
+        self.deferred: deque[Callable[[], None]] = deque()
+        self.is_head_asked = False
+        self._truth = truth
+        self._ring = ring
+        self._view = view
+
+    def look_up(self, poll: Poll) -> None:
+        """Read the record."""
+        self.lookups.append(Lookup(poll, record_of(poll.uid, self._truth.accounts[poll.uid]), self._view.times_cleared))
+
+    def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
+        """Read the log up to the ring's tail, or share a reading of another poll."""
+        assert isinstance(poll.client, Client)
+        epoch = self._ring.epoch
+        shared = [one for _, _, one in self.replays if (one.epoch, one.starts) == (epoch, starts)]
+        reading = shared[0] if shared else self._read(epoch, starts)
+        self.replays.append((poll, poll.client, reading))
+
+    def check_head(self) -> None:
+        """Note that the stream's end has to be looked at."""
+        self.is_head_asked = True
+
+    def defer(self, function: Callable[[], None]) -> None:
+        """Keep `function` until its turn comes."""
+        self.deferred.append(function)
+
+    def asks_for(self, poll: Poll) -> bool:
+        """Tell whether something is being asked for `poll`."""
+        return any(one.poll is poll for one in self.lookups) or any(one is poll for one, _, _ in self.replays)
+
+    def _read(self, epoch: int, starts: list[tuple[str, int]]) -> Reading:
+        log, upto = self._truth.log, self._ring.tail
+        events: list[Event] = []
+        for path, after in starts:
+            found = [one for one in log.between(after, log.head) if one.path == path]
+            if len(found) > LIMITS.max_updates + 1:
+                found = found[: LIMITS.max_updates + 1]
+                upto = min(upto, found[-1].seq)
+            events += found
+        events = sorted((one for one in events if one.seq <= upto), key=lambda one: one.seq)
+        return Reading(starts, epoch, events, upto)
+
+
+class Replica:
+    """A desk, and what has not reached it yet.
+
+    Shape: place is up to where it has taken in the stream; known has the newest record of each uid that came to it,
+        promised the revision of the record that has to come to it, as it was asked for.
+    """
+
+    def __init__(self, truth: Truth, preload: int) -> None:
+        self._truth = truth
+        self.ring = Ring(RING_BYTES)
+        self.view = GrantsView(1000)
+        self.outside = Outside(truth, self.ring, self.view)
+        self.desk = Desk(
+            ring=self.ring, grants=self.view, uids=Uids(UID_KEY), outside=self.outside, stats=Stats(), limits=LIMITS
+        )
+        self.events: deque[tuple[int, Event]] = deque()
+        self.records: deque[Record] = deque()
+        self.known: dict[bytes, Record] = {}
+        self.promised: dict[bytes, int] = {}
+        self.reconciling: Extent | None = None
+        self.is_stale = False
+        self.is_releasing = False
+        self.is_failing = False
+        self.ticked_at = truth.clock.now
+        self.begin(preload)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it waits for nothing but events and records."""
+        outside = self.outside
+        return not (self.is_stale or outside.deferred or outside.is_head_asked or self.reconciling)
+
+    @property
+    def is_at_head(self) -> bool:
+        """Whether it has taken in the whole stream."""
+        return self.place == (self._truth.epoch, self._truth.log.head)
+
+    def take_event(self) -> None:
+        """Let the next event come, and repair what was lost before it."""
+        epoch, next_event = self.events.popleft()
+        is_other = epoch != self.place.epoch or next_event.seq <= self.place.seq
+        hole = range(self.place.seq + 1, next_event.seq)
+        if is_other or (hole and (epoch != self._truth.epoch or hole[0] < self._truth.log.first)):
+            self.outside.is_head_asked = True
+            return
+        self._fill(hole.stop - 1)
+        self._deliver(next_event)
+
+    def lose_events(self, count: int) -> None:
+        """Lose the next events on their way."""
+        for _ in range(min(count, len(self.events))):
+            self.events.popleft()
+
+    def take_record(self) -> None:
+        """Let the next record come on the live way."""
+        record = self.records.popleft()
+        self._learn(record)
+        self.desk.grants_known(record.uid, self.view.apply(record.uid, record.raw, record.revision))
+
+    def expect(self, uid: bytes) -> None:
+        """Note that the record of `uid` as it is now will come."""
+        self.records.append(record_of(uid, self._truth.accounts[uid]))
+
+    def lose_records(self) -> None:
+        """Keep only the last record of each uid, as the bucket does, for what is repaired from there."""
+        last = {record.uid: record for record in self.records}
+        self.records = deque(last.values())
+
+    def take_lookup(self, which: int) -> None:
+        """Let the store answer one of the questions."""
+        lookups = self.outside.lookups
+        lookup = lookups.pop(which % len(lookups))
+        poll, record = lookup.poll, lookup.record
+        if lookup.times_cleared != self.view.times_cleared:
+            self.outside.look_up(poll)
+            return
+        self._learn(record)
+        uid, raw, revision = record.uid, record.raw, record.revision
+        known = self.view.apply(uid, raw, revision) if revision else self.view.note_absent(uid)
+        self.desk.grants_found(poll, known)
+
+    def fail_lookup(self, which: int) -> None:
+        """Let one of the questions have no answer in time; it is asked again."""
+        self._fail(self.outside.lookups[which % len(self.outside.lookups)].poll)
+
+    def take_replay(self, which: int) -> None:
+        """Let one of the replays end."""
+        replays = self.outside.replays
+        poll, read_for, reading = replays.pop(which % len(replays))
+        first = self._truth.log.first
+        replay = Replay(
+            backlog=cut(reading.events, reading.upto, LIMITS.max_updates, LIMITS.max_answer_bytes),
+            expired=tuple(path for path, after in reading.starts if after + 1 < first),
+            epoch=self._truth.epoch,
+        )
+        self.desk.replayed(poll, replay, read_for)
+
+    def fail_replay(self, which: int) -> None:
+        """Let one of the replays fail."""
+        poll, _, _ = self.outside.replays.pop(which % len(self.outside.replays))
+        self._fail(poll)
+
+    def begin_reconciling(self) -> None:
+        """Ask for the stream's extent."""
+        self.outside.is_head_asked = False
+        self.reconciling = Extent(self._truth.epoch, self._truth.log.first, self._truth.log.head)
+
+    def end_reconciling(self) -> None:
+        """Catch up with the stream as it was when it was asked for."""
+        assert self.reconciling is not None
+        extent, self.reconciling = self.reconciling, None
+        if extent.epoch != self._truth.epoch:
+            self.outside.is_head_asked = True
+            return
+        behind = extent.head - self.place.seq
+        if extent.epoch != self.place.epoch or self._truth.log.first > self.place.seq + 1 or behind > MAX_FILL:
+            self.begin()
+        else:
+            self._fill(extent.head)
+        self.desk.head_checked()
+
+    def forget_grants(self) -> None:
+        """Begin anew with the records; what is on its way is lost."""
+        for poll in self.desk.polls:
+            self.promised[poll.uid] = self._truth.accounts[poll.uid].revision
+        self.view.clear()
+        self.records.clear()
+        self.desk.forget_grants()
+
+    def set_stale(self, *, is_stale: bool) -> None:
+        """Lose or regain the trust in what it knows."""
+        self.is_stale = is_stale
+        self.desk.set_stale(is_stale=is_stale)
+
+    def tick(self) -> None:
+        """End the holds that are due."""
+        self.ticked_at = self._truth.clock.now
+        self.desk.tick()
+
+    def release(self) -> None:
+        """Send the held polls elsewhere."""
+        self.is_releasing = True
+        for poll in self.desk.polls:
+            self.desk.release(poll)
+        self.is_releasing = self.desk.is_draining
+
+    def _fail(self, poll: Poll) -> None:
+        self.is_failing = True
+        self.desk.unavailable(poll, "late")
+        self.is_failing = False
+
+    def begin(self, preload: int = PRELOAD) -> None:
+        """Begin with the stream as it is, with so many of its latest events."""
+        log = self._truth.log
+        after = max(log.first - 1, log.head - preload, 0)
+        self.place = Place(self._truth.epoch, log.head)
+        events = [one for one in log.between(after, log.head) if one.path != NO_PATH]
+        self.desk.begin(self._truth.epoch, after, events, log.head)
+
+    def _fill(self, upto: int) -> None:
+        for one in self._truth.logs[self.place.epoch].between(self.place.seq, upto):
+            self._deliver(one)
+
+    def _deliver(self, one: Event) -> None:
+        self.place = self.place._replace(seq=one.seq)
+        if one.path == NO_PATH:
+            self.desk.skip_to(one.seq)
+        else:
+            self.desk.deliver(one)
+
+    def _learn(self, record: Record) -> None:
+        known = self.known.get(record.uid)
+        if known is None or record.revision > known.revision:
+            self.known[record.uid] = record
+
+
+def record_of(uid: bytes, account: Account) -> Record:
+    """Return the record of `uid` as it is stored now."""
+    return Record(uid, account.raw, account.revision, account.n if account.expires else None, account.expires)

@@ -1,0 +1,203 @@
+"""What happens between the slices of a fan-out: nobody is answered twice or forgotten, and all is in order."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from roots_longpoll import fanout
+from roots_longpoll.cursor import Cursor
+
+from .desk_support import EPOCH, FAR_FUTURE, FakeReply, Office, event, grant, record
+
+CLIENTS = 12
+PATHS = ("a", "b")
+
+
+@dataclass
+class Page:
+    """One client: its uid, where it stands, the poll that it waits for, and what it heard."""
+
+    uid: bytes
+    cursor: Cursor
+    paths: tuple[str, ...]
+    reply: FakeReply | None = None
+    heard: list[str] = field(default_factory=list)
+    gaps: int = 0
+    n: int = 1
+
+
+class House:
+    """A desk whose slices are of three polls, its clients, and what each should hear."""
+
+    def __init__(self) -> None:
+        self.office = Office()
+        self.told: dict[str, list[str]] = {path: [] for path in PATHS}
+        self.pages = []
+        self.epoch = EPOCH
+        for number in range(CLIENTS):
+            paths = PATHS[: 1 + number % 2] if number % 3 else PATHS[1:]
+            page = Page(self.office.mint(), Cursor(EPOCH, 0, 1), paths)
+            self.office.put(record(1, {path: grant(0) for path in paths}), page.uid)
+            self.pages.append(page)
+            self.poll(page)
+
+    def poll(self, page: Page) -> None:
+        """Let a client poll from where it stands, which ends the poll that it has."""
+        self.collect(page)
+        older, page.reply = page.reply, self.office.poll_at(page.cursor, page.uid)
+        if older is not None:
+            # It was superseded: a cursor up to which there was nothing for it, and nothing else.
+            assert [] == older.only.updates
+            assert page.cursor <= older.only.cursor
+        self.collect(page)
+
+    def collect(self, page: Page) -> None:
+        """Take what a client was answered."""
+        reply = page.reply
+        if reply is None or not reply.is_done:
+            return
+        page.reply = None
+        answer = reply.only
+        assert answer.uid == page.uid
+        assert (answer.cursor.epoch, answer.cursor.seq) >= (page.cursor.epoch, page.cursor.seq)
+        page.cursor = answer.cursor
+        page.gaps += len(answer.gaps)
+        page.heard += [message for path, message in answer.updates if path in PATHS and message]
+
+    def publish(self, path: str) -> None:
+        """Let an event come."""
+        message = f"{path}{self.office.ring.head + 1}"
+        self.told[path].append(message)
+        self.office.publish(path, message)
+
+    def run_slice(self) -> None:
+        """Let the next slice have its turn."""
+        if self.office.outside.deferred:
+            self.office.outside.deferred.popleft()()
+
+    def withdraw(self, page: Page) -> None:
+        """Take all from a client, and stop to compare what it hears."""
+        if page.paths:
+            page.n += 1
+            page.paths = ()
+            self.office.put(record(page.n, {}, gone=dict.fromkeys(PATHS, page.n)), page.uid)
+
+    def end_holds(self) -> None:
+        """Let the time of all holds come."""
+        for poll in self.office.desk.polls:
+            poll.due = -math.inf
+        self.office.desk.tick()
+
+    def release(self, number: int) -> None:
+        """Let a drain send one client away."""
+        polls = self.office.desk.polls
+        if polls:
+            self.office.desk.release(polls[number % len(polls)])
+
+    def abandon(self, page: Page) -> None:
+        """Let a client go away, with or without its answer."""
+        self.collect(page)
+        page.reply = None
+        for poll in self.office.desk.polls:
+            if poll.uid == page.uid:
+                self.office.desk.abandon(poll)
+
+    def expire(self, page: Page) -> None:
+        """Let the record that a client has come again, with an end of its own that is near or far."""
+        if page.paths:
+            raw = record(page.n, {path: grant(0, 1) for path in page.paths}, expires=FAR_FUTURE - 1)
+            self.office.put(raw, page.uid)
+
+    def begin_anew(self) -> None:
+        """Let the stream begin anew; who was told so, hears all of the new one."""
+        self.epoch += 1
+        self.office.desk.begin(self.epoch, 0, [event(1, "a", "a1")], 1)
+        self.told = {"a": ["a1"], "b": []}
+
+
+STEPS = st.tuples(
+    st.sampled_from(
+        ["publish"] * 6 + ["slice"] * 6 + ["poll"] * 4
+        + ["withdraw", "end", "release", "abandon", "stale", "fresh", "expire"]
+    ),
+    st.integers(0, CLIENTS - 1),
+)  # fmt: skip
+
+
+def step(house: House, kind: str, number: int) -> None:
+    """Let one thing happen."""
+    page = house.pages[number]
+    done: dict[str, Callable[[], None]] = {
+        "publish": lambda: house.publish(PATHS[number % 2]),
+        "slice": house.run_slice,
+        "poll": lambda: house.poll(page),
+        "withdraw": lambda: house.withdraw(page),
+        "end": house.end_holds,
+        "release": lambda: house.release(number),
+        "abandon": lambda: house.abandon(page),
+        "expire": lambda: house.expire(page),
+        "stale": lambda: house.office.desk.set_stale(is_stale=True),
+        "fresh": lambda: house.office.desk.set_stale(is_stale=False),
+    }
+    done[kind]()
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, max_size=40))
+def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_slices(
+    monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int]]
+) -> None:
+    """I1, I2, I3: time-outs, withdrawals, newer polls, a drain, a stale view: no event is lost, doubled or early."""
+    monkeypatch.setattr(fanout, "SLICE", 3)
+    monkeypatch.setattr(fanout, "SLICE_SECONDS", math.inf)
+    house = House()
+    for kind, number in steps:
+        step(house, kind, number)
+    house.office.desk.set_stale(is_stale=False)
+    house.office.outside.run_deferred()
+    for page in house.pages:
+        for _ in range(3):
+            house.collect(page)
+            if page.reply is None:
+                house.poll(page)
+        # All that there is has been told: the last poll waits.
+        assert page.reply is not None
+        assert not page.reply.is_done
+        if page.paths:
+            told = sorted((one for path in page.paths for one in house.told[path]), key=lambda one: int(one[1:]))
+            assert (told, 0) == (page.heard, page.gaps)
+    assert CLIENTS == house.office.desk.held_count
+    assert not house.office.outside.lookups
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.lists(STEPS, max_size=15), after=st.lists(STEPS, max_size=15))
+def test_each_client_is_told_of_the_gap_when_the_stream_begins_anew_between_slices(
+    monkeypatch: pytest.MonkeyPatch, before: list[tuple[str, int]], after: list[tuple[str, int]]
+) -> None:
+    """I9: what woke a poll was of the log before; it hears of the new one, with a gap, and of all that follows."""
+    monkeypatch.setattr(fanout, "SLICE", 3)
+    monkeypatch.setattr(fanout, "SLICE_SECONDS", math.inf)
+    house = House()
+    for kind, number in before:
+        step(house, kind, number)
+    house.begin_anew()
+    for kind, number in after:
+        step(house, kind, number)
+    house.office.desk.set_stale(is_stale=False)
+    house.office.outside.run_deferred()
+    for page in house.pages:
+        for _ in range(4):
+            house.collect(page)
+            if page.reply is None:
+                house.poll(page)
+        assert page.reply is not None
+        assert not page.reply.is_done
+        if page.paths:
+            assert len(page.paths) == page.gaps
+            assert (house.epoch, house.office.ring.head) >= page.cursor[:2]
+    assert CLIENTS == house.office.desk.held_count

@@ -11,6 +11,7 @@ from falcon.testing import TestClient
 from prometheus_client import CollectorRegistry
 from psycopg import sql
 
+from roots_common.authentication import Authenticator
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_devstack.postgres import DATABASE, ROLE, Postgres
@@ -18,6 +19,7 @@ from roots_tasks import migrate
 from roots_tasks.app import create_app
 from roots_tasks.database import Database
 from roots_tasks.metrics import ServeMetrics
+from roots_tasks.policy import OPEN_POLICY, Guard
 from roots_tasks.store import Store
 
 from .support import Command, Nats, Sql, relay_environment, wait_until
@@ -106,17 +108,24 @@ def database(shared_db: Sql) -> Iterator[Database]:
 
 
 @pytest.fixture
-def store(database: Database, shared_db: Sql) -> Store:
+def hints_wanted() -> list[str]:
+    """Collect the hints that the store asks for."""
+    return []
+
+
+@pytest.fixture
+def store(database: Database, shared_db: Sql, hints_wanted: list[str]) -> Store:
     """Return the tasks of the shared database, of which there are none yet."""
     shared_db.rows(b"TRUNCATE task, outbox, idempotency_key RESTART IDENTITY")
-    return Store(database)
+    return Store(database, lambda: hints_wanted.append("hint"))
 
 
 @pytest.fixture
 def client(store: Store) -> TestClient:
     """Return a client of the REST API on the test's database, without a socket."""
     registry = CollectorRegistry()
-    return TestClient(create_app(store, ServeMetrics(registry), registry))
+    guard = Guard(lambda: OPEN_POLICY, Authenticator("tasks", registry))
+    return TestClient(create_app(store, guard, ServeMetrics(registry), registry))
 
 
 @pytest.fixture

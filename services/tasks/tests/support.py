@@ -16,7 +16,8 @@ import urllib3
 from nats.aio.client import Client
 
 from roots_common import broker
-from roots_common.subjects import EVENTS_STREAM
+from roots_common.events import EVENT_ID_HEADER
+from roots_common.subjects import EVENTS_STREAM, subject_of
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
@@ -94,6 +95,24 @@ class Nats:
         """Kill the server as a power cut would."""
         self._loop.run(self.server.kill())
 
+    def publish(self, path: str, message: bytes, event_id: str) -> None:
+        """Store an event as the relay would."""
+        self._loop.run(self._publish(subject_of(path), message, event_id))
+
+    def forbid_batches(self) -> None:
+        """Make the stream one that takes events one by one only."""
+        self._loop.run(self._forbid_batches())
+
+    def freeze(self) -> None:
+        """Let the server stand still, so that it takes what is sent and answers nothing."""
+        for server in self.server.servers:
+            server.process.kill(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the server go on."""
+        for server in self.server.servers:
+            server.process.kill(signal.SIGCONT)
+
     def last_sequence(self) -> int:
         """Return the sequence of the newest event, 0 when there is none."""
         info = self._loop.run(self._reader().jetstream().stream_info(EVENTS_STREAM))
@@ -113,6 +132,19 @@ class Nats:
         """Close the client."""
         if self._client is not None:
             self._loop.run(self._client.close())
+
+    async def _publish(self, subject: str, message: bytes, event_id: str) -> None:
+        client = await broker.connect(self.config("tasks"))
+        await client.jetstream().publish(subject, message, headers={EVENT_ID_HEADER: event_id})
+        await client.close()
+
+    async def _forbid_batches(self) -> None:
+        client = await broker.connect(self.config("provision"))
+        js = client.jetstream()
+        config = (await js.stream_info(EVENTS_STREAM)).config
+        config.allow_atomic = False
+        await js.update_stream(config)
+        await client.close()
 
     def _reader(self) -> Client:
         if self._client is None:

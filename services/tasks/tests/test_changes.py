@@ -68,6 +68,22 @@ def test_event_is_the_content_as_text_when_committed(client: TestClient, shared_
     assert abs((datetime.now(UTC) - committed_at).total_seconds()) < 60
 
 
+def test_hint_is_wanted_when_a_change_was_committed(client: TestClient, hints_wanted: list[str]) -> None:
+    """The relay is told of each change that has an event, and of nothing else."""
+    counts = []
+    for method, url, body in [
+        ("POST", "/tasks", {"description": "x"}),
+        ("PATCH", "/task/1", {"isDone": True}),
+        ("PATCH", "/task/1", {"isDone": True}),
+        ("POST", "/tasks", {"description": ""}),
+        ("DELETE", "/task/2", None),
+        ("DELETE", "/task/1", None),
+    ]:
+        client.simulate_request(method, url, json=body)
+        counts.append(len(hints_wanted))
+    assert counts == [1, 2, 2, 2, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("header", "stored"),
     [

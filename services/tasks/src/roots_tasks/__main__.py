@@ -4,16 +4,24 @@ import argparse
 import asyncio
 import logging
 import sys
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
 
 from roots_common import health, lifecycle, logs
-from roots_common.config import load_or_exit
+from roots_common.authentication import Authenticator
+from roots_common.config import exit_usage, load_or_exit
+from roots_common.policy_file import PolicyError
+from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
 from roots_tasks import migrate
 from roots_tasks.app import create_app
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 from roots_tasks.database import Database
 from roots_tasks.errors import MigrationError
+from roots_tasks.hints import Hints
 from roots_tasks.metrics import RelayMetrics, ServeMetrics
+from roots_tasks.policy import OPEN_POLICY, Guard, TaskPolicy, parse_task_policy
 from roots_tasks.publisher import Publisher
 from roots_tasks.relay import Relay
 from roots_tasks.store import Store
@@ -48,12 +56,23 @@ def _serve() -> None:
     readiness = health.Health()
     readiness.add("postgres", database.check)
     readiness.add("outbox", database.outbox_check)
-    app = create_app(Store(database), metrics, registry)
+    policy = _load_policy(config, registry)
+    authenticator = Authenticator("tasks", registry)
+    guard = Guard(lambda: OPEN_POLICY if policy is None else policy.current, authenticator)
+    hints = Hints(database)
+    app = create_app(Store(database, hints.want), guard, metrics, registry)
     server = HttpServer(app, host=config.http_host, port=config.http_port, threads=THREADS)
     admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
     metrics.observe_connections(database.count_connections)
     metrics.observe_queue(lambda: server.queue_depth)
+    if policy is not None:
+        readiness.add("policy", policy.check)
+        policy.on_change(lambda changed: authenticator.use(changed.access))
+        authenticator.use(policy.current.access)
+        policy.catch_hangup()
+        policy.start()
     database.open()
+    hints.start()
     admin.start()
     server.start()
     log.info("serving", port=server.port, admin_port=admin.port)
@@ -61,9 +80,24 @@ def _serve() -> None:
     log.info("stopping", signal=signal.name)
     readiness.drain()
     server.drain(linger_seconds=config.drain_linger_seconds, deadline_seconds=config.drain_seconds)
+    hints.close()
+    if policy is not None:
+        policy.stop()
+    authenticator.close()
     database.close()
     admin.close()
     log.info("stopped")
+
+
+def _load_policy(config: ServeConfig, registry: CollectorRegistry) -> PolicyWatch[TaskPolicy] | None:
+    """Return the policy that the configuration names, if any; end the process when it is wrong."""
+    if not config.policy:
+        return None
+    try:
+        file = Path(config.policy)
+        return PolicyWatch(file, parse_task_policy, name=config.policy, service="tasks", registry=registry)
+    except PolicyError as error:
+        exit_usage(f"ROOTS_POLICY names {config.policy}, which is wrong: {error}")
 
 
 def _relay() -> None:

@@ -15,6 +15,7 @@ from roots_tasks.errors import (
     VersionMismatchError,
 )
 from roots_tasks.metrics import ServeMetrics
+from roots_tasks.policy import Guard
 from roots_tasks.resources import TaskItem, TaskList
 from roots_tasks.store import Store
 
@@ -25,9 +26,9 @@ log = logs.get(__name__)
 App = falcon.App[falcon.Request, falcon.Response]
 
 
-def create_app(store: Store, metrics: ServeMetrics, registry: CollectorRegistry) -> App:
+def create_app(store: Store, guard: Guard, metrics: ServeMetrics, registry: CollectorRegistry) -> App:
     """Return the REST API of docs/protocol.md, Tasks."""
-    app = web.create_app(middleware=[web.HttpMetrics("tasks", registry)])
+    app = web.create_app(middleware=[web.HttpMetrics("tasks", registry), guard])
     app.add_route("/tasks", TaskList(store, metrics))
     app.add_route("/task/{task_id}", TaskItem(store, metrics))
     app.add_error_handler(InvalidFieldError, _answer_invalid)

@@ -30,10 +30,11 @@ class DatabaseConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig(ServiceConfig, DatabaseConfig):
-    """Settings of `serve`."""
+    """Settings of `serve`. Shape: policy is a file's path, empty for none: then anyone may do everything."""
 
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8000)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9000)
+    policy: str = setting("ROOTS_POLICY", default="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

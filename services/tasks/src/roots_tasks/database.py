@@ -70,8 +70,8 @@ def connection_options(name: str) -> dict[str, Any]:
 class Database:
     """A pool of connections and a thread that looks every second whether they are of use.
 
-    Units: max_connections that requests use at the same time; one more is for the look, so that a busy pool never
-        makes the service unready.
+    Units: max_connections that requests use at the same time; two more are for the look, so that a busy pool never
+        makes the service unready, and for the hints to the relay.
     """
 
     def __init__(self, url: str, *, max_connections: int) -> None:
@@ -80,7 +80,7 @@ class Database:
             kwargs=connection_options("serve"),
             open=False,
             min_size=MIN_CONNECTIONS,
-            max_size=max_connections + 1,
+            max_size=max_connections + 2,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=_limit_statements,
         )

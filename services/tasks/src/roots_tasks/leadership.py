@@ -14,7 +14,7 @@ from roots_tasks.database import connection_options
 
 # Any number that no other program of this database uses as an advisory lock.
 LOCK_ID = 0x526F6F7473_02
-# How long a hint may be lost before the outbox is read all the same, and how often the connection is tried.
+# How often the connection is tried.
 POLL_SECONDS = 1.0
 STATEMENT_SECONDS = 5.0
 
@@ -42,12 +42,11 @@ class Leadership:
         return row is not None and bool(row[0])
 
     async def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` at each hint and every POLL_SECONDS, for ever; fail when the connection (so the lock) ends."""
+        """Call `wake` at each hint, for ever; fail when the connection (so the lock) ends."""
         await self._connection.execute("LISTEN roots_outbox")
         while True:
-            async for _ in self._connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-                pass
-            wake()
+            async for _ in self._connection.notifies(timeout=POLL_SECONDS):
+                wake()
             # A connection that was cut without a word is silent; a statement on it is not answered.
             async with asyncio.timeout(STATEMENT_SECONDS):
                 await self._connection.execute("SELECT")

@@ -62,7 +62,7 @@ class RelayMetrics:
         )
         self.publish_seconds = Histogram(
             "roots_tasks_relay_publish_seconds",
-            "Time from a publish to its acknowledgement, seconds.",
+            "Time from the publish of a batch to its last acknowledgement, seconds.",
             buckets=PUBLISH_BUCKETS_SECONDS,
             registry=registry,
         )

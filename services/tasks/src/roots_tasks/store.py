@@ -5,7 +5,7 @@ change that failed has none (I11); the outbox rows of one task have ids in commi
 locked before the outbox row is inserted (I2). May import: psycopg, database, tasks, errors.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import psycopg
@@ -107,8 +107,9 @@ class Written:
 class Store:
     """The tasks. Every method raises StoreUnavailableError when Postgres can't do it now."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, want_relay: Callable[[], None]) -> None:
         self._database = database
+        self._want_relay = want_relay
 
     def list_page(self, *, after: int, limit: int) -> Page:
         """Return up to `limit` tasks whose ids are above `after`."""
@@ -144,6 +145,7 @@ class Store:
                 created = connection.execute(_CREATE, values).fetchall()
             except psycopg.errors.UniqueViolation:
                 return Written(task=_first_answer(connection, key, draft.digest), is_changed=False)
+        self._want_relay()
         return Written(task=_task(*created[0]), is_changed=True)
 
     def update(
@@ -172,6 +174,8 @@ class Store:
         task = _task(*columns)
         if not is_current:
             raise VersionMismatchError(task_id, task.version)
+        if is_changed:
+            self._want_relay()
         return Written(task=task, is_changed=is_changed)
 
     def delete(self, task_id: int, *, versions: Collection[int] | None = None, traceparent: str | None = None) -> None:
@@ -192,6 +196,7 @@ class Store:
         is_gone, version = row
         if not is_gone:
             raise VersionMismatchError(task_id, version)
+        self._want_relay()
 
 
 def _task(task_id: int, version: int, content: str) -> Task:

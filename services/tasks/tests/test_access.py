@@ -1,0 +1,191 @@
+"""Who may read tasks and who may change them, by the policy file."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from falcon.testing import Result, TestClient
+from prometheus_client import CollectorRegistry
+
+from roots_common.authentication import Authenticator
+from roots_common.policy_file import PolicyError
+from roots_tasks.app import create_app
+from roots_tasks.metrics import ServeMetrics
+from roots_tasks.policy import Guard, parse_task_policy
+from roots_tasks.store import Store
+
+from .support import Command, wait_until
+
+SECRET = b"a secret for tests, of 32 bytes or more"
+TOKENS = """
+[tokens]
+audience = "roots"
+cookie = "token"
+keys = [{ kid = "k", alg = "HS256", secret_file = "secret" }]
+"""
+TASK = {"description": "milk"}
+
+MakeClient = Callable[[str], TestClient]
+
+
+def token(**others: object) -> str:
+    """Return a good token with `others` in its claims."""
+    claims: dict[str, Any] = {"sub": "ann", "aud": "roots", "exp": int(time.time()) + 60, **others}
+    return jwt.encode(claims, SECRET, "HS256", headers={"kid": "k"})
+
+
+def bearer(**others: object) -> dict[str, str]:
+    """Return the header with a good token."""
+    return {"Authorization": f"Bearer {token(**others)}"}
+
+
+@pytest.fixture
+def make_client(store: Store, tmp_path: Path) -> MakeClient:
+    """Return a function that makes a client of the API under a policy."""
+    (tmp_path / "secret").write_bytes(SECRET)
+
+    def make(text: str) -> TestClient:
+        registry = CollectorRegistry()
+        policy = parse_task_policy(text, tmp_path)
+        authenticator = Authenticator("tasks", registry)
+        authenticator.use(policy.access)
+        return TestClient(create_app(store, Guard(lambda: policy, authenticator), ServeMetrics(registry), registry))
+
+    return make
+
+
+def statuses(client: TestClient, headers: dict[str, str] | None = None) -> tuple[int, ...]:
+    """Return the statuses of reading all, making one, reading it, changing it twice and deleting it."""
+    made = client.simulate_post("/tasks", json=TASK, headers=headers)
+    url = made.headers.get("location", "/task/1")
+    answers: list[Result] = [
+        client.simulate_get("/tasks", headers=headers),
+        made,
+        client.simulate_get(url, headers=headers),
+        client.simulate_put(url, json=TASK, headers=headers),
+        client.simulate_patch(url, json=TASK, headers=headers),
+        client.simulate_delete(url, headers=headers),
+    ]
+    return tuple(answer.status_code for answer in answers)
+
+
+ALL = (200, 201, 200, 200, 200, 204)
+NONE = (401,) * 6
+READ = (200, 401, 404, 401, 401, 401)
+
+
+@pytest.mark.parametrize(
+    ("text", "anonymous", "ann", "editor"),
+    [
+        ("", ALL, ALL, ALL),
+        ("[apps.tasks]\nallow = []", ALL, ALL, ALL),
+        ("[apps.other]\nwrite = 'signed-in'", ALL, ALL, ALL),
+        (TOKENS, NONE, ALL, ALL),
+        (f"{TOKENS}[apps.tasks]\nread = 'anyone'\nwrite = 'anyone'", ALL, ALL, ALL),
+        (f"{TOKENS}[apps.tasks]\nread = 'anyone'\nwrite = 'signed-in'", READ, ALL, ALL),
+        (f"{TOKENS}[apps.tasks]\nread = 'anyone'", READ, ALL, ALL),
+        (
+            f"{TOKENS}[apps.tasks]\nread = 'anyone'\nwrite = {{ roles = ['editor'] }}",
+            READ,
+            (200, 403, 404, 403, 403, 403),
+            ALL,
+        ),
+        (
+            f"{TOKENS}[apps.tasks]\nread = {{ scopes = ['tasks'] }}\nwrite = {{ scopes = ['tasks', 'edit'] }}",
+            NONE,
+            (403,) * 6,
+            ALL,
+        ),
+    ],
+)
+def test_tasks_are_guarded_as_the_policy_says_when_it_names_who(
+    make_client: MakeClient, text: str, anonymous: tuple[int, ...], ann: tuple[int, ...], editor: tuple[int, ...]
+) -> None:
+    """Reading and changing have an audience each; by default anyone, or who is signed in where there are tokens."""
+    client = make_client(text)
+    assert anonymous == statuses(client)
+    assert ann == statuses(client, bearer())
+    assert editor == statuses(client, bearer(roles=["editor"], scope="edit tasks"))
+
+
+def test_refusal_says_what_to_do_when_there_is_no_token_or_too_little(make_client: MakeClient) -> None:
+    """RFC 6750: a challenge without an error when no token came, and the scopes when they are missing."""
+    client = make_client(f"{TOKENS}[apps.tasks]\nwrite = {{ scopes = ['edit', 'all'] }}")
+    anonymous = client.simulate_post("/tasks", json=TASK)
+    assert (401, 'Bearer realm="roots"') == (anonymous.status_code, anonymous.headers["www-authenticate"])
+    assert "application/problem+json" == anonymous.headers["content-type"]
+    lacking = client.simulate_post("/tasks", json=TASK, headers=bearer(scope="all"))
+    assert 403 == lacking.status_code
+    assert 'Bearer realm="roots", error="insufficient_scope", scope="all edit"' == lacking.headers["www-authenticate"]
+    assert "needs the scope edit" in lacking.json["detail"]
+
+
+def test_bad_token_is_refused_when_no_token_would_do(make_client: MakeClient) -> None:
+    """Whoever sends a token means somebody: a wrong one is told so, even where anyone may come."""
+    client = make_client(f"{TOKENS}[apps.tasks]\nread = 'anyone'")
+    answer = client.simulate_get("/tasks", headers=bearer(exp=1))
+    assert (401, "expired") == (answer.status_code, answer.json["reason"])
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+def test_change_is_refused_when_a_foreign_page_asks_with_the_cookie(make_client: MakeClient) -> None:
+    """A browser adds the cookie to whatever page asks; a change has to come from a page of ours."""
+    client = make_client(TOKENS)
+    cookie = {"Cookie": f"token={token()}", "Host": "todo.example"}
+    for own in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": "https://todo.example"}):
+        assert 201 == client.simulate_post("/tasks", json=TASK, headers={**cookie, **own}).status_code
+    for foreign in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {}):
+        answer = client.simulate_post("/tasks", json=TASK, headers={**cookie, **foreign})
+        assert (403, "cross-site") == (answer.status_code, answer.json["reason"])
+    assert 200 == client.simulate_get("/tasks", headers={**cookie, "Sec-Fetch-Site": "cross-site"}).status_code
+
+
+def test_question_is_answered_when_no_token_comes_with_it(make_client: MakeClient) -> None:
+    """OPTIONS changes nothing and tells nothing; what there is not, is not there for anyone."""
+    client = make_client(TOKENS)
+    assert 200 == client.simulate_options("/tasks").status_code
+    assert 404 == client.simulate_get("/nothing").status_code
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line"),
+    [
+        ("apps = 1", "apps", 1),
+        ("[apps]\ntasks = 1", "apps.tasks", 2),
+        ("[apps.tasks]\nwrite = 'signed-in'", "apps.tasks.write", 2),
+        ("[apps.tasks]\nread = 'all'", "apps.tasks.read.who", 2),
+        (f"{TOKENS}[apps.tasks]\nread = {{ role = 'x' }}", "apps.tasks.read.role", 7),
+        ("\n[tokens]\naudience = 'roots'", "tokens", 2),
+        ("origins = ['https://a.example/']", "origins[0]", 1),
+        ("origins = 'https://a.example'", "origins", 1),
+    ],
+)
+def test_policy_names_the_line_when_it_is_wrong(tmp_path: Path, text: str, place: str, line: int) -> None:
+    """What the task API reads of the file is checked as strictly as subscriptions checks the rest."""
+    (tmp_path / "secret").write_bytes(SECRET)
+    with pytest.raises(PolicyError) as caught:
+        parse_task_policy(text, tmp_path)
+    assert (place, line) == (caught.value.place, caught.value.line)
+
+
+def test_serve_follows_the_policy_when_it_changes(database_url: str, tmp_path: Path) -> None:
+    """The running service takes in a changed file, keeps the old policy when it is wrong, and says so."""
+    file = tmp_path / "policy.toml"
+    file.write_text("[apps.tasks]\nallow = []")
+    (tmp_path / "secret").write_bytes(SECRET)
+    with Command("serve", tmp_path, ROOTS_DATABASE_URL=database_url, ROOTS_POLICY=str(file)) as serve:
+        wait_until(serve.is_ready)
+        assert 200 == serve.request("GET", "/tasks").status
+        file.write_text(TOKENS)
+        wait_until(lambda: serve.request("GET", "/tasks").status == 401)
+        assert 200 == serve.request("GET", "/tasks", **bearer()).status
+        file.write_text("[tokens]")
+        wait_until(lambda: serve.metric("roots_tasks_policy_file_is_wrong") == 1)
+        assert 200 == serve.request("GET", "/tasks", **bearer()).status
+        is_ok, detail = serve.check("policy")
+        assert is_ok
+        assert "line 1, tokens" in detail
+        assert token() not in serve.log()

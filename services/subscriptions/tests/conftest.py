@@ -10,10 +10,13 @@ from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.grants import GrantStore
+from roots_subscriptions.grants import Grants
+from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.policy import parse_policy
+from roots_subscriptions.store import GrantStore
 
-from .support import UID_KEY, Nats, Service, serve_nothing, wait_until
+from .support import KEY, OTHER_KEY, UID_KEY, Nats, Service, serve_nothing, wait_until
 
 POLICY = """
 [apps.tasks]
@@ -21,6 +24,28 @@ allow = [{ paths = ["tasks", "many/**"], who = "anyone" }]
 
 [apps.closed]
 allow = []
+
+[backends.todos]
+key_file = "todos.key"
+publish = ["tasks", "batch/*"]
+grant = ["tasks", "many/**"]
+
+[backends.news]
+key_file = "news.key"
+publish = ["news/**"]
+rate = 1
+burst = 1000
+
+[backends.tutorial]
+keyless = true
+publish = ["tutorial/**"]
+grant = ["tutorial/**"]
+"""
+
+
+OPEN_POLICY = """
+[apps.tasks]
+allow = [{ paths = ["**"], who = "anyone" }]
 """
 
 
@@ -53,9 +78,14 @@ def own_nats(loop: LoopThread, tmp_path: Path) -> Iterator[Nats]:
 
 @pytest.fixture(scope="session")
 def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a policy whose app `tasks` allows `tasks` and everything under `many`, and `closed` nothing."""
+    """Return a policy whose app `tasks` allows `tasks` and everything under `many`, and `closed` nothing.
+
+    Its back ends are `todos`, `news`, which is slow, and `tutorial`, which has no key.
+    """
     file = tmp_path_factory.mktemp("policy") / "policy.toml"
     file.write_text(POLICY, encoding="utf-8")
+    file.with_name("todos.key").write_text(f"{KEY}\n", encoding="ascii")
+    file.with_name("news.key").write_text(f"{OTHER_KEY}\n", encoding="ascii")
     return file
 
 
@@ -96,6 +126,8 @@ def broker_thread(nats: Nats) -> Iterator[BrokerThread]:
 
 
 @pytest.fixture
-def store(broker_thread: BrokerThread, metrics: Metrics) -> GrantStore:
-    """Return the grants of the shared server."""
-    return GrantStore(broker_thread.client, metrics)
+def grants(broker_thread: BrokerThread, metrics: Metrics) -> Grants:
+    """Return the grants of the shared server, under a policy that allows everything."""
+    policy = parse_policy(OPEN_POLICY)
+    store = GrantStore(broker_thread.client, metrics)
+    return Grants(store, GrantIndex(store), lambda: policy, metrics)

@@ -18,13 +18,15 @@ import urllib3
 from nats.aio.client import Client
 
 from roots_common import broker
-from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
 from roots_subscriptions.record import GrantRecord
 
 UID_KEY = "a key for tests, of 32 bytes or more"
+KEY = "key-of-the-back-end-todos"
+OTHER_KEY = "key-of-the-back-end-news"
 DEADLINE_SECONDS = 20.0
 
 
@@ -39,6 +41,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
 async def serve_nothing(_client: Client) -> None:
     """Wait until cancelled."""
     await asyncio.Event().wait()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One event of the log."""
+
+    seq: int
+    subject: str
+    data: bytes
+    headers: dict[str, str]
 
 
 @dataclass
@@ -63,6 +75,20 @@ class Nats:
         """Store an event and return its sequence."""
         js = self.client("tasks").jetstream()
         return self.loop.run(js.publish(f"roots.events.{path}", b"{}", stream="ROOTS_EVENTS")).seq
+
+    def events_end(self) -> int:
+        """Return the sequence of the last event."""
+        info = self.request("longpoll", "$JS.API.STREAM.INFO.ROOTS_EVENTS", {})
+        return int(info["state"]["last_seq"])
+
+    def events_after(self, seq: int) -> list[Event]:
+        """Return every event behind `seq`, as they are stored."""
+        js = self.client("longpoll").jetstream()
+        stored = (self.loop.run(js.get_msg(EVENTS_STREAM, n)) for n in range(seq + 1, self.events_end() + 1))
+        return [
+            Event(seq=found.seq or 0, subject=found.subject or "", data=found.data or b"", headers=found.headers or {})
+            for found in stored
+        ]
 
     def events_epoch(self) -> int:
         """Return when the event stream was created, in milliseconds since 1970."""
@@ -104,7 +130,7 @@ class Service:
     """`python -m roots_subscriptions` as a process; what it logs goes to `log_file`."""
 
     def __init__(self, nats: Nats, folder: Path, **environment: str) -> None:
-        self.port, self.admin_port = ports.reserve(), ports.reserve()
+        self.port, self.admin_port, self.door_port = ports.reserve(), ports.reserve(), ports.reserve()
         self.log_file = folder / "subscriptions.log"
         self.http = urllib3.PoolManager(retries=False, timeout=10, maxsize=32)
         self._is_terminated = False
@@ -112,6 +138,7 @@ class Service:
             "PATH": os.environ["PATH"],
             "ROOTS_HTTP_PORT": str(self.port),
             "ROOTS_ADMIN_PORT": str(self.admin_port),
+            "ROOTS_DOOR_PORT": str(self.door_port),
             "ROOTS_NATS_URL": nats.server.url,
             "ROOTS_NATS_PASSWORD": nats.server.password("subscriptions"),
             "ROOTS_UID_KEY": UID_KEY,
@@ -121,7 +148,7 @@ class Service:
         }
 
     def __enter__(self) -> Self:
-        with self.log_file.open("w") as log:
+        with self.log_file.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "roots_subscriptions"], env=self._environment, stdout=log, stderr=log
             )
@@ -143,6 +170,13 @@ class Service:
     def wait(self) -> int:
         """Return its exit status."""
         return self._process.wait(DEADLINE_SECONDS)
+
+    def kill(self) -> None:
+        """End it as a power cut would, and start it again."""
+        self._process.kill()
+        self._process.wait(DEADLINE_SECONDS)
+        self.http.clear()
+        self.__enter__()
 
     def is_live(self) -> bool:
         """Tell whether its admin port answers."""
@@ -183,3 +217,17 @@ class Service:
     def disconnect(self, uid: str, *paths: str) -> urllib3.BaseHTTPResponse:
         """POST /tasks/disconnect/{uid}."""
         return self.request("POST", f"/tasks/disconnect/{uid}", json.dumps(paths).encode())
+
+    def door(self, method: str, path: str, body: object = None, **headers: str) -> urllib3.BaseHTTPResponse:
+        """Send a request to the door; a body that is no bytes goes as JSON."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return self.http.request(method, f"http://127.0.0.1:{self.door_port}{path}", body=data, headers=headers)
+
+    def publish(self, *messages: object, key: str = KEY, **headers: str) -> urllib3.BaseHTTPResponse:
+        """POST /v1/publish with the key of the back end `todos`, or another."""
+        return self.door("POST", "/v1/publish", messages, Authorization=f"Bearer {key}", **headers)
+
+    def audit_lines(self) -> list[dict[str, Any]]:
+        """Return what the audit log has so far."""
+        lines = [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        return [line for line in lines if line["event"] == "door_used"]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from roots_subscriptions.config import load_policy
-from roots_subscriptions.errors import PolicyError
+from roots_common.identity import ANONYMOUS
+from roots_common.policy_file import PolicyError, read_text
+from roots_subscriptions.config import DEFAULT_POLICY
+from roots_subscriptions.policy import parse_policy
 
 from .support import DEADLINE_SECONDS, UID_KEY
 
@@ -27,10 +29,10 @@ def start(**environment: str) -> "subprocess.CompletedProcess[str]":
 
 def test_default_policy_allows_tasks_alone_when_no_file_is_named() -> None:
     """The tutorial's application works without a policy of one's own, and nothing else is open."""
-    policy = load_policy("")
+    policy = parse_policy(DEFAULT_POLICY.read_text(encoding="utf-8"))
     assert ["tasks"] == list(policy.apps)
-    assert policy.apps["tasks"].allows("tasks")
-    assert not policy.apps["tasks"].allows("tasks/1")
+    assert policy.decide("tasks", "tasks", ANONYMOUS).is_allowed
+    assert not policy.decide("tasks", "tasks/1", ANONYMOUS).is_allowed
 
 
 def test_policy_says_why_when_the_file_is_not_text(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_policy_says_why_when_the_file_is_not_text(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(PolicyError, match="not UTF-8"):
-        load_policy(str(file))
+        read_text(file)
 
 
 def test_service_exits_2_naming_all_when_variables_are_wrong() -> None:

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_subscriptions.errors import PolicyError
-from roots_subscriptions.policy import parse_pattern, parse_policy
+from roots_common.identity import ANONYMOUS
+from roots_common.policy_file import PolicyError
+from roots_subscriptions.patterns import parse_pattern
+from roots_subscriptions.policy import parse_policy
 
 LETTERS = st.text(alphabet="ab.-", min_size=1, max_size=3)
 SEGMENTS = st.lists(LETTERS, min_size=1, max_size=8)
@@ -124,34 +126,44 @@ def test_policy_allows_what_any_rule_of_the_app_allows_when_there_are_several() 
     )
     heard = {
         (app, path)
-        for app, rules in policy.apps.items()
+        for app in policy.apps
         for path in ("tasks", "news/1", "weather", "news")
-        if rules.allows(path)
+        if policy.decide(app, path, ANONYMOUS).is_allowed
     }
     assert {("tasks", "tasks"), ("tasks", "news/1"), ("tasks", "weather")} == heard
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "problem"),
+    ("text", "place", "line", "problem"),
     [
-        ("[apps.tasks]\nallow = [}", "", "line 2"),
-        ("", "", "apps"),
-        ("[app.tasks]\nallow = []", "", "app"),
-        ("[apps]\ntasks = 1", "apps.tasks", "object"),
-        ("[apps.tasks]", "apps.tasks", "allow"),
-        ("[apps.tasks]\nallow = []\ndeny = []", "apps.tasks", "deny"),
-        ("[apps.'a b']\nallow = []", "apps.a b", "name"),
-        ('[apps.t]\nallow = [{ paths = ["a"] }]', "apps.t.allow[0]", "who"),
-        ('[apps.t]\nallow = [{ paths = ["a"], who = "everyone" }]', "apps.t.allow[0].who", "everyone"),
-        ('[apps.t]\nallow = [{ paths = [], who = "anyone" }]', "apps.t.allow[0].paths", "length"),
-        ('[apps.t]\nallow = [{ paths = "a", who = "anyone" }]', "apps.t.allow[0].paths", "array"),
-        ('[apps.t]\nallow = [{ paths = ["a"], who = "anyone", role = 1 }]', "apps.t.allow[0]", "role"),
-        ('[apps.t]\nallow = [{ paths = ["a", "b*"], who = "anyone" }]', "apps.t.allow[0].paths[1]", "'b*'"),
+        ("[apps.tasks]\nallow = [}", "", None, "line 2"),
+        ("", "", None, "apps"),
+        ("\n[app.tasks]\nallow = []", "app", 2, "no such key"),
+        ("[apps]\ntasks = 1", "apps.tasks", 2, "object"),
+        ("[apps.tasks]", "apps.tasks", 1, "allow"),
+        ("[apps.tasks]\nallow = []\ndeny = []", "apps.tasks.deny", 3, "no such key"),
+        ("[apps.'a b']\nallow = []", "apps.a b", 1, "name"),
+        ('[apps.t]\nallow = [{ paths = ["a"] }]', "apps.t.allow[0]", 2, "who"),
+        ('[apps.t]\nallow = [{ paths = ["a"], who = "everyone" }]', "apps.t.allow[0].who", 2, "everyone"),
+        ('[apps.t]\nallow = [{ paths = [], who = "anyone" }]', "apps.t.allow[0].paths", 2, "length"),
+        ('[apps.t]\nallow = [{ paths = "a", who = "anyone" }]', "apps.t.allow[0].paths", 2, "array"),
+        ('[apps.t]\nallow = [{ paths = ["a"], who = "anyone", role = 1 }]', "apps.t.allow[0].role", 2, "no such key"),
+        ('[apps.t]\nallow = [{ paths = ["a", "b*"], who = "anyone" }]', "apps.t.allow[0].paths[1]", 2, "'b*'"),
+        (
+            '[apps.t]\nallow = [\n{ paths = ["a"], who = "anyone" },\n{ paths = [\n"b",\n"c*"], who = "anyone" }]',
+            "apps.t.allow[1].paths[1]",
+            6,
+            "'c*'",
+        ),
+        ('[apps.t]\nallow = [\n  { paths = ["a"], who = "signed-in" }]', "apps.t.allow[0]", 3, "nobody is signed in"),
+        ('[apps.t]\nallow = []\nwrite = "all"', "apps.t.write.who", 3, "'all'"),
     ],
 )
-def test_policy_names_the_place_when_it_is_wrong(text: str, place: str, problem: str) -> None:
+def test_policy_names_the_place_and_the_line_when_it_is_wrong(
+    text: str, place: str, line: int | None, problem: str
+) -> None:
     """Nothing unknown is ignored: a rule that silently does not count would open or close a door."""
     with pytest.raises(PolicyError) as caught:
         parse_policy(text)
-    assert place == caught.value.place
+    assert (place, line) == (caught.value.place, caught.value.line)
     assert problem in caught.value.problem

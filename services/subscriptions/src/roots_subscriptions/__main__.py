@@ -2,22 +2,32 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from nats.aio.client import Client
 
 from roots_common import health, logs
+from roots_common.authentication import Authenticator
 from roots_common.config import exit_usage, load_or_exit
 from roots_common.lifecycle import catch_stop
+from roots_common.policy_file import PolicyError
+from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
 from roots_common.uids import Uids
 from roots_subscriptions.app import create_app
+from roots_subscriptions.audit import Audit
 from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.config import SubscriptionsConfig, load_policy
-from roots_subscriptions.errors import PolicyError
-from roots_subscriptions.grants import GrantStore
+from roots_subscriptions.config import SubscriptionsConfig
+from roots_subscriptions.door import create_door
+from roots_subscriptions.expiry import Expiry
+from roots_subscriptions.grants import Grants
+from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import Policy
+from roots_subscriptions.policy import Policy, parse_policy
 from roots_subscriptions.readiness import BrokerReadiness
+from roots_subscriptions.reconsideration import Reconsideration
+from roots_subscriptions.refusals import Refusals, answer_refusals
+from roots_subscriptions.store import GrantStore
 from roots_subscriptions.touch import TouchResponder
 
 log = logs.get(__name__)
@@ -26,66 +36,112 @@ log = logs.get(__name__)
 class Service:
     """Every part of the process, made but not started."""
 
-    def __init__(self, config: SubscriptionsConfig, policy: Policy) -> None:
+    def __init__(self, config: SubscriptionsConfig) -> None:
         self._config = config
         self._health = health.Health()
         self._readiness = BrokerReadiness()
         registry = health.create_registry()
         metrics = Metrics(registry)
+        self._policy = PolicyWatch(
+            config.policy_file, parse_policy, name=config.policy_name, service="subscriptions", registry=registry
+        )
+        self._authenticator = Authenticator("subscriptions", registry)
         uids = Uids(config.uid_key.encode())
         self._broker = BrokerThread(config, serve=self._serve, beat=self._health.beat)
         store = GrantStore(self._broker.client, metrics)
-        self._touch = TouchResponder(store, uids, metrics)
-        app = create_app(policy=policy, uids=uids, broker=self._broker, store=store, metrics=metrics, registry=registry)
+        self._index = GrantIndex(store)
+        grants = Grants(store, self._index, lambda: self._policy.current, metrics)
+        self._reconsideration = Reconsideration(grants)
+        self._expiry = Expiry(grants)
+        self._touch = TouchResponder(grants, uids, metrics)
+        self._refusals = Refusals()
+        app = create_app(
+            policy=lambda: self._policy.current,
+            authenticator=self._authenticator,
+            uids=uids,
+            broker=self._broker,
+            grants=grants,
+            refusals=self._refusals,
+            metrics=metrics,
+            registry=registry,
+        )
+        door = create_door(
+            policy=lambda: self._policy.current,
+            uids=uids,
+            audit=Audit(config.uid_key.encode()),
+            broker=self._broker,
+            grants=grants,
+            metrics=metrics,
+            registry=registry,
+        )
         self._http = HttpServer(app, host=config.http_host, port=config.http_port)
+        self._door = HttpServer(door, host=config.door_host, port=config.door_port)
         self._admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
-        metrics.queue_depth.set_function(lambda: self._http.queue_depth)
+        metrics.queue_depth.set_function(lambda: self._http.queue_depth + self._door.queue_depth)
+        metrics.clients.set_function(lambda: len(self._index))
         metrics.broker_connected.set_function(lambda: self._broker.is_connected)
-        self._add_checks(policy)
+        self._add_checks()
+        self._policy.on_change(self._apply_policy)
 
     def start(self) -> None:
         """Listen at once, and connect to NATS meanwhile."""
+        self._apply_policy(self._policy.current)
+        self._policy.catch_hangup()
+        self._policy.start()
         self._broker.start()
         self._admin.start()
         self._http.start()
-        log.info("service_started", http_port=self._http.port, admin_port=self._admin.port)
+        self._door.start()
+        log.info("service_started", http_port=self._http.port, door_port=self._door.port, admin_port=self._admin.port)
 
     def stop(self) -> None:
         """Be unready, answer what is under way, leave NATS, and close the probes' port last."""
         started = time.monotonic()
         self._health.drain()
-        is_complete = self._http.drain(
-            linger_seconds=self._config.drain_linger_seconds, deadline_seconds=self._config.drain_seconds
-        )
+        with ThreadPoolExecutor() as pool:
+            is_complete = all(pool.map(self._drain, [self._http, self._door]))
+        self._policy.stop()
+        self._authenticator.close()
         self._broker.stop()
         self._admin.close()
         log.info("service_stopped", drained=is_complete, seconds=round(time.monotonic() - started, 3))
 
-    def _add_checks(self, policy: Policy) -> None:
-        source = self._config.policy or "the packaged default"
-        policy_check = health.Check(is_ok=True, detail=f"{len(policy.apps)} app(s), from {source}")
+    def _drain(self, server: HttpServer) -> bool:
+        return server.drain(
+            linger_seconds=self._config.drain_linger_seconds, deadline_seconds=self._config.drain_seconds
+        )
+
+    def _apply_policy(self, policy: Policy) -> None:
+        self._authenticator.use(policy.access)
+        self._reconsideration.ask()
+
+    def _add_checks(self) -> None:
         self._health.add("broker", self._readiness.broker)
         self._health.add("bucket", self._readiness.bucket)
         self._health.add("stream", self._readiness.stream)
-        self._health.add("policy", lambda: policy_check)
+        self._health.add("policy", self._policy.check)
 
     async def _serve(self, client: Client) -> None:
+        await answer_refusals(client, self._refusals)
         async with asyncio.TaskGroup() as tasks:
+            indexing = tasks.create_task(self._index.follow())
+            reconsidering = tasks.create_task(self._reconsideration.run())
+            ending = tasks.create_task(self._expiry.run())
             touching = tasks.create_task(self._touch.serve(client))
             await self._readiness.watch(client)
-            touching.cancel()
+            for task in (indexing, reconsidering, ending, touching):
+                task.cancel()
 
 
 def main() -> None:
     """Run the service with the environment's configuration."""
     config = load_or_exit(SubscriptionsConfig)
-    try:
-        policy = load_policy(config.policy)
-    except PolicyError as error:
-        exit_usage(f"ROOTS_POLICY names {config.policy or 'the packaged default'}, which is wrong: {error}")
     logs.configure("subscriptions", config.log_level)
     wait_for_stop = catch_stop()
-    service = Service(config, policy)
+    try:
+        service = Service(config)
+    except PolicyError as error:
+        exit_usage(f"ROOTS_POLICY names {config.policy_name}, which is wrong: {error}")
     service.start()
     wait_for_stop()
     service.stop()

@@ -1,17 +1,20 @@
 """The WSGI application of subscriptions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
 
 from roots_common import web
+from roots_common.authentication import Authenticator
 from roots_common.uids import Uids
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.grants import GrantStore
+from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.policy import Policy
+from roots_subscriptions.refusals import Refusals
 from roots_subscriptions.resources import Admission, Connect, Disconnect
 
 RETRY_AFTER_SECONDS = 1
@@ -19,19 +22,21 @@ RETRY_AFTER_SECONDS = 1
 
 def create_app(
     *,
-    policy: Policy,
+    policy: Callable[[], Policy],
+    authenticator: Authenticator,
     uids: Uids,
     broker: BrokerThread,
-    store: GrantStore,
+    grants: Grants,
+    refusals: Refusals,
     metrics: Metrics,
     registry: CollectorRegistry,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application that browsers reach under each app's name."""
     app = web.create_app(middleware=[web.HttpMetrics("subscriptions", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
-    admission = Admission(policy, uids)
-    app.add_route("/{app}/connect/{uid}", Connect(admission, broker, store, metrics))
-    app.add_route("/{app}/disconnect/{uid}", Disconnect(admission, broker, store, metrics))
+    admission = Admission(policy, authenticator, uids)
+    app.add_route("/{app}/connect/{uid}", Connect(admission, broker, grants, refusals, metrics))
+    app.add_route("/{app}/disconnect/{uid}", Disconnect(admission, broker, grants, metrics))
     return app
 
 

@@ -5,15 +5,6 @@ class SubscriptionsError(Exception):
     """Base of this service's errors."""
 
 
-class PolicyError(SubscriptionsError):
-    """A policy file can't be used: `place` is the table or key, or empty, and `problem` what is wrong there."""
-
-    def __init__(self, problem: str, place: str = "") -> None:
-        super().__init__(f"{place}: {problem}" if place else problem)
-        self.place = place
-        self.problem = problem
-
-
 class TooManyPathsError(SubscriptionsError):
     """A client would hear more paths than it may: `held` already, `added` with this request."""
 
@@ -21,6 +12,18 @@ class TooManyPathsError(SubscriptionsError):
         super().__init__(f"{held} + {added} paths")
         self.held = held
         self.added = added
+
+
+class ForeignClientError(SubscriptionsError):
+    """The uid is bound to another identity than the request's."""
+
+
+class TooManyClientsError(SubscriptionsError):
+    """The subject has `limit` uids already."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} clients")
+        self.limit = limit
 
 
 class BrokerUnavailableError(SubscriptionsError):

@@ -1,102 +1,178 @@
-"""The grant records of all clients, in the KV bucket `roots-grants`: read from its leader, written by compare-and-set.
+"""What clients may hear: granted, withdrawn, revoked. Every change is one compare-and-set of one client's record.
 
-nats-py's own KV has no time to live on an update and takes a marker for a value, so a record is written as a message
-and read as the last message of its subject. A direct get could be answered by a replica that lags, so it is not used.
-
-Where a new record's count begins: a client whose record has expired may still poll with the number of an old change. If
-a new record counted from zero, a change of it could have a number that the client claims to know. So it counts from
-the last sequence of the bucket. Every change of a record advances that sequence by one at least, and the record's own
-count by exactly one, so no count is ever ahead of the sequence, and a later record of the same uid starts above every
-number that an earlier one has used. It costs one request when a client connects for the first time.
+Clients change their own grants with their identity, which has to be the one that their uid is bound to; back ends have
+the last word and need none (`identity` is None).
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import msgspec
-import nats.errors
-from nats.aio.client import Client
-from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from prometheus_client import Counter
 
-from roots_common import logs
-from roots_common.streams import StreamState, StreamUnavailableError, stream_state
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
-from roots_subscriptions.errors import BrokerUnavailableError
+from roots_common.identity import ANONYMOUS, Identity
+from roots_common.subjects import is_path
+from roots_subscriptions.errors import BrokerUnavailableError, TooManyClientsError
+from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import GrantRecord, connected, disconnected, extended, new_record
+from roots_subscriptions.policy import Policy
+from roots_subscriptions.record import (
+    GrantRecord,
+    check_bound,
+    connected,
+    disconnected,
+    ended,
+    extended,
+    reconsidered,
+)
+from roots_subscriptions.store import Change, GrantStore, Transform
 
-REQUEST_TIMEOUT_SECONDS = 2.0
-# A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
-TTL_MARGIN_SECONDS = 60
-# Writers of one uid are its own tabs' requests, so this many can't meet but by intent.
-MAX_ATTEMPTS = 40
-MAX_CONFLICT_WAIT_SECONDS = 0.05
-
-_EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
-# Error codes of JetStream's API, which keep their meaning between versions, as its texts do not.
-_WRONG_LAST_SEQUENCE = 10071
-_STREAM_NOT_FOUND = 10059
-
-log = logs.get(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A record as it was and as it is; `before` is None when there was none, `after` when there still is none."""
-
-    before: GrantRecord | None
-    after: GrantRecord | None
+# Each is a read and a write that is synced to disk.
+WRITES_AT_ONCE = 64
+# Between them the loop does other work.
+HOLDINGS_AT_ONCE = 200
+# When many tokens end in the same second, connects and revocations come between.
+ENDS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stored:
-    """What the bucket has for one uid.
+class Revoked:
+    """What a revocation has withdrawn. Shape: clients counts the uids, paths all of their paths."""
 
-    Shape: record is None when none counts; sequence is that of the key's last message, 0 when it has none.
+    clients: int
+    paths: int
+
+
+class Grants:
+    """The grants of all clients, under the policy that `policy` returns. Its coroutines run on the broker's loop.
+
+    Errors: BrokerUnavailableError from each of them.
     """
 
-    record: GrantRecord | None
-    sequence: int
-
-
-class GrantStore:
-    """Changes grant records. Its coroutines run on the event loop of the client that `client` returns.
-
-    Errors: BrokerUnavailableError from each of them when NATS does not answer, lacks the bucket, or others write the
-        same record faster.
-    """
-
-    def __init__(self, client: Callable[[], Client], metrics: Metrics) -> None:
-        self._client = client
+    def __init__(self, store: GrantStore, index: GrantIndex, policy: Callable[[], Policy], metrics: Metrics) -> None:
+        self._store = store
+        self._index = index
+        self._policy = policy
         self._metrics = metrics
+        store.on_write(index.note)
 
-    async def connect(self, uid: str, paths: Collection[str]) -> Change:
-        """Grant `paths` to `uid` from the present on, and confirm those that it holds.
+    async def read(self, uid: str) -> GrantRecord | None:
+        """Return the record of `uid`, None when it has none."""
+        return await self._store.read(uid)
 
-        Errors: TooManyPathsError.
+    async def connect(self, uid: str, paths: Collection[str], *, by: str, identity: Identity | None) -> Change:
+        """Grant to `uid` those of `paths` that the policy allows, from the present on, and confirm what it holds.
+
+        Shape: by is `apps.NAME`, or `backends.NAME` with no `identity`.
+        Errors: ForeignClientError, TooManyClientsError, TooManyPathsError.
         """
         # Before the record is written, so that no event after the answer to the client is older than its grant.
-        head = await self._head(EVENTS_STREAM)
-
-        async def change(record: GrantRecord | None) -> GrantRecord:
-            if record is None:
-                record = new_record((await self._head(GRANTS_STREAM)).last)
-            return connected(record, paths, head=head, now=time.time())
-
-        return await self._change(uid, change)
-
-    async def disconnect(self, uid: str, paths: Collection[str]) -> Change:
-        """Withdraw those of `paths` that `uid` holds."""
+        head = await self._store.events_head()
+        policy = self._policy()
 
         async def change(record: GrantRecord | None) -> GrantRecord | None:
-            return None if record is None else disconnected(record, paths)
+            nonlocal policy
+            policy = self._policy()
+            allowed = [path for path in paths if policy.allows(by, path, identity or ANONYMOUS)]
+            if not allowed:
+                return record
+            if identity is not None:
+                self._check_clients(uid, record, identity, policy)
+            return connected(
+                record or await self._store.create(),
+                allowed,
+                by=by,
+                identity=None if identity is None else policy.relevant(identity),
+                allows=policy.allows,
+                head=head,
+                now=time.time(),
+            )
 
-        return await self._change(uid, change)
+        done = await self._store.change(uid, change)
+        if self._policy() is not policy:
+            # The policy has changed while the record was written, perhaps after this client's turn to be reconsidered.
+            await self.reconsider(uid)
+        return done
+
+    async def disconnect(self, uid: str, paths: Collection[str], *, identity: Identity | None) -> Change:
+        """Withdraw those of `paths` that `uid` holds. Errors: ForeignClientError."""
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            if record is None:
+                return None
+            if identity is not None:
+                check_bound(record, identity)
+            return disconnected(record, paths)
+
+        return await self._store.change(uid, change)
+
+    async def revoke(
+        self,
+        *,
+        uid: str | None = None,
+        subject: str | None = None,
+        path: str | None = None,
+        may_revoke: Callable[[str], bool] = is_path,
+    ) -> Revoked:
+        """Withdraw `path`, or every path when it is None, from whom `uid` or `subject` names, or from everyone.
+
+        Paths that `may_revoke` does not let through stay.
+
+        What was granted before the call is found, whichever replica granted it. It is not forbidden: a token that is
+        still good, or a policy that still allows the path, grants it again.
+
+        Errors: ValueError when nothing is named.
+        """
+        if uid is None and subject is None and path is None:
+            raise ValueError("it names neither a uid, nor a subject, nor a path")
+        if uid is not None:
+            uids = [uid]
+        else:
+            await self._index.catch_up()
+            uids = self._index.find(subject=subject, path=path)
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            if record is None or subject not in (None, record.subject):
+                return record
+            named = record.paths if path is None else [path]
+            return disconnected(record, [held for held in named if may_revoke(held)])
+
+        return await self._change_each(uids, change, self._metrics.revoked)
+
+    async def reconsider(self, uid: str) -> Change:
+        """Withdraw from `uid` what the policy allows it no more."""
+        return await self._store.change(uid, self._reconsidered)
+
+    async def reconsider_all(self) -> Revoked:
+        """Withdraw from every client what the policy allows it no more."""
+        await self._index.catch_up()
+        policy = self._policy()
+        uids: list[str] = []
+        for count, holding in enumerate(self._index.holdings(), start=1):
+            if not all(policy.allows(by, path, holding.identity) for path, by in holding.paths.items()):
+                uids += holding.uids
+            if count % HOLDINGS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return await self._change_each(uids, self._reconsidered, self._metrics.revoked)
+
+    async def end_due(self, now: float) -> Revoked:
+        """Withdraw from up to ENDS_AT_ONCE clients the paths whose own end has come at `now` (unix seconds).
+
+        A record is read again before: what a renewed token has extended meanwhile stays.
+        """
+        due = self._index.ends.take(now, ENDS_AT_ONCE)
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            return None if record is None else ended(record, now=now)
+
+        try:
+            return await self._change_each(due, change, self._metrics.ended)
+        except BaseException:
+            # Also when it is cancelled, since a new connection to NATS goes on with the same index.
+            self._index.ends.put_back(due)
+            raise
 
     async def touch(self, uid: str) -> Change:
         """Let the record of `uid` live on when less than half of its time is left: each write costs a sync to disk."""
@@ -105,68 +181,51 @@ class GrantStore:
             now = time.time()
             return extended(record, now=now) if record is not None and record.is_half_over(now) else record
 
-        return await self._change(uid, change)
+        return await self._store.change(uid, change)
 
-    async def _change(self, uid: str, change: Callable[[GrantRecord | None], Awaitable[GrantRecord | None]]) -> Change:
-        for _ in range(MAX_ATTEMPTS):
-            stored = await self._read(uid)
-            record = await change(stored.record)
-            if record is None or record is stored.record or await self._write(uid, record, stored.sequence):
-                return Change(before=stored.record, after=record)
-            self._metrics.conflicts.inc()
-            await asyncio.sleep(random.uniform(0, MAX_CONFLICT_WAIT_SECONDS))  # noqa: S311  # spreads retries, no secret
-        raise BrokerUnavailableError("the record changes too fast")
+    async def _reconsidered(self, record: GrantRecord | None) -> GrantRecord | None:
+        return None if record is None else reconsidered(record, self._policy().allows)
 
-    async def _read(self, uid: str) -> _Stored:
-        with self._request("read"):
-            try:
-                message = await self._jetstream().get_msg(GRANTS_STREAM, subject=_key(uid), direct=False)
-            except NotFoundError as error:
-                if error.err_code == _STREAM_NOT_FOUND:
-                    raise
-                return _Stored(record=None, sequence=0)
-        if not message.data or message.seq is None:
-            # A marker: the key was deleted or purged by hand.
-            return _Stored(record=None, sequence=message.seq or 0)
-        record = msgspec.json.decode(message.data, type=GrantRecord)
-        return _Stored(record=record if record.is_live(time.time()) else None, sequence=message.seq)
+    async def _change_each(self, uids: Collection[str], change: Transform, counter: Counter) -> Revoked:
+        """Apply `change` to many records, some at a time; one that fails does not keep the others from it.
 
-    async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> bool:
-        """Store `record` unless there is a later message than `expected_sequence`; return whether it is stored."""
-        ttl_seconds = max(1, record.expires - time.time()) + TTL_MARGIN_SECONDS
-        with self._request("write"):
-            try:
-                await self._jetstream().publish(
-                    _key(uid),
-                    msgspec.json.encode(record),
-                    stream=GRANTS_STREAM,
-                    headers={_EXPECTED_SEQUENCE_HEADER: str(expected_sequence)},
-                    msg_ttl=ttl_seconds,
-                )
-            except APIError as error:
-                if error.err_code == _WRONG_LAST_SEQUENCE:
-                    return False
-                raise
-        return True
+        `counter` counts the paths that are withdrawn.
 
-    async def _head(self, stream: str) -> StreamState:
-        with self._request("stream_info"):
-            return await stream_state(self._client(), stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+        Errors: BrokerUnavailableError, and then only some of them are changed; doing it again does the rest.
+        """
+        # In an order of this replica's own: when all replicas do the same work, each finds much of it done.
+        waiting = random.sample(list(uids), len(uids))
+        withdrawn: list[int] = []
+        failures: list[BrokerUnavailableError] = []
 
-    @contextmanager
-    def _request(self, operation: str) -> Iterator[None]:
-        """Observe a request to NATS, and say that NATS is unavailable however it fails."""
-        with self._metrics.broker_operation(operation):
-            try:
-                yield
-            except (nats.errors.Error, OSError, StreamUnavailableError) as error:
-                code = error.err_code if isinstance(error, APIError) else None
-                log.warning("broker_request_failed", operation=operation, error=type(error).__name__, err_code=code)
-                raise BrokerUnavailableError(type(error).__name__) from error
+        async def work() -> None:
+            # With NATS away every further one would only wait for it, too.
+            while waiting and len(failures) < WRITES_AT_ONCE:
+                try:
+                    done = await self._store.change(waiting.pop(), change)
+                except BrokerUnavailableError as error:
+                    failures.append(error)
+                else:
+                    withdrawn.append(_count(done.before) - _count(done.after))
 
-    def _jetstream(self) -> JetStreamContext:
-        return self._client().jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(WRITES_AT_ONCE, len(uids))):
+                workers.create_task(work())
+        counter.inc(sum(withdrawn))
+        if failures:
+            raise failures[0]
+        return Revoked(clients=sum(count > 0 for count in withdrawn), paths=sum(withdrawn))
+
+    def _check_clients(self, uid: str, record: GrantRecord | None, identity: Identity, policy: Policy) -> None:
+        """Let a subject have so many clients; other replicas' newest ones may be missed for a second."""
+        is_bound = record is not None and record.subject is not None
+        if identity.subject is None or policy.tokens is None or is_bound:
+            return
+        if not self._index.is_loaded:
+            raise BrokerUnavailableError("the grants are not read yet")
+        if self._index.count_others(identity.subject, uid) >= policy.tokens.max_clients:
+            raise TooManyClientsError(policy.tokens.max_clients)
 
 
-def _key(uid: str) -> str:
-    return f"{GRANTS_PREFIX}{uid}"
+def _count(record: GrantRecord | None) -> int:
+    return 0 if record is None else len(record.paths)

@@ -25,6 +25,19 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        self.revoked = Counter(
+            "roots_subscriptions_revoked_paths_total",
+            "Paths that were withdrawn from clients by a revocation or a changed policy.",
+            registry=registry,
+        )
+        self.ended = Counter(
+            "roots_subscriptions_ended_paths_total",
+            "Paths that were withdrawn from clients because their token had ended.",
+            registry=registry,
+        )
+        self.clients = Gauge(
+            "roots_subscriptions_clients", "Clients with a live grant record, of all replicas.", registry=registry
+        )
         self.conflicts = Counter(
             "roots_subscriptions_grant_conflicts_total",
             "Writes of a grant record that another write had overtaken; each is tried again.",
@@ -34,6 +47,19 @@ class Metrics:
             "roots_subscriptions_touches_total",
             "Uids that longpoll reported as polling, by result: extended, fresh, unknown or failed.",
             ("result",),
+            registry=registry,
+        )
+        self.door_uses = Counter(
+            "roots_subscriptions_door_uses_total",
+            "Requests at the door, by back end (- for none), action and outcome.",
+            ("backend", "action", "outcome"),
+            registry=registry,
+        )
+        self.door_messages = Counter(
+            "roots_subscriptions_door_messages_total",
+            "Messages of back ends that were sent to the log, by back end and outcome: stored, repeated, unavailable, "
+            "unknown (no acknowledgement) or refused.",
+            ("backend", "outcome"),
             registry=registry,
         )
         self.broker_seconds = Histogram(

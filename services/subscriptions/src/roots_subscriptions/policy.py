@@ -1,49 +1,69 @@
-"""Which paths of an app a client may hear: the rules of a policy file, and nothing that does I/O.
+"""Which paths of an app a client may hear: the rules of a policy file.
 
 A policy is TOML: a table `[apps.NAME]` for each app, whose `allow` is a list of rules; a path that no rule allows is
-refused. A pattern has the form of a path, in which `*` stands for one segment and `**` for any number of them, also
-none: `users/**` allows `users`, `users/7` and `users/7/mail`. A wildcard is a whole segment, so `user*` is a mistake.
-Paths are compared as they are written: nothing is decoded, normalised or folded, and `..` is a segment like any other.
-
-A key that is not known is an error: a rule that is silently ignored would open or close a door.
+refused. `[tokens]` says whose tokens are accepted (without it everyone is anonymous), and `[backends.NAME]` who may use
+the back end's door. Deciding does no I/O. Source: docs/operations.md, The policy file.
 """
 
-import itertools
 import re
-import tomllib
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 
-from roots_common.subjects import is_path
-from roots_subscriptions.errors import PolicyError
+from roots_common.access import EVERYONE_ANONYMOUS, Access, parse_access
+from roots_common.identity import Audience, Identity
+from roots_common.policy_file import (
+    PolicyError,
+    convert,
+    parse_audience,
+    parse_permission,
+    parse_toml,
+    with_line,
+)
+from roots_common.token_rules import TokenRules
+from roots_subscriptions.backends import Backend, parse_backends
+from roots_subscriptions.patterns import Pattern, parse_pattern
 
-ONE_SEGMENT = "*"
-ANY_SEGMENTS = "**"
-# A path has no more, so that a pattern that asks for more would match nothing.
-MAX_SEGMENTS = 8
+APPS = "apps"
+BACKENDS = "backends"
+
 _APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A set of paths; `regex` matches a path with a `/` after its last segment too."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether a path may be heard.
 
-    text: str
-    regex: re.Pattern[str]
+    Shape: rule is the place of the rule that decided, as `apps.tasks.allow[1]`, None when none is about the path;
+        reason is a sentence for the one who wrote the policy, not for clients.
+    """
 
-    def matches(self, path: str) -> bool:
-        """Tell whether `path` is one of the set; what is not a path at all never is."""
-        return is_path(path) and self.regex.fullmatch(f"{path}/") is not None
+    is_allowed: bool
+    rule: str | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Allows `who` to hear the paths of any of `patterns`."""
+    """Allows `audience` to hear the paths of any of `patterns`; `place` is where it stands in the file."""
 
+    place: str
     patterns: tuple[Pattern, ...]
-    who: Literal["anyone"]
+    audience: Audience
+
+    def decide(self, path: str, identity: Identity) -> Decision | None:
+        """Return what the rule says, None when it is not about `path`."""
+        if any(pattern.matches(path, identity.claims) for pattern in self.patterns):
+            shortfall = self.audience.shortfall(identity)
+            return Decision(is_allowed=shortfall is None, rule=self.place, reason=shortfall or "the rule allows it")
+        if any(pattern.claims and pattern.for_anyone.matches(path) for pattern in self.patterns):
+            reason = self.audience.shortfall(identity) or "is for another value of the claim"
+            return Decision(is_allowed=False, rule=self.place, reason=reason)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,91 +72,145 @@ class AppPolicy:
 
     rules: tuple[Rule, ...]
 
-    def allows(self, path: str) -> bool:
-        """Tell whether anyone may hear `path`."""
-        return any(pattern.matches(path) for rule in self.rules for pattern in rule.patterns)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that what follows from the rules can be cached
 class Policy:
-    """Every app's rules, by the app's name."""
+    """Every app's rules and every back end's, by name, and whose requests are accepted."""
 
-    apps: dict[str, AppPolicy]
+    apps: Mapping[str, AppPolicy]
+    access: Access = EVERYONE_ANONYMOUS
+    backends: Mapping[str, Backend] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> TokenRules | None:
+        """What a token has to be; None when everyone is anonymous."""
+        return self.access.tokens
+
+    def decide(self, app: str, path: str, identity: Identity) -> Decision:
+        """Tell whether `identity` may hear `path` of `app`, and by which rule: the first that allows it, if any."""
+        known = self.apps.get(app)
+        if known is None:
+            return Decision(is_allowed=False, rule=None, reason=f"the policy has no app {app!r}")
+        refusal = Decision(is_allowed=False, rule=None, reason="no rule of the app is about this path")
+        for rule in known.rules:
+            decision = rule.decide(path, identity)
+            if decision is not None and decision.is_allowed:
+                return decision
+            if decision is not None and refusal.rule is None:
+                refusal = decision
+        if any(pattern is not None and pattern.matches(path) for pattern in map(_hear_pattern, identity.hear)):
+            return Decision(is_allowed=True, rule="the token's roots.hear", reason="the issuer grants this path itself")
+        return refusal
+
+    def allows(self, by: str, path: str, identity: Identity) -> bool:
+        """Tell whether `by`, which is `apps.NAME` or `backends.NAME`, lets `identity` hear `path`."""
+        kind, _, name = by.partition(".")
+        if kind == APPS:
+            return self.decide(name, path, identity).is_allowed
+        backend = self.backends.get(name) if kind == BACKENDS else None
+        return backend is not None and backend.may_grant(path)
+
+    def relevant(self, identity: Identity) -> Identity:
+        """Return what rules ask of `identity`: all that has to be kept of it to decide again."""
+        return Identity(
+            subject=identity.subject,
+            claims={name: value for name, value in identity.claims.items() if name in self._asked_claims},
+            scopes=identity.scopes & self._asked_scopes,
+            roles=identity.roles & self._asked_roles,
+            hear=identity.hear,
+            expires=identity.expires,
+        )
+
+    @cached_property
+    def _rules(self) -> list[Rule]:
+        return [rule for app in self.apps.values() for rule in app.rules]
+
+    @cached_property
+    def _asked_claims(self) -> frozenset[str]:
+        return frozenset(claim for rule in self._rules for pattern in rule.patterns for claim in pattern.claims)
+
+    @cached_property
+    def _asked_scopes(self) -> frozenset[str]:
+        return frozenset(scope for rule in self._rules for scope in rule.audience.scopes)
+
+    @cached_property
+    def _asked_roles(self) -> frozenset[str]:
+        return frozenset(role for rule in self._rules for role in rule.audience.roles)
 
 
-class _RuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _RuleTable(msgspec.Struct, frozen=True, kw_only=True):
     paths: Annotated[list[str], msgspec.Meta(min_length=1)]
-    who: Literal["anyone"]
+    who: str | None = None
+    scopes: list[str] = []
+    roles: list[str] = []
 
 
-class _AppTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    allow: list[_RuleTable]
+class _AppTable(msgspec.Struct, frozen=True, kw_only=True):
+    allow: list[Any]
+    read: Any = None
+    write: Any = None
 
 
-class _PolicyTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    # Each app is converted by itself: a message of msgspec leaves out the keys of a dict, and so the app's name.
+class _PolicyTable(msgspec.Struct, frozen=True, kw_only=True):
     apps: dict[str, Any]
+    tokens: Any = None
+    origins: Any = None
+    backends: dict[str, Any] = {}
 
 
-def parse_policy(text: str) -> Policy:
+def parse_policy(text: str, folder: Path = Path()) -> Policy:
     """Return the policy that `text` (TOML) states.
 
-    Errors: PolicyError that names the line when it is not TOML, or else the table and key at fault.
+    Shape: folder is where relative names of key files begin.
+    Errors: PolicyError.
     """
+    document = parse_toml(text)
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"it is not TOML: {error}") from error
-    table = _convert(document, _PolicyTable, place="")
-    return Policy(apps={name: _parse_app(name, app) for name, app in table.apps.items()})
+        table: _PolicyTable = convert(document, _PolicyTable, place="")
+        access = parse_access(document, folder)
+        has_tokens = access.tokens is not None
+        return Policy(
+            apps={name: _parse_app(name, app, has_tokens=has_tokens) for name, app in table.apps.items()},
+            access=access,
+            backends=parse_backends(table.backends, folder),
+        )
+    except PolicyError as error:
+        raise with_line(error, text) from error
 
 
-def parse_pattern(text: str) -> Pattern:
-    """Return the set of paths that `text` describes. Errors: ValueError when it is no pattern."""
-    segments = text.split("/")
-    if len(segments) - segments.count(ANY_SEGMENTS) > MAX_SEGMENTS:
-        raise ValueError(f"a path has at most {MAX_SEGMENTS} segments")
-    # Each `**` multiplies the ways to try; this bound keeps the worst pattern under a thousand steps.
-    if (ANY_SEGMENTS, ANY_SEGMENTS) in itertools.pairwise(segments):
-        raise ValueError(f"'{ANY_SEGMENTS}' needs no second one beside it")
-    return Pattern(text=text, regex=re.compile("".join(_segment_regex(segment) for segment in segments)))
-
-
-def _parse_app(name: str, app: object) -> AppPolicy:
-    place = f"apps.{name}"
+def _parse_app(name: str, app: object, *, has_tokens: bool) -> AppPolicy:
+    place = f"{APPS}.{name}"
     if _APP_NAME.fullmatch(name) is None:
         raise PolicyError("an app's name is 1-64 of A-Z a-z 0-9 _ -", place)
-    table = _convert(app, _AppTable, place=place)
-    return AppPolicy(
-        rules=tuple(_parse_rule(rule, f"{place}.allow[{index}]") for index, rule in enumerate(table.allow))
-    )
+    table: _AppTable = convert(app, _AppTable, place=place)
+    # The task API reads these two; a mistake in them shall be found by whichever service reads the file.
+    for key, value in (("read", table.read), ("write", table.write)):
+        if value is not None:
+            parse_permission(value, place=f"{place}.{key}", has_tokens=has_tokens)
+    rules = [
+        _parse_rule(rule, f"{place}.allow[{index}]", has_tokens=has_tokens) for index, rule in enumerate(table.allow)
+    ]
+    return AppPolicy(rules=tuple(rules))
 
 
-def _parse_rule(rule: _RuleTable, place: str) -> Rule:
+def _parse_rule(value: object, place: str, *, has_tokens: bool) -> Rule:
+    table: _RuleTable = convert(value, _RuleTable, place=place)
+    audience = parse_audience(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
     patterns = []
-    for index, text in enumerate(rule.paths):
+    for index, text in enumerate(table.paths):
         try:
-            patterns.append(parse_pattern(text))
+            pattern = parse_pattern(text, allows_placeholders=True)
         except ValueError as error:
             raise PolicyError(f"{text!r} is no pattern: {error}", f"{place}.paths[{index}]") from error
-    return Rule(patterns=tuple(patterns), who=rule.who)
+        if pattern.claims and audience.is_anyone:
+            raise PolicyError(f"{text!r} names a claim, and anyone has none", f"{place}.paths[{index}]")
+        patterns.append(pattern)
+    return Rule(place=place, patterns=tuple(patterns), audience=audience)
 
 
-def _segment_regex(segment: str) -> str:
-    """Return the regex of one segment and the `/` that ends it; the matched path ends with one too."""
-    if segment == ANY_SEGMENTS:
-        return "(?:[^/]+/)*"
-    if segment == ONE_SEGMENT:
-        return "[^/]+/"
-    if not is_path(segment):
-        raise ValueError("a segment is '*', '**', or 1-64 of A-Z a-z 0-9 _ - . ~ @ + =")
-    return f"{re.escape(segment)}/"
-
-
-def _convert(value: object, type_: type[Any], *, place: str) -> Any:
+@lru_cache(maxsize=4096)
+def _hear_pattern(text: str) -> Pattern | None:
     try:
-        return msgspec.convert(value, type_)
-    except msgspec.ValidationError as error:
-        problem, _, inner = str(error).partition(" - at `")
-        inner = inner.rstrip("`").removeprefix("$")
-        raise PolicyError(problem, f"{place}{inner}".lstrip(".")) from error
+        return parse_pattern(text)
+    except ValueError:
+        return None

@@ -2,16 +2,18 @@
 
 `n` counts the record's changes, and each path keeps the number of its last one, so that longpoll can tell which of
 them a client has not been told of yet. A new record does not begin at zero but at the number that its maker gives:
-see `GrantStore` for why. Source: docs/protocol.md, Connecting.
+see `GrantStore` for why. Beside the paths the record keeps who the client is and what its token said, as far as the
+policy asks, so that a changed policy can be applied to it (ADR 0008). Source: docs/protocol.md, Connecting.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
+from roots_common.identity import Identity
 from roots_common.streams import StreamState
-from roots_subscriptions.errors import TooManyPathsError
+from roots_subscriptions.errors import ForeignClientError, TooManyPathsError
 
 MAX_PATHS = 128
 """Paths that one client may hear, and withdrawn ones that its record remembers."""
@@ -19,13 +21,19 @@ MAX_PATHS = 128
 LIFETIME_SECONDS = 3600
 """A record ends so long after the last connect or touch."""
 
+_BY_BACKEND = "backends."
+
+Allows = Callable[[str, str, Identity], bool]
+"""Tells whether `by` may let an identity hear a path: `Policy.allows`."""
+
 
 class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
     """One path that the client may hear.
 
+    Shape: by is what granted it, `apps.NAME` or `backends.NAME` of the policy.
     Units: from_seq is the last sequence of the event stream when granted, in the stream of `epoch` (milliseconds since
-        1970, when it was created); since is the number of the change that granted it, n that of the change that
-        confirmed it last; until is unix seconds, None for no end of its own.
+        1970, when it was created); since is the number of the change that granted it, at the unix seconds of that, n
+        the number of the change that confirmed it last; until is unix seconds, None for no end of its own.
     """
 
     from_seq: int = msgspec.field(name="from")
@@ -33,12 +41,33 @@ class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     n: int
     until: int | None = None
+    by: str = ""
+    at: int = 0
+
+    @property
+    def is_by_backend(self) -> bool:
+        """Whether a back end granted it, whose word is above the client's."""
+        return self.by.startswith(_BY_BACKEND)
+
+    def has_ended(self, now: float) -> bool:
+        """Tell whether its own end has come at `now`."""
+        return self.until is not None and self.until <= now
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the client's last token said, as far as the policy asked for it then."""
+
+    claims: dict[str, str] = {}
+    scopes: list[str] = []
+    roles: list[str] = []
+    hear: list[str] = []
 
 
 class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Everything granted to one uid.
 
-    Shape: gone has the number of the change that withdrew each path, the newest MAX_PATHS.
+    Shape: subject is whom the uid is bound to, None while no token came with it; gone has the number of the change that
+        withdrew each path, the newest MAX_PATHS.
     Units: expires is unix seconds.
     """
 
@@ -47,6 +76,23 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     paths: dict[str, PathGrant] = {}
     gone: dict[str, int] = {}
     expires: int
+    said: Said = Said()
+
+    @property
+    def identity(self) -> Identity:
+        """Who the client is, as far as the record knows."""
+        return Identity(
+            subject=self.subject,
+            claims=self.said.claims,
+            scopes=frozenset(self.said.scopes),
+            roles=frozenset(self.said.roles),
+            hear=tuple(self.said.hear),
+        )
+
+    @property
+    def next_end(self) -> int | None:
+        """When the first of its paths ends by itself, unix seconds; None when none does."""
+        return min((grant.until for grant in self.paths.values() if grant.until is not None), default=None)
 
     def is_live(self, now: float) -> bool:
         """Tell whether the record still counts at `now`."""
@@ -62,39 +108,100 @@ def new_record(n: int) -> GrantRecord:
     return GrantRecord(n=n, expires=0)
 
 
-def connected(record: GrantRecord, paths: Collection[str], *, head: StreamState, now: float) -> GrantRecord:
-    """Return `record` with `paths` granted from `head` on, and alive for another lifetime.
+def check_bound(record: GrantRecord, identity: Identity) -> None:
+    """Let through who the record is bound to, and anyone while it is bound to nobody. Errors: ForeignClientError."""
+    if record.subject is not None and record.subject != identity.subject:
+        raise ForeignClientError
 
-    A path that is granted already keeps its start, and is confirmed to the client again.
 
-    Errors: TooManyPathsError over MAX_PATHS in all.
+def connected(
+    record: GrantRecord,
+    paths: Collection[str],
+    *,
+    by: str,
+    identity: Identity | None,
+    allows: Allows,
+    head: StreamState,
+    now: float,
+) -> GrantRecord:
+    """Return `record` with `paths` granted by `by` from `head` on, and alive for another lifetime.
+
+    A path that is granted already keeps its start, and is confirmed to the client again. One that a back end granted
+    stays as it is when the client itself asks for it too.
+
+    `identity` is the client's own, None when a back end vouches for it. The first token binds the record to its
+    subject. The newest token counts for all that apps have granted: what `allows` it no more is withdrawn, the rest
+    ends with it.
+
+    Errors: ForeignClientError, TooManyPathsError over MAX_PATHS in all.
     """
     n = record.n + 1
-    granted = dict(record.paths)
+    until = None
+    granted = {path: grant for path, grant in record.paths.items() if not grant.has_ended(now)}
+    if identity is not None:
+        check_bound(record, identity)
+    if identity is not None and identity.is_signed_in:
+        until = identity.expires
+        granted = {
+            path: grant if grant.is_by_backend else msgspec.structs.replace(grant, until=until)
+            for path, grant in granted.items()
+            if path in paths or grant.is_by_backend or allows(grant.by, path, identity)
+        }
+        record = msgspec.structs.replace(record, subject=identity.subject, said=_said_by(identity))
+    withdrawn = record.paths.keys() - granted.keys()
     for path in paths:
-        held = record.paths.get(path)
+        held = granted.get(path)
         if held is None:
-            granted[path] = PathGrant(from_seq=head.last, epoch=head.epoch, since=n, n=n)
-        else:
+            granted[path] = PathGrant(
+                from_seq=head.last, epoch=head.epoch, since=n, n=n, until=until, by=by, at=int(now)
+            )
+        elif held.is_by_backend and identity is not None:
             granted[path] = msgspec.structs.replace(held, n=n)
+        else:
+            granted[path] = msgspec.structs.replace(held, n=n, until=until, by=by)
     if len(granted) > MAX_PATHS:
-        raise TooManyPathsError(held=len(record.paths), added=len(granted) - len(record.paths))
-    gone = {path: number for path, number in record.gone.items() if path not in granted}
+        added = sum(path not in record.paths for path in paths)
+        raise TooManyPathsError(held=len(granted) - added, added=added)
+    gone = _gone(record, withdrawn, n, granted)
     return extended(msgspec.structs.replace(record, n=n, paths=granted, gone=gone), now=now)
 
 
 def disconnected(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
     """Return `record` with `paths` withdrawn; the same record when none of them was granted."""
-    withdrawn = [path for path in paths if path in record.paths]
+    withdrawn = record.paths.keys() & set(paths)
     if not withdrawn:
         return record
     n = record.n + 1
     kept = {path: grant for path, grant in record.paths.items() if path not in withdrawn}
-    numbers = {**record.gone, **dict.fromkeys(withdrawn, n)}
-    newest = sorted(numbers.items(), key=lambda item: item[1])[-MAX_PATHS:]
-    return msgspec.structs.replace(record, n=n, paths=kept, gone=dict(newest))
+    return msgspec.structs.replace(record, n=n, paths=kept, gone=_gone(record, withdrawn, n, kept))
+
+
+def reconsidered(record: GrantRecord, allows: Allows) -> GrantRecord:
+    """Return `record` without the paths that are allowed no more; the same record when all of them are."""
+    identity = record.identity
+    return disconnected(record, [path for path, grant in record.paths.items() if not allows(grant.by, path, identity)])
+
+
+def ended(record: GrantRecord, *, now: float) -> GrantRecord:
+    """Return `record` without the paths whose own end has come at `now`; the same record when there are none."""
+    return disconnected(record, [path for path, grant in record.paths.items() if grant.has_ended(now)])
 
 
 def extended(record: GrantRecord, *, now: float) -> GrantRecord:
     """Return `record` alive for a whole lifetime from `now`; that is no change that a client is told of."""
     return msgspec.structs.replace(record, expires=math.ceil(now) + LIFETIME_SECONDS)
+
+
+def _gone(record: GrantRecord, withdrawn: Collection[str], n: int, granted: Collection[str]) -> dict[str, int]:
+    numbers = {path: number for path, number in record.gone.items() if path not in granted}
+    numbers |= {path: n for path in withdrawn if path not in granted}
+    return dict(sorted(numbers.items(), key=lambda item: item[1])[-MAX_PATHS:])
+
+
+def _said_by(identity: Identity) -> Said:
+    return Said(
+        claims=dict(identity.claims),
+        scopes=sorted(identity.scopes),
+        roles=sorted(identity.roles),
+        hear=list(identity.hear),
+    )

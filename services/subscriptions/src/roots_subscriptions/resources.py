@@ -1,87 +1,123 @@
 """HTTP: `POST /{app}/connect/{uid}` and `POST /{app}/disconnect/{uid}`, translated to the grants and back.
 
-The order of the checks is part of the contract: the app, the uid, the body, the policy. Source: docs/protocol.md.
+The order of the checks is part of the contract: the app, who asks, the uid, the body, the policy. Source:
+docs/protocol.md, Connecting.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import falcon
 
+from roots_common.authentication import Authenticator
+from roots_common.identity import Identity
 from roots_common.subjects import InvalidPathError, check_path
 from roots_common.uids import Uids
 from roots_common.web import Problem, read_json
 from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.errors import TooManyPathsError
-from roots_subscriptions.grants import GrantStore
+from roots_subscriptions.errors import ForeignClientError, TooManyClientsError, TooManyPathsError
+from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import AppPolicy, Policy
+from roots_subscriptions.policy import APPS, Policy
 from roots_subscriptions.record import MAX_PATHS
+from roots_subscriptions.refusals import Refusals
+
+FOREIGN_CLIENT = "This uid belongs to somebody else; begin again with a first poll."
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who asks, and the policy that was in force then."""
+
+    policy: Policy
+    identity: Identity
 
 
 class Admission:
-    """Lets a request in when its app is in the policy and its uid is one of this system's."""
+    """Lets a request in when its app is in the policy, its token is good and its uid is one of this system's."""
 
-    def __init__(self, policy: Policy, uids: Uids) -> None:
+    def __init__(self, policy: Callable[[], Policy], authenticator: Authenticator, uids: Uids) -> None:
         self._policy = policy
+        self._authenticator = authenticator
         self._uids = uids
 
-    def admit(self, app: str, uid: str) -> AppPolicy:
-        """Return the rules of `app`. Errors: Problem 404 for the app, 410 for the uid."""
-        rules = self._policy.apps.get(app)
-        if rules is None:
+    def admit(self, req: falcon.Request, app: str, uid: str) -> Admitted:
+        """Return who asks. Errors: Problem 404 for the app, as `Authenticator.authenticate`, 410 for the uid."""
+        policy = self._policy()
+        if app not in policy.apps:
             raise Problem(404, "The policy has no such app.")
+        identity = self._authenticator.authenticate(req)
         if not self._uids.is_valid(uid):
             raise Problem(410, "This uid was not issued here or has expired; begin again with a first poll.")
-        return rules
+        return Admitted(policy, identity)
 
 
 class Connect:
     """Grants the paths that the policy allows, and says which it refuses."""
 
-    def __init__(self, admission: Admission, broker: BrokerThread, store: GrantStore, metrics: Metrics) -> None:
+    def __init__(
+        self, admission: Admission, broker: BrokerThread, grants: Grants, refusals: Refusals, metrics: Metrics
+    ) -> None:
         self._admission = admission
         self._broker = broker
-        self._store = store
+        self._grants = grants
+        self._refusals = refusals
         self._metrics = metrics
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
         """Answer 200 with `connected` and `refused`, or 403 when every path is refused."""
-        rules = self._admission.admit(app, uid)
+        admitted = self._admission.admit(req, app, uid)
         paths = read_paths(req)
-        allowed = [path for path in paths if rules.allows(path)]
-        refused = [{"path": path, "reason": "policy"} for path in paths if path not in allowed]
+        decisions = {path: admitted.policy.decide(app, path, admitted.identity) for path in paths}
+        for path, decision in decisions.items():
+            if not decision.is_allowed:
+                self._refusals.note(uid, app, path, decision)
+        allowed = [path for path, decision in decisions.items() if decision.is_allowed]
+        connected = self._grant(app, uid, allowed, admitted.identity) if allowed else set()
+        refused = [{"path": path, "reason": "policy"} for path in paths if path not in connected]
         self._metrics.connects.labels("refused").inc(len(refused))
-        if not allowed:
+        if not connected:
             raise Problem(403, "The policy lets this client hear none of these paths.", refused=refused)
-        self._grant(uid, allowed)
-        resp.media = {"connected": allowed, "refused": refused}
+        resp.media = {"connected": [path for path in paths if path in connected], "refused": refused}
 
-    def _grant(self, uid: str, paths: list[str]) -> None:
+    def _grant(self, app: str, uid: str, paths: list[str], identity: Identity) -> set[str]:
+        """Grant `paths`, and return those that are granted now: the policy may have changed meanwhile."""
         try:
-            change = self._broker.call(self._store.connect(uid, paths))
+            change = self._broker.call(self._grants.connect(uid, paths, by=f"{APPS}.{app}", identity=identity))
+        except ForeignClientError as error:
+            raise Problem(403, FOREIGN_CLIENT, reason="identity") from error
+        except TooManyClientsError as error:
+            detail = f"A subject has at most {error.limit} clients at a time; those that are closed count for an hour."
+            raise Problem(429, detail) from error
         except TooManyPathsError as error:
             detail = (
                 f"A client hears at most {MAX_PATHS} paths; this one has {error.held} and asks for {error.added} more."
             )
             raise Problem(422, detail, field="body") from error
-        held = change.before.paths if change.before is not None else {}
-        confirmed = sum(path in held for path in paths)
-        self._metrics.connects.labels("confirmed").inc(confirmed)
-        self._metrics.connects.labels("granted").inc(len(paths) - confirmed)
+        before = change.before.paths.keys() if change.before is not None else set()
+        connected = set(paths) & (change.after.paths.keys() if change.after is not None else set())
+        self._metrics.connects.labels("confirmed").inc(len(connected & before))
+        self._metrics.connects.labels("granted").inc(len(connected - before))
+        return connected
 
 
 class Disconnect:
     """Withdraws paths; one that is not held is gone already, which is all that the client wants."""
 
-    def __init__(self, admission: Admission, broker: BrokerThread, store: GrantStore, metrics: Metrics) -> None:
+    def __init__(self, admission: Admission, broker: BrokerThread, grants: Grants, metrics: Metrics) -> None:
         self._admission = admission
         self._broker = broker
-        self._store = store
+        self._grants = grants
         self._metrics = metrics
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
         """Answer 200 with `disconnected`: every path of the request."""
-        self._admission.admit(app, uid)
+        admitted = self._admission.admit(req, app, uid)
         paths = read_paths(req)
-        change = self._broker.call(self._store.disconnect(uid, paths))
+        try:
+            change = self._broker.call(self._grants.disconnect(uid, paths, identity=admitted.identity))
+        except ForeignClientError as error:
+            raise Problem(403, FOREIGN_CLIENT, reason="identity") from error
         held = change.before.paths if change.before is not None else {}
         withdrawn = sum(path in held for path in paths)
         self._metrics.disconnects.labels("withdrawn").inc(withdrawn)

@@ -17,7 +17,7 @@ from roots_common import logs
 from roots_common.subjects import GRANTS_TOUCH
 from roots_common.uids import Uids
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.grants import GrantStore
+from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
 
 QUEUE_GROUP = "subscriptions"
@@ -46,8 +46,8 @@ class TouchError(msgspec.Struct, frozen=True, kw_only=True):
 class TouchResponder:
     """Answers touch requests, one after the other; within one, MAX_CONCURRENT uids at a time."""
 
-    def __init__(self, store: GrantStore, uids: Uids, metrics: Metrics) -> None:
-        self._store = store
+    def __init__(self, grants: Grants, uids: Uids, metrics: Metrics) -> None:
+        self._grants = grants
         self._uids = uids
         self._metrics = metrics
 
@@ -101,7 +101,7 @@ class TouchResponder:
         if not self._uids.is_valid(uid):
             return "unknown"
         try:
-            change = await self._store.touch(uid)
+            change = await self._grants.touch(uid)
         except BrokerUnavailableError:
             return "failed"
         if change.after is None:

@@ -1,0 +1,53 @@
+"""The WSGI application of the door, on a port of its own that no browser can reach."""
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+from prometheus_client import CollectorRegistry
+
+from roots_common import web
+from roots_common.uids import Uids
+from roots_subscriptions.audit import Audit
+from roots_subscriptions.broker_thread import BrokerThread
+from roots_subscriptions.door_2009 import Tutorial
+from roots_subscriptions.door_clients import Client, Revoke, Revoking
+from roots_subscriptions.door_gate import RETRY_AFTER_SECONDS, Gate
+from roots_subscriptions.door_publish import EventPublisher
+from roots_subscriptions.door_resources import Publish, Publishing
+from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.grants import Grants
+from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.policy import Policy
+from roots_subscriptions.rate_limit import RateLimits
+
+
+def create_door(
+    *,
+    policy: Callable[[], Policy],
+    uids: Uids,
+    audit: Audit,
+    broker: BrokerThread,
+    grants: Grants,
+    metrics: Metrics,
+    registry: CollectorRegistry,
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return the application that back ends reach; `policy` returns the one in force."""
+    app = web.create_app(middleware=[web.HttpMetrics("subscriptions_door", registry)])
+    app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
+    gate = Gate(lambda: policy().backends, RateLimits(), audit, metrics)
+    publishing = Publishing(gate, broker, EventPublisher(broker.client, metrics), metrics)
+    app.add_route("/", Tutorial(gate, publishing, broker, grants, uids))
+    app.add_route("/v1/publish", Publish(gate, publishing))
+    revoking = Revoking(broker, grants, uids)
+    app.add_route("/v1/clients/{uid}", Client(gate, revoking, broker, grants, policy))
+    app.add_route("/v1/revoke", Revoke(gate, revoking))
+    return app
+
+
+def _answer_unavailable(
+    _req: falcon.Request, _resp: falcon.Response, error: BrokerUnavailableError, _params: dict[str, Any]
+) -> None:
+    raise web.Problem(
+        503, "NATS can't be reached; nothing was done, try again.", retry_after_seconds=RETRY_AFTER_SECONDS
+    ) from error

@@ -1,0 +1,199 @@
+"""The grant records of all clients, in the KV bucket `roots-grants`: read from its leader, written by compare-and-set.
+
+nats-py's own KV has no time to live on an update and takes a marker for a value, so a record is written as a message
+and read as the last message of its subject. A direct get could be answered by a replica that lags, so it is not used.
+
+Where a new record's count begins: a client whose record has expired may still poll with the number of an old change. If
+a new record counted from zero, a change of it could have a number that the client claims to know. So it counts from
+the last sequence of the bucket. Every change of a record advances that sequence by one at least, and the record's own
+count by exactly one, so no count is ever ahead of the sequence, and a later record of the same uid starts above every
+number that an earlier one has used. It costs one request when a client connects for the first time.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from roots_common import logs
+from roots_common.stored import Batch, read_batch
+from roots_common.streams import StreamState, StreamUnavailableError, stream_state
+from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
+from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.record import GrantRecord, new_record
+
+REQUEST_TIMEOUT_SECONDS = 2.0
+# A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
+TTL_MARGIN_SECONDS = 60
+# Writers of one uid are its own tabs' requests, so this many can't meet but by intent.
+MAX_ATTEMPTS = 40
+MAX_CONFLICT_WAIT_SECONDS = 0.05
+
+_EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
+# Error codes of JetStream's API, which keep their meaning between versions, as its texts do not.
+_WRONG_LAST_SEQUENCE = 10071
+_STREAM_NOT_FOUND = 10059
+
+Transform = Callable[[GrantRecord | None], Awaitable[GrantRecord | None]]
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A record as it was and as it is; `before` is None when there was none, `after` when there still is none."""
+
+    before: GrantRecord | None
+    after: GrantRecord | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What the bucket has for one uid.
+
+    Shape: record is None when none counts; sequence is that of the key's last message, 0 when it has none.
+    """
+
+    record: GrantRecord | None
+    sequence: int
+
+
+class GrantStore:
+    """Reads and changes grant records. Its coroutines run on the event loop of the client that `client` returns.
+
+    Errors: BrokerUnavailableError from each of them when NATS does not answer, lacks the bucket, or others write the
+        same record faster.
+    """
+
+    def __init__(self, client: Callable[[], Client], metrics: Metrics) -> None:
+        self._client = client
+        self._metrics = metrics
+        self._on_write: Callable[[str, GrantRecord, int], None] = _ignore_write
+
+    def on_write(self, listener: Callable[[str, GrantRecord, int], None]) -> None:
+        """Tell `listener` of each record that is written here from now on, with its uid and its sequence."""
+        self._on_write = listener
+
+    async def read(self, uid: str) -> GrantRecord | None:
+        """Return the record of `uid`, None when there is none that counts."""
+        return (await self._read(uid)).record
+
+    async def bucket_state(self) -> StreamState:
+        """Return the extent of the bucket's stream."""
+        return await self._head(GRANTS_STREAM)
+
+    async def read_batch(self, seq: int, limit: int) -> Batch:
+        """Return up to `limit` records from sequence `seq` on, from any server, also one that lags."""
+        with self._request("read_batch"):
+            return await read_batch(
+                self._client(),
+                GRANTS_STREAM,
+                seq=seq,
+                subject=f"{GRANTS_PREFIX}>",
+                limit=limit,
+                timeout_seconds=REQUEST_TIMEOUT_SECONDS,
+            )
+
+    async def next_seq(self, seq: int) -> int | None:
+        """Return the first sequence from `seq` on that has a record, None when there is none, as the leader has it."""
+        with self._request("read"):
+            try:
+                message = await self._jetstream().get_msg(
+                    GRANTS_STREAM, seq=seq, subject=f"{GRANTS_PREFIX}>", direct=False, next=True
+                )
+            except NotFoundError as error:
+                if error.err_code == _STREAM_NOT_FOUND:
+                    raise
+                return None
+        return message.seq
+
+    async def events_head(self) -> StreamState:
+        """Return the extent of the event stream."""
+        return await self._head(EVENTS_STREAM)
+
+    async def create(self) -> GrantRecord:
+        """Return a record for a uid that has none, without paths; it is not stored."""
+        return new_record((await self._head(GRANTS_STREAM)).last)
+
+    async def change(self, uid: str, change: Transform) -> Change:
+        """Store what `change` makes of the record of `uid`; when another write comes between, it is asked again.
+
+        Shape: a `change` that returns the same record, or None, writes nothing.
+        Errors: what `change` raises.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            stored = await self._read(uid)
+            record = await change(stored.record)
+            if record is None or record is stored.record or await self._write(uid, record, stored.sequence):
+                return Change(before=stored.record, after=record)
+            self._metrics.conflicts.inc()
+            await asyncio.sleep(random.uniform(0, MAX_CONFLICT_WAIT_SECONDS))  # noqa: S311  # spreads retries, no secret
+        raise BrokerUnavailableError("the record changes too fast")
+
+    async def _read(self, uid: str) -> _Stored:
+        with self._request("read"):
+            try:
+                message = await self._jetstream().get_msg(GRANTS_STREAM, subject=_key(uid), direct=False)
+            except NotFoundError as error:
+                if error.err_code == _STREAM_NOT_FOUND:
+                    raise
+                return _Stored(record=None, sequence=0)
+        if not message.data or message.seq is None:
+            # A marker: the key was deleted or purged by hand.
+            return _Stored(record=None, sequence=message.seq or 0)
+        record = msgspec.json.decode(message.data, type=GrantRecord)
+        return _Stored(record=record if record.is_live(time.time()) else None, sequence=message.seq)
+
+    async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> bool:
+        """Store `record` unless there is a later message than `expected_sequence`; return whether it is stored."""
+        ttl_seconds = max(1, record.expires - time.time()) + TTL_MARGIN_SECONDS
+        with self._request("write"):
+            try:
+                ack = await self._jetstream().publish(
+                    _key(uid),
+                    msgspec.json.encode(record),
+                    stream=GRANTS_STREAM,
+                    headers={_EXPECTED_SEQUENCE_HEADER: str(expected_sequence)},
+                    msg_ttl=ttl_seconds,
+                )
+            except APIError as error:
+                if error.err_code == _WRONG_LAST_SEQUENCE:
+                    return False
+                raise
+        self._on_write(uid, record, ack.seq)
+        return True
+
+    async def _head(self, stream: str) -> StreamState:
+        with self._request("stream_info"):
+            return await stream_state(self._client(), stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+
+    @contextmanager
+    def _request(self, operation: str) -> Iterator[None]:
+        """Observe a request to NATS, and say that NATS is unavailable however it fails."""
+        with self._metrics.broker_operation(operation):
+            try:
+                yield
+            except (nats.errors.Error, OSError, StreamUnavailableError) as error:
+                code = error.err_code if isinstance(error, APIError) else None
+                log.warning("broker_request_failed", operation=operation, error=type(error).__name__, err_code=code)
+                raise BrokerUnavailableError(type(error).__name__) from error
+
+    def _jetstream(self) -> JetStreamContext:
+        return self._client().jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+
+
+def _ignore_write(_uid: str, _record: GrantRecord, _seq: int) -> None:
+    """Do nothing, while nobody listens."""
+
+
+def _key(uid: str) -> str:
+    return f"{GRANTS_PREFIX}{uid}"

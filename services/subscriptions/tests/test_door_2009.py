@@ -1,0 +1,150 @@
+"""`POST /` of the running service, as the client of 2009 sends it: urllib2 with a form's content type."""
+
+import json
+from typing import Any
+
+import pytest
+
+from roots_common.uids import Uids
+
+from .support import KEY, Nats, Service
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def post(service: Service, items: Any, **headers: str) -> tuple[int, str]:
+    """Send what Cornelius of 2009 sends, and return the status and the answer."""
+    body = items if isinstance(items, bytes) else json.dumps(items).encode()
+    headers = {"Content-Type": FORM, "Accept-Encoding": "identity", "User-Agent": "Python-urllib/2.7", **headers}
+    answer = service.door("POST", "/", body, **headers)
+    assert "text/html" in answer.headers["Content-Type"]
+    return answer.status, answer.data.decode()
+
+
+SUCCESS = (200, "{success:true}")
+ERROR = (200, "{error:true}")
+
+
+def test_updates_are_events_when_posted_without_a_key(service: Service, nats: Nats) -> None:
+    """The client of 2009 publishes unmodified, in order, where the policy lets it."""
+    end = nats.events_end()
+    updates = [{"path": f"tutorial/{n}", "message": f"é{n}"} for n in range(3)]
+    assert SUCCESS == post(service, updates)
+    assert [(f"roots.events.tutorial.{n}", f"é{n}".encode()) for n in range(3)] == [
+        (event.subject, event.data) for event in nats.events_after(end)
+    ]
+
+
+def test_client_hears_when_it_is_connected_as_in_2009(service: Service, nats: Nats, uid: str) -> None:
+    """`::connect` grants from the present on, and `::disconnect` withdraws."""
+    connect = [{"path": "::connect", "message": f"{uid}->tutorial/{n}"} for n in range(3)]
+    assert SUCCESS == post(service, connect)
+    record = nats.stored(uid)
+    assert {"tutorial/0", "tutorial/1", "tutorial/2"} == set(record["paths"])
+    # One change tells the client of all three.
+    assert {record["n"]} == {grant["n"] for grant in record["paths"].values()}
+
+    assert SUCCESS == post(service, [{"path": "::disconnect", "message": f"{uid}->tutorial/1"}])
+    assert {"tutorial/0", "tutorial/2"} == set(nats.stored(uid)["paths"])
+    assert ["tutorial/1"] == list(nats.stored(uid)["gone"])
+
+
+def test_steps_are_taken_in_order_when_they_are_mixed(service: Service, nats: Nats, uid: str) -> None:
+    """I1: what follows a connect in one request is heard, what precedes it is not."""
+    end = nats.events_end()
+    steps = [
+        {"path": "tutorial/1", "message": "before"},
+        {"path": "::connect", "message": f"{uid}->tutorial/1"},
+        {"path": "tutorial/1", "message": "after"},
+    ]
+    assert SUCCESS == post(service, steps)
+    assert end + 1 == nats.stored(uid)["paths"]["tutorial/1"]["from"]
+    assert [b"before", b"after"] == [event.data for event in nats.events_after(end)]
+
+
+def test_key_counts_when_one_is_sent(service: Service, nats: Nats, uid: str) -> None:
+    """A client that has a key has its own rights; one with a wrong key is not taken for one without."""
+    key = {"Authorization": f"Bearer {KEY}"}
+    assert SUCCESS == post(service, [{"path": "::connect", "message": f"{uid}->tasks"}], **key)
+    assert {"tasks"} == set(nats.stored(uid)["paths"])
+    assert (403, "{error:true}") == post(service, [{"path": "tutorial/1", "message": ""}], **key)
+    wrong = {"Authorization": "Bearer wrong-key-of-some-length"}
+    assert (401, "{error:true}") == post(service, [{"path": "tutorial/1", "message": ""}], **wrong)
+
+
+def test_nothing_is_done_when_one_step_is_forbidden(service: Service, nats: Nats, uid: str) -> None:
+    """I5: without a key, only what the policy names; a request with more than that does nothing at all."""
+    end = nats.events_end()
+    for forbidden in ({"path": "tasks", "message": ""}, {"path": "::connect", "message": f"{uid}->tasks"}):
+        steps = [{"path": "tutorial/1", "message": ""}, forbidden]
+        assert (403, "{error:true}") == post(service, steps)
+    assert end == nats.events_end()
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        {"path": "tutorial/1", "message": ""},
+        "text",
+        None,
+        [1],
+        ["tutorial/1"],
+        [{"path": "tutorial/1", "message": 1}],
+        [{"path": ["tutorial/1"], "message": ""}],
+        [{"path": "tutorial/*", "message": ""}],
+        [{"path": "::gone", "message": "x"}],
+        [{"path": "::+::disconnect", "message": "tutorial/1"}],
+        [{"path": "::connect", "message": "tutorial/1"}],
+        [{"path": "::connect", "message": 7}],
+        [{"path": "::connect", "message": "a->b->c"}],
+        [{"path": "::connect", "message": "->"}],
+        [{"path": "tutorial/1", "message": "x" * 65_537}],
+        [{"path": "tutorial/1", "message": ""}] * 1001,
+    ],
+)
+def test_answer_is_an_error_and_nothing_is_done_when_the_body_is_wrong(
+    service: Service, nats: Nats, items: object
+) -> None:
+    """What the server of 2009 could not read it answered with 200 and `{error:true}`."""
+    end = nats.events_end()
+    assert ERROR == post(service, items)
+    assert end == nats.events_end()
+
+
+def test_item_is_passed_over_when_it_says_nothing(service: Service, nats: Nats) -> None:
+    """As in 2009, an item without a path or a message is no mistake, and other members don't matter."""
+    end = nats.events_end()
+    items = [{"path": "tutorial/1"}, {"message": "x"}, {}, {"path": "tutorial/1", "message": "y", "more": 1}]
+    assert SUCCESS == post(service, items)
+    assert SUCCESS == post(service, [])
+    assert [b"y"] == [event.data for event in nats.events_after(end)]
+
+
+def test_command_is_passed_over_when_its_client_has_gone(service: Service, uids: Uids) -> None:
+    """As in 2009: the client begins again by itself, and its application need not know."""
+    for gone in ("DOLORES-SERVER-x-1", "", uids.mint(now=0), ">"):
+        assert SUCCESS == post(service, [{"path": "::connect", "message": f"{gone}->tutorial/1"}])
+
+
+def test_too_many_paths_are_an_error_when_connected(service: Service, uid: str) -> None:
+    """I7: a client hears 128 paths at most, however it is connected."""
+    connect = [{"path": "::connect", "message": f"{uid}->tutorial/{n}"} for n in range(129)]
+    assert ERROR == post(service, connect)
+    assert SUCCESS == post(service, connect[:128])
+    assert ERROR == post(service, connect[128:])
+
+
+def test_audit_has_no_uid_when_a_client_is_connected(service: Service, uid: str) -> None:
+    """I10: the line has the path and the back end without a key, and the uid is nowhere."""
+    post(service, [{"path": "::connect", "message": f"{uid}->tutorial/audit"}])
+    line = service.audit_lines()[-1]
+    assert ("tutorial", "tutorial", "tutorial/audit", "connected") == (
+        line["backend"],
+        line["action"],
+        line["path"],
+        line["outcome"],
+    )
+    assert uid not in service.log_file.read_text()

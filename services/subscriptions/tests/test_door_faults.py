@@ -1,0 +1,141 @@
+"""The door while NATS is away, and while the service itself is killed."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from roots_subscriptions.door_publish import BATCH_SECONDS
+
+from .support import Nats, Service, wait_until
+
+MESSAGE_BYTES = 8000
+
+
+def batch_of(prefix: str) -> list[dict[str, str]]:
+    """Return the largest batch: more than the buffers between two processes hold."""
+    names = [f"{prefix}{n}" for n in range(1000)]
+    return [{"path": "batch/1", "message": name.ljust(MESSAGE_BYTES), "id": name} for name in names]
+
+
+def stored_ids(nats: Nats) -> list[str]:
+    """Return what the events of `batch_of` are called, in the order of the log."""
+    return [event.data.decode().rstrip() for event in nats.events_after(0)]
+
+
+def unread_bytes(port: int) -> int:
+    """Return how many bytes wait in the kernel for the process that listens on `port`."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{port:04X}"))
+
+
+@pytest.fixture
+def lonely(own_nats: Nats, policy_file: Path, tmp_path: Path) -> Iterator[Service]:
+    """Yield a ready service with a NATS of its own."""
+    own_nats.loop.run(own_nats.server.start())
+    own_nats.loop.run(own_nats.server.provision())
+    with Service(own_nats, tmp_path, ROOTS_POLICY=str(policy_file)) as running:
+        wait_until(running.is_ready)
+        yield running
+
+
+def test_publish_answers_503_and_stores_nothing_when_nats_is_away(lonely: Service, own_nats: Nats, uid: str) -> None:
+    """I9: nothing is half-said; the same request succeeds when NATS is back, and what was refused is not stored."""
+    message = {"path": "tasks", "message": "once", "id": "outage"}
+    own_nats.loop.run(own_nats.server.kill())
+    wait_until(lambda: not lonely.is_ready())
+
+    answer = lonely.publish(message)
+    assert (503, "1", "application/problem+json") == (
+        answer.status,
+        answer.headers["Retry-After"],
+        answer.headers["Content-Type"],
+    )
+    assert not {"published", "failed"} & set(answer.json())
+    for item in ({"path": "tutorial/1", "message": ""}, {"path": "::connect", "message": f"{uid}->tutorial/1"}):
+        old = lonely.door("POST", "/", [item])
+        assert (503, "1", b"{error:true}") == (old.status, old.headers["Retry-After"], old.data)
+
+    own_nats.loop.run(own_nats.server.start())
+    wait_until(lambda: lonely.publish(message).status == 200)
+    assert [b"once"] == [event.data for event in own_nats.events_after(0)]
+
+
+def test_retry_completes_the_batch_when_nats_is_killed_in_the_middle(lonely: Service, own_nats: Nats) -> None:
+    """I9: what the answer calls stored is stored, and a retry of the whole with its ids adds just the rest."""
+    batches = [[{"path": "batch/1", "message": f"{b}-{n}", "id": f"{b}-{n}"} for n in range(1000)] for b in range(4)]
+    told: list[urllib3.BaseHTTPResponse] = []
+
+    def publish(batch: list[dict[str, str]]) -> None:
+        told.append(lonely.publish(*batch))
+
+    threads = [threading.Thread(target=publish, args=[batch]) for batch in batches]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: own_nats.events_end() > 100)
+    own_nats.loop.run(own_nats.server.kill())
+    killed = time.monotonic()
+    for thread in threads:
+        thread.join()
+    # Nobody waits for acknowledgements that can't come any more.
+    assert time.monotonic() - killed < BATCH_SECONDS / 2
+    own_nats.loop.run(own_nats.server.start())
+    wait_until(lonely.is_ready)
+
+    stored = set(stored_ids(own_nats))
+    assert 503 in {answer.status for answer in told}
+    for answer in told:
+        items = answer.json().get("published", [])
+        failed = answer.json().get("failed", [])
+        assert {"unknown", "unavailable"} >= {item["reason"] for item in failed}
+        assert all(item["retry"] for item in failed)
+        assert not [item for item in failed if item["reason"] == "unavailable" and item["id"] in stored]
+        assert answer.status == 503 or len(items) == 1000
+    assert [200] * 4 == [lonely.publish(*batch).status for batch in batches]
+    assert sorted(item["id"] for batch in batches for item in batch) == sorted(stored_ids(own_nats))
+
+
+def test_each_event_is_stored_once_when_the_service_is_killed_in_the_middle(lonely: Service, own_nats: Nats) -> None:
+    """I1: a back end whose door dies in the middle of a batch sends it again, with its ids, and each event is one."""
+    batch = batch_of("")
+    server = own_nats.server.servers[0]
+
+    def publish() -> None:
+        try:
+            lonely.publish(*batch)
+        except urllib3.exceptions.HTTPError:
+            broken.set()
+
+    broken = threading.Event()
+    thread = threading.Thread(target=publish)
+    # A server that does not read keeps the service in the middle of its sending.
+    server.process.kill(signal.SIGSTOP)
+    try:
+        thread.start()
+        wait_until(lambda: unread_bytes(server.port) > MESSAGE_BYTES)
+        lonely.kill()
+    finally:
+        server.process.kill(signal.SIGCONT)
+    thread.join()
+    wait_until(lonely.is_ready)
+
+    assert broken.is_set()
+    assert 0 < own_nats.events_end() < len(batch)
+    assert 200 == lonely.publish(*batch).status
+    assert [item["id"] for item in batch] == stored_ids(own_nats)
+
+
+def test_publish_answers_503_when_nobody_keeps_events(lonely: Service, own_nats: Nats) -> None:
+    """I9: without the stream nothing is stored, and each message is told as not stored."""
+    own_nats.request("provision", "$JS.API.STREAM.DELETE.ROOTS_EVENTS", {})
+    answer = lonely.publish({"path": "tasks", "message": "1"}, {"path": "tasks", "message": "2"})
+    assert (503, "1") == (answer.status, answer.headers["Retry-After"])
+    assert [(0, "unavailable"), (1, "unavailable")] == [
+        (item["index"], item["reason"]) for item in answer.json()["failed"]
+    ]
+    old = lonely.door("POST", "/", [{"path": "tutorial/1", "message": ""}])
+    assert (503, "1", b"{error:true}") == (old.status, old.headers["Retry-After"], old.data)

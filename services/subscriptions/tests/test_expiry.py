@@ -1,0 +1,199 @@
+"""The end of a token as several replicas of subscriptions tell it, on a real nats-server."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from roots_common.identity import Identity
+from roots_common.uids import Uids
+from roots_subscriptions.broker_thread import BrokerThread
+from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.expiry import Expiry
+from roots_subscriptions.grants import Grants, Revoked
+from roots_subscriptions.index import GrantIndex
+from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.policy import parse_policy
+from roots_subscriptions.store import GrantStore
+
+from .conftest import OPEN_POLICY
+from .support import Nats, serve_nothing, wait_until
+
+POLICY = f"""{OPEN_POLICY}
+[backends.todos]
+keyless = true
+grant = ["vouched"]
+"""
+TOLD_WITHIN_SECONDS = 1.0
+NOBODY = Revoked(clients=0, paths=0)
+
+
+class Replica:
+    """The grants as one replica has them."""
+
+    def __init__(self, thread: BrokerThread) -> None:
+        self._thread = thread
+        policy = parse_policy(POLICY)
+        metrics = Metrics(CollectorRegistry())
+        store = GrantStore(thread.client, metrics)
+        self.index = GrantIndex(store)
+        self.grants = Grants(store, self.index, lambda: policy, metrics)
+
+    def connect(self, uid: str, *paths: str, expires: int) -> int:
+        """Connect with a token of the uid's own subject, and return the number of the change."""
+        identity = Identity(subject=f"ann-{uid}", expires=expires)
+        change = self._thread.call(self.grants.connect(uid, paths, by="apps.tasks", identity=identity))
+        assert change.after is not None
+        return change.after.n
+
+    def vouch(self, uid: str, path: str) -> None:
+        """Connect as a back end does."""
+        self._thread.call(self.grants.connect(uid, [path], by="backends.todos", identity=None))
+
+    def catch_up(self) -> None:
+        """Read the bucket."""
+        self._thread.call(self.index.catch_up(), 20)
+
+    def end_due(self, now: float) -> Revoked:
+        """Withdraw what has ended at `now`."""
+        return self._thread.call(self.grants.end_due(now), 20)
+
+
+@pytest.fixture
+def lonely_thread(own_nats: Nats) -> Iterator[BrokerThread]:
+    """Yield a broker thread, connected to a nats-server of the test's own."""
+    own_nats.loop.run(own_nats.server.start())
+    own_nats.loop.run(own_nats.server.provision())
+    thread = BrokerThread(own_nats.config("subscriptions"), serve=serve_nothing, beat=lambda: None)
+    thread.start()
+    wait_until(lambda: thread.is_connected)
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def replicas(lonely_thread: BrokerThread) -> tuple[Replica, Replica]:
+    """Return two replicas, alone with their nats-server: a running service would end what a test wants to."""
+    return Replica(lonely_thread), Replica(lonely_thread)
+
+
+def test_end_has_one_number_when_every_replica_sees_it(
+    replicas: tuple[Replica, Replica], lonely_thread: BrokerThread, own_nats: Nats, uids: Uids
+) -> None:
+    """I3, I5: of replicas that end the same paths at once one succeeds, so that each is told once; the rest stays."""
+    one, two = replicas
+    until = int(time.time()) + 600
+    mine = [uids.mint() for _ in range(50)]
+    numbers = {uid: one.connect(uid, "a", "b", expires=until) for uid in mine}
+    one.vouch(mine[0], "vouched")
+    two.catch_up()
+    assert (NOBODY, NOBODY) == (one.end_due(until - 0.01), two.end_due(until - 0.01))
+
+    async def both() -> tuple[Revoked, Revoked]:
+        return await asyncio.gather(one.grants.end_due(until), two.grants.end_due(until))
+
+    done = lonely_thread.call(both(), 20)
+    assert (50, 100) == (sum(each.clients for each in done), sum(each.paths for each in done))
+    two.catch_up()
+    assert (NOBODY, NOBODY) == (one.end_due(until + 1), two.end_due(until + 1))
+    assert (0, 0) == (len(one.index.ends), len(two.index.ends))
+    first = own_nats.stored(mine[0])
+    assert ({"vouched"}, numbers[mine[0]] + 2) == (set(first["paths"]), first["n"])
+    for uid in mine[1:]:
+        record = own_nats.stored(uid)
+        assert ({}, numbers[uid] + 1) == (record["paths"], record["n"])
+        assert {"a": record["n"], "b": record["n"]} == record["gone"]
+
+
+def test_renewed_token_wins_when_another_replica_has_not_read_of_it(
+    replicas: tuple[Replica, Replica], own_nats: Nats, uid: str
+) -> None:
+    """I5: the record decides, not what a replica has in memory; the new end counts where it was read."""
+    one, two = replicas
+    until = int(time.time()) + 600
+    one.connect(uid, "a", expires=until)
+    two.catch_up()
+    renewed = one.connect(uid, "a", expires=until + 60)
+    assert NOBODY == two.end_due(until + 1)
+    assert (renewed, ["a"]) == (own_nats.stored(uid)["n"], list(own_nats.stored(uid)["paths"]))
+    two.catch_up()
+    assert NOBODY == two.end_due(until + 59)
+    assert Revoked(clients=1, paths=1) == two.end_due(until + 60)
+
+
+def test_path_stays_withdrawn_when_a_client_connects_others_after_its_end(
+    replicas: tuple[Replica, Replica], own_nats: Nats, uid: str
+) -> None:
+    """I3: the next connect and the replicas do the same, and whichever is first gives the end its only number."""
+    one, two = replicas
+    soon = int(time.time()) + 1
+    one.connect(uid, "a", expires=soon)
+    two.catch_up()
+    wait_until(lambda: time.time() > soon)
+    connected = one.connect(uid, "b", expires=soon + 600)
+    assert (NOBODY, NOBODY) == (one.end_due(time.time()), two.end_due(time.time()))
+    record = own_nats.stored(uid)
+    assert (connected, {"a": connected}, ["b"]) == (record["n"], record["gone"], list(record["paths"]))
+
+
+def test_end_is_told_later_when_nats_is_away_at_its_moment(
+    lonely_thread: BrokerThread, own_nats: Nats, uids: Uids
+) -> None:
+    """I9: what could not be withdrawn is tried again, and a replica that starts afterwards finds it too."""
+    replica = Replica(lonely_thread)
+    until = int(time.time()) + 600
+    mine = [uids.mint() for _ in range(3)]
+    for uid in mine:
+        replica.connect(uid, "a", expires=until)
+    own_nats.loop.run(own_nats.server.kill())
+    wait_until(lambda: not lonely_thread.is_connected)
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailableError):
+            replica.end_due(until)
+    assert 3 == len(replica.index.ends)
+    own_nats.loop.run(own_nats.server.start())
+    wait_until(lambda: lonely_thread.is_connected)
+
+    late = Replica(lonely_thread)
+
+    def is_read() -> bool:
+        try:
+            late.catch_up()
+        except BrokerUnavailableError:
+            return False
+        return len(late.index.ends) == len(mine)
+
+    wait_until(is_read)
+    assert Revoked(clients=3, paths=3) == replica.end_due(until)
+    assert NOBODY == late.end_due(until)
+    assert [["a"]] * 3 == [list(own_nats.stored(uid)["gone"]) for uid in mine]
+
+
+def test_end_is_written_within_a_second_when_replicas_run(
+    replicas: tuple[Replica, Replica], lonely_thread: BrokerThread, own_nats: Nats, uids: Uids
+) -> None:
+    """I5: with the clock alone, of both replicas, for 100 clients whose tokens end at once."""
+    until = int(time.time()) + 5
+    mine = [uids.mint() for _ in range(100)]
+    for uid in mine:
+        replicas[0].connect(uid, "a", expires=until)
+    assert time.time() < until
+    replicas[1].catch_up()
+
+    async def run() -> float:
+        running = [asyncio.create_task(Expiry(replica.grants).run()) for replica in replicas]
+        index = replicas[0].index
+        while any(index.find(subject=f"ann-{uid}", path="a") for uid in mine):
+            await index.catch_up()
+            await asyncio.sleep(0.02)
+        ended = time.time()
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        return ended
+
+    ended = lonely_thread.call(run(), 20)
+    assert until <= ended < until + TOLD_WITHIN_SECONDS
+    assert [["a"]] * len(mine) == [list(own_nats.stored(uid)["gone"]) for uid in mine]

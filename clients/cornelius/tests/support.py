@@ -1,8 +1,9 @@
 """A scripted server that answers as Roots would, for tests of one client."""
 
 import json
+import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
@@ -39,16 +40,73 @@ HELD = Scripted(-1)
 """The server holds the request until it is closed."""
 
 
-class ScriptedServer:
-    """Gives one answer of `script` after the other, and keeps the requests."""
+SUCCESS, ERROR = Scripted(200, b"{success:true}"), Scripted(200, b"{error:true}")
+"""What the door answers to commands, as in 2009."""
 
-    def __init__(self, script: Sequence[Scripted]) -> None:
+
+REVOKED = Scripted(200, {"revoked": {"clients": 1, "paths": 2}})
+
+
+def problem(status: int, detail: str = "because", headers: dict[str, str] | None = None, **members: Any) -> Scripted:
+    """Return an error as Roots answers it."""
+    body = {"type": "about:blank", "status": status, "detail": detail, **members}
+    return Scripted(status, body, headers or {})
+
+
+class Log:
+    """What a door stores: each id once, in the order in which it came."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, tuple[str, str]] = {}
+        self.batch_sizes: list[int] = []
+
+    @property
+    def messages(self) -> list[str]:
+        """The stored messages."""
+        return [message for _, message in self.stored.values()]
+
+    def publish(self, request: Request) -> Scripted:
+        """Store, and answer as the door does."""
+        self.batch_sizes.append(len(request.body))
+        for item in request.body:
+            self.stored.setdefault(item["id"], (item["path"], item["message"]))
+        seqs = list(self.stored)
+        return Scripted(
+            200, {"published": [{"path": item["path"], "seq": seqs.index(item["id"]) + 1} for item in request.body]}
+        )
+
+    def store_and_die(self, request: Request) -> Scripted:
+        """Store, and give no answer."""
+        self.publish(request)
+        return CUT
+
+
+Step = Scripted | Callable[[Request], Scripted]
+
+
+class _Server(ThreadingHTTPServer):
+    """Says nothing when a client hangs up, as clients do in these tests."""
+
+    def handle_error(self, _request: object, _client_address: object) -> None:
+        """Do nothing."""
+
+
+class ScriptedServer:
+    """Gives one answer of `script` after the other, and keeps the requests; then it holds them."""
+
+    def __init__(self, script: Iterable[Step], *, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
+        self.headers: list[dict[str, str]] = []
+        self.connections: set[tuple[str, int]] = set()
         self._script = iter(script)
+        self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        if tls is not None:
+            # The handshake is done by the thread that reads, so that a client that fails it stops no other.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -64,10 +122,14 @@ class ScriptedServer:
         script = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # An answer is written in two parts; the second one must not wait for the first one's acknowledgement.
+            disable_nagle_algorithm = True
+
             def do_GET(self) -> None:
                 script._answer(self)
 
-            do_POST = do_GET  # noqa: N815  # http.server's name
+            do_POST = do_DELETE = do_GET  # noqa: N815  # http.server's names
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -76,8 +138,12 @@ class ScriptedServer:
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
-        self.requests.append(Request(handler.command, handler.path, json.loads(body) if body else None))
-        scripted = next(self._script, HELD)
+        with self._lock:
+            self.requests.append(Request(handler.command, handler.path, json.loads(body) if body else None))
+            self.headers.append(dict(handler.headers))
+            self.connections.add(handler.client_address)
+            step = next(self._script, HELD)
+            scripted = step if isinstance(step, Scripted) else step(self.requests[-1])
         if scripted is HELD:
             self._closing.wait()
         if scripted in (HELD, CUT):

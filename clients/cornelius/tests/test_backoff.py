@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cornelius.gateway import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, Backoff
+from cornelius.transport import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, Backoff
 
 
 @given(retry_after_seconds=st.floats(0, 120), tries=st.integers(1, 20))

@@ -1,6 +1,48 @@
-"""Lets a Python program listen to Roots; publishing to it follows."""
+"""Lets a Python back end publish to Roots, decide what its clients hear, and listen itself.
 
-from cornelius.errors import AnswerError, CorneliusError, RefusedError
+`dudley` is the door of `ROOTS_DUDLEY_URL` and `ROOTS_DUDLEY_KEY`, unless it is configured; `cornelius.aio` has its
+asynchronous twin, `cornelius.django` what Django needs.
+"""
+
+from cornelius.door import Dudley, Revoked
+from cornelius.errors import (
+    AnswerError,
+    ConfigurationError,
+    CorneliusError,
+    DeadlineError,
+    Failure,
+    ForbiddenError,
+    InvalidError,
+    KeyRefusedError,
+    PublishError,
+    RefusedError,
+    UnavailableError,
+    UnknownUidError,
+)
 from cornelius.listener import Gap, Listener, Update
+from cornelius.messages import Message, Published
 
-__all__ = ["AnswerError", "CorneliusError", "Gap", "Listener", "RefusedError", "Update"]
+__all__ = [
+    "AnswerError",
+    "ConfigurationError",
+    "CorneliusError",
+    "DeadlineError",
+    "Dudley",
+    "Failure",
+    "ForbiddenError",
+    "Gap",
+    "InvalidError",
+    "KeyRefusedError",
+    "Listener",
+    "Message",
+    "PublishError",
+    "Published",
+    "RefusedError",
+    "Revoked",
+    "UnavailableError",
+    "UnknownUidError",
+    "Update",
+    "dudley",
+]
+
+dudley = Dudley()

@@ -1,16 +1,24 @@
-"""`python -m cornelius listen URL PATH…`: print what happens on paths, one JSON object a line, as it comes."""
+"""`python -m cornelius`: listen as a browser does; publish, explain, connect and disconnect as a back end does.
+
+A key is never on the command line, where every user of the machine could read it.
+"""
 
 import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
-from cornelius.errors import CorneliusError
+from cornelius.door import Dudley
+from cornelius.errors import ConfigurationError, CorneliusError, Failure, PublishError
+from cornelius.lines import read_argument, read_blocks, read_line
 from cornelius.listener import Gap, Listener, Update
+from cornelius.messages import Publishable
+from cornelius.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, read_key_file
+from cornelius.transport import check_url
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -18,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a wrong one ends with status 2."""
     options = _parser().parse_args(arguments)
     try:
-        return _listen(options)
+        status: int = options.run(options)
+    except ConfigurationError as error:
+        _say(f"error: {error}")
+        return EXIT_USAGE
     except CorneliusError as error:
         _say(f"error: {error}")
         return EXIT_FAILED
@@ -28,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has seen enough; Python's own flush at exit must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    return status
 
 
 def _listen(options: argparse.Namespace) -> int:
@@ -66,18 +78,91 @@ def _report_reset() -> None:
     _say("Roots had forgotten this client; its paths are connected again")
 
 
+def _publish(options: argparse.Namespace) -> int:
+    door = _door(options)
+    if options.message is not None:
+        return _publish_block(door, [read_argument(options.path, options.message)])
+    status = 0
+    for lines in read_blocks(sys.stdin.buffer):
+        status |= _publish_block(door, [read_line(line, options.path) for line in lines])
+    return status
+
+
+def _publish_block(door: Dudley, messages: list[Publishable]) -> int:
+    failures: list[Failure] = []
+    try:
+        published = door.updates(messages)
+    except PublishError as error:
+        published, failures = error.published, error.failures
+    for item in published:
+        print(json.dumps({"path": item.path, "seq": item.seq}))
+    # At the end of what came together, so that a reader hears of it at once.
+    sys.stdout.flush()
+    for failure in failures:
+        _say(f"error: not published on {failure.message.path!r}: {failure.detail}")
+    return EXIT_FAILED if failures else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    print(json.dumps(_door(options).explain(options.uid, path=options.path), indent=2))
+    return 0
+
+
+def _connect(options: argparse.Namespace) -> int:
+    _door(options).connect(options.uid, options.paths)
+    return 0
+
+
+def _disconnect(options: argparse.Namespace) -> int:
+    _door(options).disconnect(options.uid, options.paths)
+    return 0
+
+
+def _door(options: argparse.Namespace) -> Dudley:
+    key = None if options.key_file is None else read_key_file(options.key_file)
+    return Dudley(url=options.door, key=key, timeout_seconds=options.timeout)
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cornelius", description="Talk to Roots.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listen = commands.add_parser(
-        "listen",
-        help="print updates as they come",
-        description='Print each update as a line of JSON, {"path": …, "message": …}. Other news go to standard error.',
+    parser = argparse.ArgumentParser(
+        prog="cornelius",
+        description="Talk to Roots.",
         epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_listen(commands.add_parser("listen", help="print updates as they come"))
+    publish = commands.add_parser("publish", help="publish a message, or each line of standard input")
+    publish.description = (
+        'Publish MESSAGE on PATH and print {"path": …, "seq": …}. Without MESSAGE each line of standard input is one;'
+        ' without PATH too, each line is {"path": …, "message": …} as listen prints it, maybe with an "id": the same id'
+        " is published once."
+    )
+    publish.add_argument("path", nargs="?", metavar="PATH")
+    publish.add_argument("message", nargs="?", metavar="MESSAGE")
+    publish.set_defaults(run=_publish)
+    explain = commands.add_parser("explain", help="show what a client may hear, and why not")
+    explain.add_argument("uid", metavar="UID")
+    explain.add_argument("--path", metavar="PATH", help="tell whether it may hear this one, and by which rule")
+    explain.set_defaults(run=_explain)
+    connect = commands.add_parser("connect", help="let a client hear paths")
+    connect.set_defaults(run=_connect)
+    disconnect = commands.add_parser("disconnect", help="let a client hear paths no more")
+    disconnect.set_defaults(run=_disconnect)
+    for command in (connect, disconnect):
+        command.add_argument("uid", metavar="UID")
+        command.add_argument("paths", nargs="+", metavar="PATH")
+    for command in (publish, explain, connect, disconnect):
+        _add_door(command)
+    return parser
+
+
+def _add_listen(listen: argparse.ArgumentParser) -> None:
+    listen.description = (
+        'Print each update as a line of JSON, {"path": …, "message": …}. Other news go to standard error.'
     )
     listen.add_argument("url", type=_url, metavar="URL", help="where Roots is, as http://localhost:4020")
     listen.add_argument("paths", nargs="+", metavar="PATH", help="what to listen to")
@@ -85,14 +170,21 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--count", type=_positive_int, metavar="N", help="end after N lines")
     listen.add_argument("--timeout", type=_positive_seconds, metavar="S", help="end after S seconds")
     listen.add_argument("--all", action="store_true", help="print confirmations and disconnects too")
-    return parser
+    listen.set_defaults(run=_listen)
+
+
+def _add_door(command: argparse.ArgumentParser) -> None:
+    default_url, default_key = f"{URL_VARIABLE}, else {DEFAULT_URL}", f"{KEY_VARIABLE}, or {KEY_VARIABLE}_FILE"
+    command.add_argument("--door", type=_url, metavar="URL", help=f"the back end's door (default: {default_url})")
+    command.add_argument("--key-file", metavar="FILE", help=f"has the back end's key (default: {default_key})")
+    command.add_argument("--timeout", type=_positive_seconds, metavar="S", help="give up after S seconds (default: 15)")
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"{text!r} is no http or https URL")
-    return text
+    try:
+        return check_url(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive_int(text: str) -> int:

@@ -1,19 +1,47 @@
-"""What can go wrong for a back end that talks to Roots, and what to do about it."""
+"""What can go wrong for a back end that talks to Roots, and what to do about it.
+
+Promises: no message and no attribute of an error has a key in it, and no message has a uid.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cornelius.messages import Message, Published
 
 
 class CorneliusError(Exception):
-    """Base of this package's errors."""
+    """Base of this package's errors.
 
-
-class RefusedError(CorneliusError):
-    """The application does not let this client hear some of the paths; ask for others, or change its policy.
-
-    Shape: paths has the refused ones.
+    Shape: messages has what may be unpublished when `dudley.updates` has failed, with its ids: passed to it again
+        within an hour, nothing is published twice.
     """
 
-    def __init__(self, paths: list[str]) -> None:
-        super().__init__(f"refused: {', '.join(paths)}")
-        self.paths = paths
+    messages: tuple[Message, ...] = ()
+
+
+class ConfigurationError(CorneliusError):
+    """The address or the key is missing or can't be used; the message names what to set."""
+
+
+class LineError(CorneliusError):
+    """A line of the command's input is no message."""
+
+
+class DeadlineError(CorneliusError):
+    """The time that was given is over; `reason` tells how the last try failed. Trying again may help.
+
+    Units: retry_after_seconds is how long Roots asked to wait, 0 when it did not ask.
+    """
+
+    def __init__(self, reason: str, *, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(f"the time is over; the last try: {reason}")
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnavailableError(DeadlineError):
+    """The door could not be reached, or could not do it, in time; it may have done it or not. Try again later."""
 
 
 class AnswerError(CorneliusError):
@@ -25,5 +53,86 @@ class AnswerError(CorneliusError):
         self.detail = detail
 
 
-class DeadlineError(CorneliusError):
-    """The time that was given is over."""
+class KeyRefusedError(AnswerError):
+    """The door does not know the key (401): set ROOTS_DUDLEY_KEY to the one in the policy's `[backends]`."""
+
+
+class ForbiddenError(AnswerError):
+    """The key is known, but may not do this (403): add the path to `publish` or `grant` of the back end's policy."""
+
+
+class UnknownUidError(AnswerError):
+    """The uid is not one of this Roots, or has ended (410): answer 410 to the page, and it begins anew."""
+
+
+class InvalidError(AnswerError):
+    """The request itself is wrong (400, 404, 413, 422): a path, a message or a uid that is none; mend the caller."""
+
+
+class RefusedError(CorneliusError):
+    """This client may not hear some of the paths; ask for others, or change the policy.
+
+    Shape: paths has the refused ones.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(f"refused: {', '.join(paths)}")
+        self.paths = paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A message that was not published, and why; `status` is the HTTP status that it would have had alone."""
+
+    message: Message
+    status: int
+    detail: str
+
+
+class PublishError(CorneliusError):
+    """The door refused some messages, and publishing them again won't help; all others are published.
+
+    Shape: failures has those that were not, published those that were, in the caller's order.
+    """
+
+    def __init__(self, failures: list[Failure], published: list[Published]) -> None:
+        first = failures[0]
+        super().__init__(
+            f"{len(failures)} of {len(failures) + len(published)} messages were not published;"
+            f" the first, on {first.message.path!r}: {first.detail} (HTTP {first.status})"
+        )
+        self.failures = failures
+        self.published = published
+
+
+_BY_STATUS: dict[int, type[AnswerError]] = {
+    400: InvalidError,
+    401: KeyRefusedError,
+    403: ForbiddenError,
+    404: InvalidError,
+    410: UnknownUidError,
+    413: InvalidError,
+    422: InvalidError,
+}
+
+
+_DETAILS = {
+    401: "the door does not know this key",
+    403: "this key may not do that",
+    410: "the client has ended, or is none of this Roots",
+}
+
+
+def answer_error(status: int, content: bytes) -> AnswerError:
+    """Return the error for an answer that is none of the wanted ones; its body is best a problem with a `detail`."""
+    try:
+        body: Any = json.loads(content)
+    except ValueError:
+        body = None
+    told = body.get("detail") if isinstance(body, dict) else None
+    return error_of(status, str(told or _DETAILS.get(status, "Roots refused the request")))
+
+
+def error_of(status: int, detail: str) -> AnswerError:
+    """Return the error that `status` is."""
+    return _BY_STATUS.get(status, AnswerError)(status, detail)

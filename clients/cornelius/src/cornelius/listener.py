@@ -4,6 +4,7 @@ Each poll acknowledges what the one before brought, so an update comes at least 
 answer. Source: docs/protocol.md, Delivery and Connecting.
 """
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +13,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from cornelius.errors import AnswerError, DeadlineError, RefusedError
-from cornelius.gateway import Answer, Gateway
+from cornelius.errors import AnswerError, DeadlineError, RefusedError, answer_error
+from cornelius.transport import NO_DEADLINE, Answer, Transport
 
 DISCONNECT_PATH = "::+::disconnect"
 # A uid that is refused as soon as it is issued comes from another Roots; asking for more of them won't help.
 MAX_BEGINNINGS = 3
 _OK = 200
+_FORBIDDEN = 403
 _GONE = 410
 
 
@@ -81,8 +83,8 @@ class Listener:
         on_gap: Callable[[Gap], None] = ignore_gap,
         on_reset: Callable[[], None] = ignore_reset,
     ) -> None:
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        self._gateway = Gateway(url, deadline=deadline)
+        self._deadline = NO_DEADLINE if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._transport = Transport(url)
         self._app = app
         # A dict keeps the order, and each path once.
         self._paths = dict.fromkeys(paths)
@@ -108,10 +110,11 @@ class Listener:
                 # Kept aside, so that a caller who stops in the middle finds the rest when it iterates again.
                 while self._undelivered:
                     yield self._undelivered.popleft()
-                self._gateway.wait(self._retry_seconds)
+                self._wait(self._retry_seconds)
                 self._poll()
         except DeadlineError:
-            return
+            # A try that would come too late is not waited for; the time is the caller's to count on all the same.
+            self._wait(NO_DEADLINE)
 
     @property
     def uid(self) -> str:
@@ -133,25 +136,25 @@ class Listener:
 
     def close(self) -> None:
         """Close the connections; Roots forgets the client by itself."""
-        self._gateway.close()
+        self._transport.close()
 
     def _begin(self) -> None:
         """Become a new client, with every path connected."""
-        self._position = self._read_position(self._gateway.request("GET", "/comet/"))
+        self._position = self._read_position(self._request("GET", "/comet/"))
         self._connect_paths(list(self._paths))
 
     def _poll(self) -> None:
         """Acknowledge what was delivered, wait for news, and keep them for delivery."""
-        answer = self._gateway.request("GET", f"/comet/{self._position}")
-        position = self._read_position(answer)
+        answer = self._request("GET", f"/comet/{self._position}")
+        position, body = self._read_position(answer), answer.json()
         is_reset = position.partition("/")[0] != self.uid
         self._position = position
-        self._retry_seconds = answer.body.get("retry", 0) / 1000
-        self._undelivered.extend(Update(update["path"], update["message"]) for update in answer.body["updates"])
+        self._retry_seconds = body.get("retry", 0) / 1000
+        self._undelivered.extend(Update(update["path"], update["message"]) for update in body["updates"])
         if is_reset:
             self._connect_paths(list(self._paths))
             self._on_reset()
-        for gap in answer.body.get("gaps", []):
+        for gap in body.get("gaps", []):
             self._on_gap(Gap(gap["path"], gap["reason"]))
 
     def _connect_paths(self, paths: list[str]) -> None:
@@ -162,32 +165,38 @@ class Listener:
         beginnings = 0
         while answer.status == _GONE and beginnings < MAX_BEGINNINGS:
             beginnings += 1
-            self._position = self._read_position(self._gateway.request("GET", "/comet/"))
+            self._position = self._read_position(self._request("GET", "/comet/"))
             answer = self._ask("connect", list(self._paths))
-        refused = _refused_paths(answer)
-        if refused:
+        if answer.status in {_OK, _FORBIDDEN} and (refused := _refused_paths(answer)):
             raise RefusedError(refused)
         _require_ok(answer)
         if beginnings:
             self._on_reset()
 
     def _ask(self, action: str, paths: list[str]) -> Answer:
-        return self._gateway.request("POST", f"/{quote(self._app, safe='')}/{action}/{self.uid}", paths)
+        return self._request("POST", f"/{quote(self._app, safe='')}/{action}/{self.uid}", json.dumps(paths).encode())
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        return self._transport.request(method, path, body, deadline=self._deadline)
+
+    def _wait(self, seconds: float) -> None:
+        time.sleep(min(seconds, max(0.0, self._deadline - time.monotonic())))
 
     def _read_position(self, answer: Answer) -> str:
         _require_ok(answer)
-        position: Any = answer.body.get("reconnectWith") if isinstance(answer.body, dict) else None
+        body = answer.json()
+        position: Any = body.get("reconnectWith") if isinstance(body, dict) else None
         if not isinstance(position, str):
             raise AnswerError(answer.status, "the answer is none of Roots; is this its address?")
         return position
 
 
 def _refused_paths(answer: Answer) -> list[str]:
-    refused = answer.body.get("refused", []) if isinstance(answer.body, dict) else []
+    body = answer.json()
+    refused = body.get("refused", []) if isinstance(body, dict) else []
     return [refusal["path"] for refusal in refused]
 
 
 def _require_ok(answer: Answer) -> None:
     if answer.status != _OK:
-        detail = answer.body.get("detail") if isinstance(answer.body, dict) else None
-        raise AnswerError(answer.status, str(detail or "Roots refused the request"))
+        raise answer_error(answer.status, answer.content)

@@ -1,0 +1,82 @@
+"""The same door for asynchronous programs: the same names, awaited.
+
+    from cornelius.aio import dudley
+
+    await dudley.update("tasks", message)
+
+Each call runs the synchronous client on a thread of a small pool. So there is one client with one set of retries and
+tests, no further dependency, and no event loop that the connections belong to: a program may have several loops.
+Promises: a call ends within its time, the wait for a thread included. A call that is cancelled is not undone: its
+thread may still publish.
+"""
+
+import asyncio
+import contextvars
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from cornelius import dudley as synchronous_dudley
+from cornelius.door import ASKED_AT, Dudley, Revoked
+from cornelius.messages import Publishable, Published
+from cornelius.transport import MAX_CONNECTIONS
+
+T = TypeVar("T")
+
+
+class AsyncDudley:
+    """A Dudley for asynchronous programs. It has the Dudley's settings: configure that."""
+
+    def __init__(self, door: Dudley) -> None:
+        self._door = door
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+
+    async def update(self, path: str, message: str, *, id: str | None = None) -> Published:  # noqa: A002  # the wire's name
+        """As `Dudley.update`."""
+        return await self._call(partial(self._door.update, path, message, id=id))
+
+    async def updates(self, messages: Iterable[Publishable]) -> list[Published]:
+        """As `Dudley.updates`."""
+        return await self._call(partial(self._door.updates, list(messages)))
+
+    async def connect(self, uid: str, paths: Iterable[str]) -> None:
+        """As `Dudley.connect`."""
+        await self._call(partial(self._door.connect, uid, paths))
+
+    async def disconnect(self, uid: str, paths: Iterable[str]) -> None:
+        """As `Dudley.disconnect`."""
+        await self._call(partial(self._door.disconnect, uid, paths))
+
+    async def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
+        """As `Dudley.explain`."""
+        return await self._call(partial(self._door.explain, uid, path=path))
+
+    async def forget(self, uid: str) -> Revoked:
+        """As `Dudley.forget`."""
+        return await self._call(partial(self._door.forget, uid))
+
+    async def revoke(self, *, uid: str | None = None, subject: str | None = None, path: str | None = None) -> Revoked:
+        """As `Dudley.revoke`."""
+        return await self._call(partial(self._door.revoke, uid=uid, subject=subject, path=path))
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        context = contextvars.copy_context()
+        context.run(ASKED_AT.set, time.monotonic())
+        return await asyncio.get_running_loop().run_in_executor(self._own_threads(), context.run, function)
+
+    def _own_threads(self) -> ThreadPoolExecutor:
+        """Return the threads of this process: those of its parent are not in it.
+
+        They are not the loop's own: a door that hangs must not keep these from what else a program does on threads.
+        """
+        if self._threads is None or self._threads[0] != os.getpid():
+            threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="dudley")
+            self._threads = (os.getpid(), threads)
+        return self._threads[1]
+
+
+dudley = AsyncDudley(synchronous_dudley)
+"""The twin of `cornelius.dudley`, with its settings."""

@@ -1,0 +1,14 @@
+"""What a Django project needs to let its pages hear of changes.
+
+`"cornelius.django"` (or `"cornelius"`, as in 2009) in INSTALLED_APPS gives `dudley` the project's settings:
+
+    CORNELIUS = {"url": "http://localhost:8004", "key": "…"}    # absent: the environment's
+
+`publish_changes` tells of every committed change of a model, `connecting` makes the view that a page asks for paths,
+and `disconnect` is the one that takes them back.
+"""
+
+from cornelius.django.changes import Changes, log_failure, publish_changes
+from cornelius.django.views import connecting, disconnect
+
+__all__ = ["Changes", "connecting", "disconnect", "log_failure", "publish_changes"]

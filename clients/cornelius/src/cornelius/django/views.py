@@ -1,0 +1,118 @@
+"""The views that a page, through Pomona, asks for paths. Source: docs/protocol.md, Connecting."""
+
+import json
+from collections.abc import Callable, Iterable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from cornelius import InvalidError, UnavailableError, UnknownUidError, dudley
+
+MAX_PATHS = 128
+RETRY_AFTER_SECONDS = 1
+
+Choice = Callable[[HttpRequest, str, list[str]], Iterable[str]]
+View = Callable[..., HttpResponseBase]
+
+
+class _RefusedRequestError(Exception):
+    """Ends a view with a problem."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def connecting(choose: Choice) -> View:
+    """Make a view of `choose(request, uid, paths)`, which returns those of the paths that this client may hear.
+
+        @connecting
+        def connect(request, uid, paths):
+            return [path for path in paths if path == "tasks"]
+
+        path("tasks/connect/<str:uid>", connect)
+
+    The client is connected to these, and told which are refused. `paths` are what a browser sent: not trusted.
+    """
+
+    @wraps(choose)
+    def view(request: HttpRequest, uid: str, paths: list[str]) -> JsonResponse:
+        allowed = set(choose(request, uid, paths))
+        connected = [path for path in paths if path in allowed]
+        refused = [{"path": path, "reason": "policy"} for path in paths if path not in allowed]
+        if not connected:
+            return _problem(HTTPStatus.FORBIDDEN, "This client may hear none of these paths.", refused=refused)
+        dudley.connect(uid, connected)
+        return JsonResponse({"connected": connected, "refused": refused})
+
+    return _asked_by_page(view)
+
+
+def _disconnect(_request: HttpRequest, uid: str, paths: list[str]) -> JsonResponse:
+    dudley.disconnect(uid, paths)
+    return JsonResponse({"disconnected": paths})
+
+
+def _asked_by_page(view: Callable[[HttpRequest, str, list[str]], JsonResponse]) -> View:
+    """Return `view` for what Pomona sends: its paths read, its origin checked, the door's errors answered."""
+
+    @csrf_exempt  # Pomona sends no token; `_check_origin` does what that would do
+    @require_POST
+    @wraps(view)
+    def asked(request: HttpRequest, uid: str) -> JsonResponse:
+        try:
+            _check_origin(request)
+            return view(request, uid, _read_paths(request.body))
+        except _RefusedRequestError as refusal:
+            return _problem(refusal.status, refusal.detail)
+        except UnknownUidError as error:
+            return _problem(HTTPStatus.GONE, error.detail)
+        except InvalidError as error:
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail)
+        except UnavailableError:
+            problem = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "The paths can't be changed now; try again.")
+            problem["Retry-After"] = str(RETRY_AFTER_SECONDS)
+            return problem
+
+    return asked
+
+
+disconnect = _asked_by_page(_disconnect)
+"""The view that takes paths back, which a page may always do: `path("tasks/disconnect/<str:uid>", disconnect)`."""
+
+
+def _check_origin(request: HttpRequest) -> None:
+    """Refuse what another site's page sent: it would connect its own uid by the rights of whoever looks at it."""
+    origin = request.headers.get("Origin")
+    if origin in settings.CSRF_TRUSTED_ORIGINS:
+        return
+    # Browsers tell it where the connection is secure; where it is not, the origin's host has to do.
+    site = request.headers.get("Sec-Fetch-Site")
+    is_own = site == "same-origin" if site else origin is None or origin.partition("://")[2] == request.get_host()
+    if not is_own:
+        raise _RefusedRequestError(HTTPStatus.FORBIDDEN, "Another site's page may not ask this.")
+
+
+def _read_paths(body: bytes) -> list[str]:
+    """Return the paths of the body, each once. Errors: _RefusedRequestError."""
+    try:
+        paths: Any = json.loads(body)
+    except ValueError as error:
+        raise _RefusedRequestError(HTTPStatus.BAD_REQUEST, "The body is not JSON.") from error
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise _RefusedRequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "The body is an array of paths.")
+    if not 1 <= len(set(paths)) <= MAX_PATHS:
+        raise _RefusedRequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"The array has 1 to {MAX_PATHS} different paths.")
+    return list(dict.fromkeys(paths))
+
+
+def _problem(status: HTTPStatus, detail: str, **members: Any) -> JsonResponse:
+    problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail, **members}
+    return JsonResponse(problem, status=status, content_type="application/problem+json")

@@ -1,0 +1,230 @@
+"""The back end's door of Roots, which publishes, and decides what a client may hear.
+
+Promises: every call ends within its time; every request is safe to repeat, so a failure that passes is waited out; may
+be used by many threads, and in forked processes. Nothing connects before the first call.
+Source: docs/protocol.md, The back end's door.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from cornelius.errors import (
+    AnswerError,
+    CorneliusError,
+    DeadlineError,
+    InvalidError,
+    PublishError,
+    UnavailableError,
+    UnknownUidError,
+    answer_error,
+    error_of,
+)
+from cornelius.messages import Message, Publishable, Published, batches, encode_batch, new_id, read_messages
+from cornelius.outcome import Outcome, is_refused_for_good
+from cornelius.settings import TRY_SECONDS, Settings
+from cornelius.transport import Answer, Transport, is_passing
+
+_OK = 200
+_GONE = 410
+_SUCCESS_OF_2009 = b"{success:true}"
+_ERROR_OF_2009 = b"{error:true}"
+_UID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+ASKED_AT: ContextVar[float | None] = ContextVar("ASKED_AT", default=None)
+"""When the call under way was asked for, if it has waited for a thread since: its time began then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """How many paths were withdrawn from how many clients."""
+
+    clients: int
+    paths: int
+
+
+class Dudley:
+    """One door, by its URL and the back end's key; what is not given comes from the environment, at the first call.
+
+        from cornelius import dudley      # the one that most programs need
+
+        dudley.configure(url="http://localhost:8004", key="…")
+        dudley.update("tasks", '{"guid": "/task/12"}')
+
+    Errors: every method raises a CorneliusError: ConfigurationError, UnavailableError when the time is over, an
+        AnswerError when trying again would not help. TypeError for arguments that are none.
+    """
+
+    def __init__(self, *, url: str | None = None, key: str | None = None, timeout_seconds: float | None = None) -> None:
+        # No lock anywhere: one that another thread holds at a fork would never be released in the child.
+        self._read_settings: Callable[[], Settings] = lambda: Settings.read(url, key, timeout_seconds)
+        self._opened: _Opened | None = None
+
+    def configure(
+        self, *, url: str | None = None, key: str | None = None, timeout_seconds: float | None = None
+    ) -> None:
+        """Use another address, key or time from the next call on; None means the environment's, or the default.
+
+        Units: timeout_seconds is how long a call may take with all its tries, 10 by default.
+        Errors: ConfigurationError when a value can't be used.
+        """
+        # Read now, so that a mistake is told here; and again by the first call, since the environment counts then.
+        Settings.read(url, key, timeout_seconds)
+        self._read_settings = lambda: Settings.read(url, key, timeout_seconds)
+
+    def update(self, path: str, message: str, *, id: str | None = None) -> Published:  # noqa: A002  # the wire's name
+        """Publish `message` on `path`. With an `id` of your own, the same update is published once, within an hour.
+
+        Errors: ForbiddenError when this back end may not publish there, InvalidError when the path or message is none.
+        """
+        try:
+            return self.updates([Message(path, message, id=new_id() if id is None else id)])[0]
+        except PublishError as error:
+            (failure,) = error.failures
+            raise error_of(failure.status, failure.detail) from None
+
+    def updates(self, messages: Iterable[Publishable]) -> list[Published]:
+        """Publish messages in their order, in as few requests as the door allows; each of these has its own time.
+
+        Errors: PublishError when the door refuses some of them, after all others were published; UnavailableError with
+            the messages that may be unpublished.
+        """
+        waiting = read_messages(messages)
+        outcome = Outcome()
+        deadline, done = self._deadline(), 0
+        for batch, body in batches(waiting):
+            try:
+                self._publish(batch, body, deadline, outcome)
+            except CorneliusError as error:
+                error.messages = tuple(waiting[done:])
+                raise
+            done += len(batch)
+            deadline = time.monotonic() + self._open().settings.timeout_seconds
+        return outcome.published_or_raise()
+
+    def connect(self, uid: str, paths: Iterable[str]) -> None:
+        """Let the client `uid` hear `paths` from now on; it is told so by its poll.
+
+        A client that has ended is passed over: its page notices by itself, and asks again with another uid.
+        Errors: ForbiddenError when this back end may not grant one of them; InvalidError when one is no path, or when
+            there are more than 128 for the client; UnknownUidError when the uid can't be one.
+        """
+        self._command("::connect", uid, paths)
+
+    def disconnect(self, uid: str, paths: Iterable[str]) -> None:
+        """Let the client `uid` hear `paths` no more; its poll hears of it within a second. Errors: as `connect`."""
+        self._command("::disconnect", uid, paths)
+
+    def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
+        """Return what the client `uid` may hear, since when and until when; with `path`, why it may not hear that.
+
+        Shape: the door's answer as it is, see docs/protocol.md.
+        """
+        query = "" if path is None else f"?{urlencode({'path': path})}"
+        explanation: dict[str, Any] = self._ask("GET", f"{_client(uid)}{query}")
+        return explanation
+
+    def forget(self, uid: str) -> Revoked:
+        """Withdraw from the client `uid` every path that this back end may grant, within a second."""
+        return _read_revoked(self._ask("DELETE", _client(uid)))
+
+    def revoke(self, *, uid: str | None = None, subject: str | None = None, path: str | None = None) -> Revoked:
+        """Withdraw what is named: all or one path of a client or of a subject (who is signed in), or a path of all.
+
+        Only what this back end may grant. It forbids nothing: what the policy or a view allows can be connected again.
+        """
+        if (uid is None and subject is None and path is None) or (uid is not None and subject is not None):
+            raise TypeError("revoke takes a uid or a subject, a path, or a path with one of those")
+        if uid is not None:
+            _check_uid(uid)
+        given = {"uid": uid, "subject": subject, "path": path}
+        body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
+        return _read_revoked(self._ask("POST", "/v1/revoke", body))
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.transport.close()
+
+    def _publish(self, batch: list[Message], body: bytes, deadline: float, outcome: Outcome) -> None:
+        """Publish a batch. The door publishes none of it while it refuses one, so it is sent again without those."""
+        while batch:
+            answer = self._request("POST", "/v1/publish", body, deadline=deadline)
+            batch = outcome.add(batch, answer)
+            body = encode_batch(batch)
+
+    def _command(self, command: str, uid: str, paths: Iterable[str]) -> None:
+        """Send a command in the form of 2009, which has one for each path."""
+        _check_uid(uid)
+        if isinstance(paths, str):
+            raise TypeError("paths is a list of paths, not one text")
+        items = [{"path": command, "message": f"{uid}->{path}"} for path in paths]
+        if not items:
+            return
+        answer = self._request("POST", "/", json.dumps(items).encode(), deadline=self._deadline())
+        if answer.status == _OK and answer.content == _ERROR_OF_2009:
+            raise InvalidError(answer.status, "one of these is no path, or the client would have more than 128")
+        if answer.status != _OK or answer.content != _SUCCESS_OF_2009:
+            raise answer_error(answer.status, answer.content)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        answer = self._request(method, path, body, deadline=self._deadline())
+        if answer.status != _OK:
+            raise answer_error(answer.status, answer.content)
+        return answer.json()
+
+    def _request(self, method: str, path: str, body: bytes | None, *, deadline: float) -> Answer:
+        try:
+            return self._open().transport.request(method, path, body, deadline=deadline)
+        except DeadlineError as error:
+            raise UnavailableError(error.reason, retry_after_seconds=error.retry_after_seconds) from error
+
+    def _deadline(self) -> float:
+        asked_at = ASKED_AT.get()
+        return (time.monotonic() if asked_at is None else asked_at) + self._open().settings.timeout_seconds
+
+    def _open(self) -> "_Opened":
+        source, opened = self._read_settings, self._opened
+        # What was opened with other settings, by a thread that had read them before `configure`, is not used again.
+        if opened is None or opened.source is not source:
+            settings = source()
+            transport = Transport(
+                settings.url,
+                headers=settings.headers,
+                try_seconds=TRY_SECONDS,
+                is_passing=lambda answer: is_passing(answer) and not is_refused_for_good(answer),
+            )
+            opened = self._opened = _Opened(source, settings, transport)
+        return opened
+
+
+class _Opened(NamedTuple):
+    """The connections, and the settings that they were opened with."""
+
+    source: Callable[[], Settings]
+    settings: Settings
+    transport: Transport
+
+
+def _client(uid: str) -> str:
+    _check_uid(uid)
+    return f"/v1/clients/{quote(uid, safe='')}"
+
+
+def _read_revoked(body: Any) -> Revoked:
+    try:
+        return Revoked(clients=body["revoked"]["clients"], paths=body["revoked"]["paths"])
+    except (KeyError, TypeError) as error:
+        raise AnswerError(_OK, "the answer is none of the door's; is this its address?") from error
+
+
+def _check_uid(uid: str) -> None:
+    # It comes from a browser. What can't be one would be another resource of the door, or another command.
+    if not _UID.fullmatch(uid):
+        raise UnknownUidError(_GONE, "this is no uid")

@@ -1,0 +1,96 @@
+"""What becomes of messages: reads the door's answers to `POST /v1/publish`. Pure.
+
+The door publishes a batch whole, or tells which of its messages it refuses (422 names them under `errors`, 403 under
+`refused`) and publishes none. Only the log itself can refuse some after others were stored (502, under `failed`).
+Source: docs/protocol.md, The back end's door.
+"""
+
+import json
+from typing import Any
+
+from cornelius.errors import AnswerError, Failure, PublishError, answer_error
+from cornelius.messages import Message, Published
+from cornelius.transport import Answer
+
+_OK = 200
+_FORBIDDEN = 403
+_UNPROCESSABLE = 422
+_TOO_LARGE = 413
+_REFUSED_BY_LOG = 502
+_MEMBERS = {_FORBIDDEN: "refused", _UNPROCESSABLE: "errors", _REFUSED_BY_LOG: "failed"}
+"""Under which name an answer has the refused messages."""
+
+
+class Outcome:
+    """What has become of messages so far."""
+
+    def __init__(self) -> None:
+        self._published: list[Published] = []
+        self._failures: list[Failure] = []
+
+    def add(self, batch: list[Message], answer: Answer) -> list[Message]:
+        """Take in the answer to `batch`, and return those of its messages that are to be sent again by themselves.
+
+        Errors: AnswerError when it says nothing of the messages.
+        """
+        if answer.status == _OK:
+            self._published += _read_published(answer)
+            return []
+        refusals = _read_refusals(answer, len(batch))
+        if not refusals:
+            raise answer_error(answer.status, answer.content)
+        self._failures += [
+            Failure(message=batch[index], status=answer.status, detail=refusals[index]) for index in sorted(refusals)
+        ]
+        if answer.status == _REFUSED_BY_LOG:
+            self._published += _read_published(answer)
+            return []
+        return [message for index, message in enumerate(batch) if index not in refusals]
+
+    def published_or_raise(self) -> list[Published]:
+        """Return what is published. Errors: PublishError when some messages are not."""
+        if self._failures:
+            raise PublishError(self._failures, self._published)
+        return self._published
+
+
+def is_refused_for_good(answer: Answer) -> bool:
+    """Tell whether the log has refused messages, which looks like a failure of a proxy that would pass."""
+    return answer.status == _REFUSED_BY_LOG and bool(_members(answer, "failed"))
+
+
+def _read_published(answer: Answer) -> list[Published]:
+    try:
+        return [Published(item["path"], item["seq"]) for item in answer.json()["published"]]
+    except (KeyError, TypeError) as error:
+        raise AnswerError(answer.status, "the answer is none of the door's; is this its address?") from error
+
+
+def _read_refusals(answer: Answer, size: int) -> dict[int, str]:
+    """Return why each refused message is, by its index; empty when the answer is about no message in particular."""
+    if answer.status == _TOO_LARGE:
+        return dict.fromkeys(range(size), "it is too large")
+    refusals: dict[int, str] = {}
+    for item in _members(answer, _MEMBERS.get(answer.status, "")):
+        index = item.get("index") if isinstance(item, dict) else None
+        if not isinstance(index, int) or not 0 <= index < size:
+            raise AnswerError(answer.status, "the answer names messages that were not sent")
+        refusals[index] = _detail(answer.status, item)
+    return refusals
+
+
+def _detail(status: int, item: dict[str, Any]) -> str:
+    if status == _FORBIDDEN:
+        return "this key may not publish on the path"
+    if status == _REFUSED_BY_LOG:
+        return "the log does not take it"
+    return f"{item.get('field') or 'message'}: {item.get('detail')}"
+
+
+def _members(answer: Answer, name: str) -> list[Any]:
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        return []
+    members = body.get(name) if isinstance(body, dict) else None
+    return members if isinstance(members, list) else []

@@ -1,0 +1,64 @@
+"""The asynchronous twin."""
+
+import asyncio
+import time
+
+import pytest
+
+from cornelius import Dudley, Message, Published, Revoked, UnavailableError
+from cornelius import dudley as synchronous_dudley
+from cornelius.aio import AsyncDudley, dudley
+from cornelius.transport import MAX_CONNECTIONS
+
+from .support import REVOKED, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step
+
+
+async def test_twin_does_what_the_door_does_when_it_is_awaited() -> None:
+    """Every name is there, with the same answers."""
+    log = Log()
+    told = Scripted(200, {"a": 1})
+    script: list[Step] = [log.publish, log.publish, SUCCESS, SUCCESS, told, REVOKED, REVOKED]
+    with ScriptedServer(script) as server:
+        door = AsyncDudley(Dudley(url=server.url))
+        assert Published("tasks", 1) == await door.update("tasks", "1", id="x")
+        again = [Message("tasks", "1", "x"), Message("tasks", "2")]
+        assert [Published("tasks", 1), Published("tasks", 2)] == await door.updates(again)
+        await door.connect(UID_A, ["tasks"])
+        await door.disconnect(UID_A, ["tasks"])
+        assert {"a": 1} == await door.explain(UID_A)
+        assert Revoked(clients=1, paths=2) == await door.forget(UID_A)
+        assert Revoked(clients=1, paths=2) == await door.revoke(subject="7")
+
+
+async def test_loop_goes_on_when_the_door_hangs() -> None:
+    """I7: calls beyond the threads wait no longer than they may, and nothing else waits for them."""
+    with ScriptedServer([]) as server:
+        door = AsyncDudley(Dudley(url=server.url, timeout_seconds=0.5))
+        started = time.monotonic()
+        calls = [asyncio.create_task(door.update("tasks", "1")) for _ in range(2 * MAX_CONNECTIONS)]
+        await asyncio.to_thread(lambda: None)
+        assert time.monotonic() - started < 0.5
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert time.monotonic() - started < 3
+    assert {UnavailableError} == {type(outcome) for outcome in outcomes}
+    assert 2 * MAX_CONNECTIONS == sum(len(error.messages) for error in outcomes if isinstance(error, UnavailableError))
+
+
+def test_twin_works_when_each_call_has_a_loop_of_its_own() -> None:
+    """As under `async_to_sync`: no connection belongs to a loop."""
+    log = Log()
+    with ScriptedServer([log.publish] * 3) as server:
+        door = AsyncDudley(Dudley(url=server.url))
+        for number in range(3):
+            asyncio.run(door.update("tasks", str(number)))
+    assert ["0", "1", "2"] == log.messages
+
+
+def test_twin_of_the_default_door_has_its_settings_when_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cornelius.aio.dudley` and `cornelius.dudley` are one door."""
+    log = Log()
+    synchronous_dudley.configure()
+    with ScriptedServer([log.publish]) as server:
+        monkeypatch.setenv("ROOTS_DUDLEY_URL", server.url)
+        asyncio.run(dudley.update("tasks", "1"))
+    assert ["1"] == log.messages

@@ -1,0 +1,373 @@
+"""`cornelius.django`: what a project publishes, and what its views answer to pages."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.apps.config import AppConfig
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection, transaction
+from django.db.models.signals import post_delete, post_save
+from django.http import HttpRequest
+from django.test import Client, override_settings
+from django.urls import clear_url_caches, path
+
+from cornelius import CorneliusError, dudley
+from cornelius.django import Changes, connecting, disconnect, publish_changes
+
+from . import django_project
+from .django_project import Task, create_tables
+from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, problem
+
+
+@pytest.fixture(autouse=True)
+def project() -> Iterator[None]:
+    """Give each test an empty database, and a model that nobody watches."""
+    create_tables()
+    yield
+    for signal in (post_save, post_delete):
+        signal.receivers.clear()
+        signal.sender_receivers_cache.clear()
+    connection.close()
+    dudley.configure()
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """Yield what `dudley` publishes."""
+    stored = Log()
+    with ScriptedServer([stored.publish] * 100) as server:
+        dudley.configure(url=server.url)
+        yield stored
+
+
+def heard(log: Log) -> list[Any]:
+    """Return what was published, decoded."""
+    return [json.loads(message) for message in log.messages]
+
+
+def as_message(task: Task) -> dict[str, Any]:
+    """Return what the tutorial's task_to_raw does."""
+    return {"guid": f"/task/{task.pk}", "description": task.description}
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Undo what happens inside; a savepoint when there is a transaction already."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def watch(**options: Any) -> Changes[Task]:
+    """Publish the changes of Task."""
+    return publish_changes(Task, path="tasks", message=as_message, **options)
+
+
+def test_handlers_of_the_tutorial_publish_when_they_are_as_printed(log: Log) -> None:
+    """The text of 2009, its indentation restored: nothing in it has to change."""
+    task_to_raw = as_message
+
+    def task_saved(sender, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
+        try:
+            instance = kwargs["instance"]
+            dudley.update("tasks", json.dumps(task_to_raw(instance)))
+        except:  # noqa: E722, S110
+            pass
+
+    def task_destroyed(sender, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
+        try:
+            instance = kwargs["instance"]
+            data = task_to_raw(instance)
+            data["DELETE"] = True
+            dudley.update("tasks", json.dumps(data))
+        except:  # noqa: E722, S110
+            pass
+
+    post_save.connect(task_saved, sender=Task)
+    post_delete.connect(task_destroyed, sender=Task)
+
+    Task.objects.create(description="Buy milk").delete()
+
+    task = {"guid": "/task/1", "description": "Buy milk"}
+    assert [task, {**task, "DELETE": True}] == heard(log)
+
+
+def test_changes_are_published_when_they_are_committed(log: Log) -> None:
+    """I11: created, changed, deleted, each at once where there is no transaction."""
+    watch()
+    task = Task.objects.create(description="ä")
+    task.description = "b"
+    task.save()
+    assert [{"guid": "/task/1", "description": "ä"}, {"guid": "/task/1", "description": "b"}] == heard(log)
+    task.delete()
+    assert {"guid": "/task/1", "description": "b", "DELETE": True} == heard(log)[-1]
+
+
+def test_changes_are_published_in_one_request_when_the_transaction_is_committed(log: Log) -> None:
+    """I2, I11: not before the commit, as they were when they were saved, in their order."""
+    watch()
+    with transaction.atomic():
+        tasks = [Task.objects.create(description=str(number)) for number in range(3)]
+        tasks[0].delete()
+        tasks[1].description = "never saved"
+        assert [] == log.messages
+    told = [(task.get("DELETE", False), task["description"]) for task in heard(log)]
+    assert [(False, "0"), (False, "1"), (False, "2"), (True, "0")] == told
+    assert [4] == log.batch_sizes
+
+
+def test_nothing_is_published_when_the_transaction_is_rolled_back(log: Log) -> None:
+    """I11: an uncommitted change yields no event; the next transaction's are its own."""
+    watch()
+    with rolled_back():
+        Task.objects.create(description="never")
+    with transaction.atomic():
+        Task.objects.create(description="then")
+    assert ["then"] == [task["description"] for task in heard(log)]
+
+
+def test_changes_keep_their_order_when_savepoints_are_rolled_back(log: Log) -> None:
+    """I2, I11: exactly what a savepoint saved goes with it, wherever in the transaction it lies."""
+    watch()
+    with transaction.atomic():
+        Task.objects.create(description="1")
+        with transaction.atomic():
+            Task.objects.create(description="2")
+        with rolled_back():
+            Task.objects.create(description="never")
+        Task.objects.create(description="3")
+        with transaction.atomic():
+            Task.objects.create(description="4")
+            with rolled_back():
+                Task.objects.create(description="never")
+            Task.objects.create(description="5")
+        Task.objects.create(description="6")
+    assert ["1", "2", "3", "4", "5", "6"] == [task["description"] for task in heard(log)]
+
+
+def test_other_hooks_run_in_their_place_when_they_are_between_changes(log: Log) -> None:
+    """What the project does after a commit finds published what was saved before it, and nothing else."""
+    watch()
+    seen: list[int] = []
+    with transaction.atomic():
+        Task.objects.create(description="1")
+        Task.objects.create(description="2")
+        transaction.on_commit(lambda: seen.append(len(log.messages)))
+        Task.objects.create(description="3")
+    assert [2] == seen
+    assert [2, 1] == log.batch_sizes
+
+
+def test_path_may_depend_on_the_instance_when_it_is_a_function(log: Log) -> None:
+    """As users/7."""
+    publish_changes(Task, path=lambda task: f"tasks/{task.pk}", message=as_message)
+    Task.objects.create(description="1")
+    assert ["tasks/1"] == [path for path, _ in log.stored.values()]
+
+
+def test_changes_are_told_once_when_they_are_watched_twice(log: Log) -> None:
+    """A module may be imported by two names."""
+    watch()
+    watch()
+    Task.objects.create(description="1")
+    assert 1 == len(log.messages)
+
+
+def test_changes_without_a_signal_are_told_when_the_project_says_so(log: Log) -> None:
+    """`QuerySet.update` sends no signal, and fixtures are not news."""
+    changes = watch()
+    task = Task.objects.create(description="1")
+    Task.objects.update(description="2")
+    task.refresh_from_db()
+    changes.saved(task)
+    task.save_base(raw=True)
+    changes.deleted(task)
+    assert ["1", "2", "2"] == [item["description"] for item in heard(log)]
+
+
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_failure_is_logged_when_the_door_is_gone(caplog: pytest.LogCaptureFixture, *, is_atomic: bool) -> None:
+    """The change is committed: its request must not fail for that."""
+    with ScriptedServer([CUT] * 100) as server:
+        dudley.configure(url=server.url, timeout_seconds=0.2)
+        watch()
+        with caplog.at_level(logging.ERROR, "cornelius"):
+            if is_atomic:
+                with transaction.atomic():
+                    Task.objects.create(description="1")
+            else:
+                Task.objects.create(description="1")
+    assert 1 == Task.objects.count()
+    (record,) = caplog.records
+    assert record.message.startswith("changes are committed, but not published: the time is over")
+
+
+def test_failure_has_the_messages_when_the_project_wants_to_keep_them() -> None:
+    """With their ids, they can be published later, once."""
+    failures: list[CorneliusError] = []
+    with ScriptedServer([problem(401)]) as server:
+        dudley.configure(url=server.url)
+        watch(on_failure=failures.append)
+        Task.objects.create(description="1")
+    (error,) = failures
+    assert ["tasks"] == [message.path for message in error.messages]
+
+
+def test_wrong_message_fails_the_transaction_when_it_is_no_json(log: Log) -> None:
+    """Before the commit, so that nothing is saved that can't be told."""
+    publish_changes(Task, path="tasks", message=lambda _task: {"nan": float("nan")})
+    with pytest.raises(ValueError, match="JSON"), transaction.atomic():
+        Task.objects.create(description="1")
+    assert 0 == Task.objects.count()
+
+
+@pytest.mark.parametrize("name", ["cornelius", "cornelius.django"])
+def test_app_is_the_same_when_it_is_named_as_in_2009(name: str) -> None:
+    """INSTALLED_APPS takes both."""
+    config = AppConfig.create(name)
+    assert ("cornelius.django", "cornelius") == (config.name, config.label)
+
+
+def test_settings_configure_the_door_when_the_project_has_them() -> None:
+    """CORNELIUS has the arguments of `dudley.configure`."""
+    config, stored = apps.get_app_config("cornelius"), Log()
+    with ScriptedServer([stored.publish]) as server:
+        with override_settings(CORNELIUS={"url": server.url, "key": "k-django"}):
+            config.ready()
+        dudley.update("tasks", "1")
+    assert "Bearer k-django" == server.headers[0]["Authorization"]
+
+
+@pytest.mark.parametrize("given", [{"uri": "http://a"}, {"url": "nonsense"}, "nonsense"])
+def test_settings_are_refused_when_they_are_none(given: Any) -> None:
+    """At the start, as Django does."""
+    with override_settings(CORNELIUS=given), pytest.raises(ImproperlyConfigured, match="CORNELIUS"):
+        apps.get_app_config("cornelius").ready()
+
+
+@connecting
+def connect(_request: HttpRequest, _uid: str, paths: list[str]) -> list[str]:
+    """Let everybody hear tasks, and one more path that nobody asked for."""
+    return [*(name for name in paths if name == "tasks"), "secret"]
+
+
+@pytest.fixture
+def page() -> Iterator[Client]:
+    """Yield a browser whose requests go through Django's CSRF check."""
+    django_project.urlpatterns[:] = [
+        path("tasks/connect/<str:uid>", connect),
+        path("tasks/disconnect/<str:uid>", disconnect),
+    ]
+    clear_url_caches()
+    yield Client(enforce_csrf_checks=True)
+    django_project.urlpatterns.clear()
+
+
+def ask(page: Client, action: str, paths: Any, headers: dict[str, str] | None = None) -> Any:
+    """Post paths as Pomona does."""
+    body = paths if isinstance(paths, bytes) else json.dumps(paths).encode()
+    url = f"/tasks/{action}/{UID_A}"
+    return page.post(url, body, content_type="application/json", headers=headers or {})
+
+
+def test_page_is_connected_to_what_the_view_allows_when_it_asks(page: Client) -> None:
+    """I5: of what it asked for, and nothing else; the rest is refused by name."""
+    with ScriptedServer([SUCCESS]) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", ["users/7", "tasks", "tasks"])
+    assert {"connected": ["tasks"], "refused": [{"path": "users/7", "reason": "policy"}]} == answer.json()
+    assert [{"path": "::connect", "message": f"{UID_A}->tasks"}] == server.requests[0].body
+
+
+def test_page_is_refused_when_the_view_allows_nothing(page: Client) -> None:
+    """I5: 403, and the door is not asked."""
+    with ScriptedServer([]) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", ["users/7"])
+    assert (403, ["users/7"]) == (answer.status_code, [item["path"] for item in answer.json()["refused"]])
+    assert "application/problem+json" == answer.headers["Content-Type"]
+    assert [] == server.requests
+
+
+def test_page_gives_paths_back_when_it_asks(page: Client) -> None:
+    """Whatever they are."""
+    with ScriptedServer([SUCCESS]) as server:
+        dudley.configure(url=server.url)
+        assert {"disconnected": ["users/7"]} == ask(page, "disconnect", ["users/7"]).json()
+    assert [{"path": "::disconnect", "message": f"{UID_A}->users/7"}] == server.requests[0].body
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"nonsense", 400),
+        (b"\xff", 400),
+        (b"", 400),
+        ({}, 422),
+        ("tasks", 422),
+        ([1], 422),
+        ([], 422),
+        ([str(number) for number in range(129)], 422),
+    ],
+)
+@pytest.mark.parametrize("action", ["connect", "disconnect"])
+def test_page_is_told_what_is_wrong_when_it_sends_no_paths(page: Client, action: str, body: Any, status: int) -> None:
+    """A problem, and nothing is done."""
+    answer = ask(page, action, body)
+    assert (status, status) == (answer.status_code, answer.json()["status"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_allowed"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://testserver"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, False),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://other.testserver"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Origin": "http://testserver"}, True),
+        ({"Origin": "https://testserver"}, True),
+        ({"Origin": "http://testserver.evil.example"}, False),
+        ({"Origin": "http://testserver:81"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://["}, False),
+        ({"Origin": ""}, False),
+        ({"Origin": "https://trusted.example", "Sec-Fetch-Site": "cross-site"}, True),
+    ],
+)
+def test_page_of_another_site_is_refused_when_it_asks(
+    page: Client, headers: dict[str, str], *, is_allowed: bool
+) -> None:
+    """It would connect its own uid by the rights of whoever is looking at it."""
+    with ScriptedServer([SUCCESS]) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", ["tasks"], headers)
+        assert (200 if is_allowed else 403, int(is_allowed)) == (answer.status_code, len(server.requests))
+
+
+def test_view_takes_posts_only_when_it_is_asked(page: Client) -> None:
+    """A GET changes nothing."""
+    assert 405 == page.get(f"/tasks/connect/{UID_A}").status_code
+
+
+@pytest.mark.parametrize(("answer", "status"), [(CUT, 503), (ERROR, 422), (Scripted(410, b"{}"), 410)])
+def test_page_hears_whether_to_try_again_when_the_door_fails(page: Client, answer: Scripted, status: int) -> None:
+    """Pomona tries a 503 again, begins anew after a 410, and takes anything else as a refusal."""
+    with ScriptedServer([answer]) as server:
+        dudley.configure(url=server.url, timeout_seconds=0.3)
+        told = ask(page, "connect", ["tasks"])
+    assert (status, "1" if status == 503 else None) == (told.status_code, told.headers.get("Retry-After"))
+
+
+def test_page_is_told_of_our_mistake_when_the_key_is_wrong(page: Client) -> None:
+    """A 500, with the reason in Django's log: the page can do nothing about it."""
+    with ScriptedServer([Scripted(401, b"{error:true}")]) as server:
+        dudley.configure(url=server.url)
+        page.raise_request_exception = False
+        assert 500 == ask(page, "connect", ["tasks"]).status_code

@@ -1,0 +1,1 @@
+"""The todo list: its model, its views, its page."""

@@ -1,0 +1,100 @@
+/**
+ * The tutorial's client side: listens to the tasks and shows them.
+ *
+ * The page shows what the server has said, never what it hopes for: a change appears when it is heard.
+ */
+
+// Django serves Pomona under static/pomona; see STATICFILES_DIRS.
+import { Firenze } from "../pomona/firenze.js";
+
+const path = document.body.dataset.path;
+const list = document.querySelector("ul");
+const template = document.querySelector("template");
+const input = document.querySelector("#new-task");
+const error = document.querySelector(".error");
+
+/** What is known of each task, by its guid; of a deleted one, that it is. */
+const known = new Map();
+
+const firenze = new Firenze({
+  connectUrl: "/tasks/connect/%@", // %@ is replaced with the client id
+  disconnectUrl: "/tasks/disconnect/%@",
+});
+
+firenze.connect(path, (_path, message) => {
+  if (message === "") load(); // connected: what happens from here on will be heard, so load what has happened until here
+  else receive(JSON.parse(message)); // we sent a JSON-encoded message from Python
+});
+firenze.addEventListener("gap", load);
+firenze.addEventListener("refused", ({ detail }) => complain(`This page may not listen to ${detail.path}.`));
+firenze.addEventListener("state", ({ detail }) => {
+  document.querySelector("[role=status]").textContent = detail.state;
+});
+
+async function load() {
+  // Only of these does the list tell that they are gone: what is heard while it is on its way may be newer than it.
+  const before = [...known.keys()];
+  const answer = await ask("GET", "/tasks");
+  if (!answer) return;
+  const tasks = (await answer.json()).content;
+  const guids = new Set(tasks.map((task) => task.guid));
+  for (const guid of before) if (!guids.has(guid)) receive({ guid, DELETE: true });
+  tasks.forEach(receive);
+  document.querySelector(".empty").hidden = list.children.length > 0;
+}
+
+/** Take in news of a task, unless it is older than what is known; what was deleted stays so. */
+function receive(task) {
+  const before = known.get(task.guid);
+  if (before?.DELETE || (!task.DELETE && before?.version >= task.version)) return;
+  known.set(task.guid, task);
+  show(task);
+  document.querySelector(".empty").hidden = list.children.length > 0;
+}
+
+function show(task) {
+  let item = document.getElementById(task.guid);
+  if (task.DELETE) return item?.remove();
+  if (!item) {
+    item = template.content.cloneNode(true).firstElementChild;
+    item.id = task.guid;
+    item.querySelector("input").addEventListener("change", (event) => put(task.guid, { isDone: event.target.checked }));
+    item.querySelector("button").addEventListener("click", () => ask("DELETE", task.guid));
+    list.append(item);
+  }
+  item.querySelector("span").textContent = task.description;
+  item.querySelector("input").checked = task.isDone;
+  item.classList.toggle("done", task.isDone);
+}
+
+async function put(guid, change) {
+  if (!(await ask("PUT", guid, change))) show(known.get(guid));
+}
+
+document.querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (await ask("POST", "/tasks", { description: input.value })) input.value = "";
+});
+
+/** Ask Django, and return its answer, or null after saying what is wrong. */
+async function ask(method, url, body) {
+  error.hidden = true;
+  try {
+    const headers = { "Content-Type": "application/json", "X-CSRFToken": cookie("csrftoken") };
+    const answer = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+    if (answer.ok) return answer;
+    complain((await answer.json().catch(() => ({}))).detail ?? `The server answered ${answer.status}.`);
+  } catch {
+    complain("The server can't be reached.");
+  }
+  return null;
+}
+
+function complain(text) {
+  error.textContent = text;
+  error.hidden = false;
+}
+
+function cookie(name) {
+  return document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1] ?? "";
+}

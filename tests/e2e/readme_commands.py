@@ -1,0 +1,57 @@
+"""The commands of a README, run as somebody would who copies them."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+STOP_SECONDS = 20
+COMMAND_SECONDS = 300
+
+
+def command_blocks(readme: Path) -> list[str]:
+    """Return the README's shell blocks, in their order."""
+    return re.findall(r"^```sh\n(.*?)^```", readme.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@contextmanager
+def terminal(block: str, folder: Path, env: Mapping[str, str], log: Path) -> Iterator[None]:
+    """Run a block in `folder`: all its lines but the last to their end, and the last one until the context's end.
+
+    Errors: AssertionError, with what was said, when a line fails.
+    """
+    *lines, last = block.strip().splitlines()
+    environment = {**os.environ, **env}
+    # `exec`, so that the shell leaves nobody behind; `pwd`, since a block may begin with `cd`.
+    done = subprocess.run(
+        ["/bin/bash", "-e", "-c", "\n".join([*lines, "pwd"])],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", last],
+            cwd=done.stdout.splitlines()[-1],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Its own group, so that a server's own children end with it.
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

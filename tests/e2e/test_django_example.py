@@ -1,0 +1,177 @@
+"""The Django example, started by its README's commands: two browsers share a list that Django keeps."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, Route, expect
+
+from roots_devstack import ports, probes
+from roots_devstack.background import LoopThread
+from roots_devstack.stack import Stack
+
+from .readme_commands import command_blocks, terminal
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = Path("examples/django-todos")
+SEEN_MS = 1000
+RECOVERED_MS = 20_000
+READY_SECONDS = 60.0
+
+OpenPage = Callable[[], Awaitable[Page]]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
+    """Return a copy of what the example needs of the repository, with the running system's state where it would be."""
+    folder = tmp_path_factory.mktemp("checkout")
+    ignored = shutil.ignore_patterns(".*", "db.sqlite3", "__pycache__", "node_modules")
+    for part in (EXAMPLE, Path("clients/cornelius"), Path("clients/pomona")):
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / ".roots").symlink_to(home)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterator[str]:
+    """Yield where the example is, with Django and Caddy running on free ports."""
+    _roots, django, caddy = command_blocks(checkout / EXAMPLE / "README.md")
+    django_port, port = ports.reserve(), ports.reserve()
+    assert django.strip().endswith("runserver 8000")
+    env = {
+        "ROOTS_DUDLEY_URL": str(stack.processes["subscriptions"].door_url),
+        "ROOTS_GATEWAY": stack.url.removeprefix("http://"),
+        "DJANGO": f"127.0.0.1:{django_port}",
+        "EXAMPLE_ADDRESS": f":{port}",
+        "HOME": str(checkout),
+        "PYTHONWARNINGS": "",
+    }
+    url = f"http://localhost:{port}"
+    with ExitStack() as terminals:
+        django_block = django.replace("runserver 8000", f"runserver {django_port}")
+        terminals.enter_context(terminal(django_block, checkout, env, checkout / "django.log"))
+        terminals.enter_context(terminal(caddy, checkout, env, checkout / "caddy.log"))
+        background.run(_until_answered(f"{url}/todos"), seconds=READY_SECONDS)
+        yield url
+
+
+async def _until_answered(url: str) -> None:
+    while (answer := await probes.get(url)) is None or answer.status != 200:  # noqa: ASYNC110  # another process's start
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def open_page(browser: Browser, example_url: str) -> AsyncIterator[OpenPage]:
+    """Yield a function that opens the page as another person would; an error on its console fails the test."""
+    errors: list[str] = []
+
+    async def new_page() -> Page:
+        context = await browser.new_context(viewport={"width": 900, "height": 640})
+        page = await context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        await page.goto(f"{example_url}/todos")
+        await expect(page.get_by_test_id("state")).to_have_text("live")
+        return page
+
+    yield new_page
+    assert errors == []
+
+
+def task(page: Page, description: str) -> Locator:
+    """Return the item with that description."""
+    return page.get_by_test_id("task").filter(has_text=description)
+
+
+async def add(page: Page, description: str) -> None:
+    """Type a new task and press Enter."""
+    await page.get_by_test_id("new-task").fill(description)
+    await page.get_by_test_id("new-task").press("Enter")
+
+
+@pytest.mark.timeout(400)
+async def test_other_page_shows_change_within_a_second_when_django_has_committed_it(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    """Add, tick, delete: from a page to Django, through the door, to the other page."""
+    mine, theirs = await open_page(), await open_page()
+    await expect(mine.get_by_test_id("empty")).to_be_visible()
+    await mine.screenshot(path=tmp_path / "empty.png")
+    await add(mine, "Water the plants")
+    await add(mine, "Buy milk")
+    await expect(task(theirs, "Buy milk")).to_have_count(1, timeout=SEEN_MS)
+    await task(theirs, "Buy milk").get_by_test_id("tick").check()
+    await expect(task(mine, "Buy milk").get_by_test_id("tick")).to_be_checked(timeout=SEEN_MS)
+    await mine.screenshot(path=tmp_path / "mine.png")
+    await theirs.screenshot(path=tmp_path / "theirs.png")
+
+    for description in ("Buy milk", "Water the plants"):
+        await task(mine, description).get_by_test_id("delete").click()
+        await expect(task(theirs, description)).to_have_count(0, timeout=SEEN_MS)
+    await expect(theirs.get_by_test_id("empty")).to_be_visible()
+
+
+async def test_page_shows_what_is_there_when_it_is_opened_later(open_page: OpenPage) -> None:
+    """The list is loaded after the path is confirmed."""
+    mine = await open_page()
+    await add(mine, "Was here before")
+    await expect(task(mine, "Was here before")).to_have_count(1)
+    await expect(task(await open_page(), "Was here before")).to_have_count(1)
+    await task(mine, "Was here before").get_by_test_id("delete").click()
+
+
+async def test_page_keeps_a_task_when_it_is_added_while_the_list_is_loading(open_page: OpenPage) -> None:
+    """A list that was read before the task was there says nothing against it."""
+    mine, theirs = await open_page(), await open_page()
+    is_read, may_come = asyncio.Event(), asyncio.Event()
+
+    async def delay(route: Route) -> None:
+        response = await route.fetch()
+        is_read.set()
+        await may_come.wait()
+        await route.fulfill(response=response)
+
+    await theirs.route("**/tasks", delay)
+    await theirs.reload(wait_until="commit")
+    await is_read.wait()
+    await add(mine, "Meanwhile")
+    await expect(task(theirs, "Meanwhile")).to_have_count(1)
+    async with theirs.expect_response("**/tasks"):
+        may_come.set()
+    # What comes now, comes after the list has been taken in.
+    await add(mine, "Afterwards")
+    await expect(task(theirs, "Afterwards")).to_have_count(1)
+    await expect(task(theirs, "Meanwhile")).to_have_count(1)
+    for description in ("Meanwhile", "Afterwards"):
+        await task(mine, description).get_by_test_id("delete").click()
+        await expect(task(theirs, description)).to_have_count(0)
+
+
+async def test_page_says_what_is_wrong_when_django_refuses(open_page: OpenPage) -> None:
+    """A description of spaces is none."""
+    page = await open_page()
+    await add(page, "   ")
+    await expect(page.get_by_test_id("error")).to_contain_text("blank")
+    await expect(page.get_by_test_id("task")).to_have_count(0)
+
+
+async def test_pages_see_each_other_again_when_roots_was_killed(
+    open_page: OpenPage, stack: Stack, background: LoopThread
+) -> None:
+    """I1: what Django commits while the door is away is published when it is back, or loaded when the page is."""
+    mine, theirs = await open_page(), await open_page()
+    for name in ("subscriptions", "longpoll-1", "longpoll-2"):
+        await asyncio.to_thread(background.run, stack.kill(name))
+        await add(mine, f"After {name}")
+        await expect(task(theirs, f"After {name}")).to_have_count(1, timeout=RECOVERED_MS)
+        await task(theirs, f"After {name}").get_by_test_id("delete").click()
+        await expect(task(mine, f"After {name}")).to_have_count(0, timeout=RECOVERED_MS)
+    await asyncio.to_thread(background.run, stack.wait_ready())
+
+
+def test_logs_name_no_client_when_pages_have_polled(checkout: Path, example_url: str) -> None:
+    """I10: Caddy's log has no URL of a poll; runserver's has, and is not for production."""
+    assert "/comet/" not in (checkout / "caddy.log").read_text(encoding="utf-8")

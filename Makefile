@@ -17,7 +17,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
 	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
 
-.PHONY: help setup run test chaos lint format lock clean
+.PHONY: help setup run test chaos bench lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,10 +41,14 @@ test: setup ## run every test against real Postgres, NATS and Caddy
 chaos: setup ## break the running system for ten minutes, and check what every client saw
 	@exec $(BIN)/python -m tests.chaos
 
+bench: setup ## measure delivery side by side with its peers (half an hour; BENCH=--quick: a minute)
+	@$(BIN)/python -m bench $(BENCH)
+
 lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, mypy and tsc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests)
+	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests) bench
+	cd examples/django-todos && ../../$(BIN)/mypy .
 	$(TSC) -p clients/pomona
 	$(TSC) -p clients/pomona/tests
 
@@ -64,6 +68,8 @@ lock: setup ## pin every dependency anew, with hashes
 	done
 	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group dev \
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt
+	$(COMPILE) --fork-strategy fewest --no-emit-package cornelius --extra django clients/cornelius/pyproject.toml \
+		--output-file examples/django-todos/requirements.txt
 
 clean: ## remove what make made; the state in .roots too
 	rm -rf .venv .roots clients/pomona/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

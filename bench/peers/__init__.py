@@ -1,0 +1,1 @@
+"""Servers to compare with, each as small as it can be."""

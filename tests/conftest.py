@@ -1,6 +1,7 @@
 """The whole system, as `make run` starts it, with two replicas of longpoll; one for all tests that do not break it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,14 @@ def background() -> Iterator[LoopThread]:
 
 
 @pytest.fixture(scope="session")
-def stack(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the state folder of the running system."""
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="session")
+def stack(background: LoopThread, home: Path) -> Iterator[Stack]:
     """Yield a running system; processes may be restarted, but what they store must stay."""
-    config = StackConfig(home=tmp_path_factory.mktemp("stack"), longpoll_replicas=2)
+    config = StackConfig(home=home, longpoll_replicas=2)
     with background.entered(Stack(config)) as running:
         yield running

@@ -7,7 +7,14 @@ import pytest
 
 from .invariants import DOCUMENT, INVARIANTS, ROOT, shown, updated
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/*/README.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("clients/*/README.md"),
+        *ROOT.glob("examples/*/README.md"),
+    ]
+)
 
 
 def test_protocol_lists_tests_of_each_invariant_when_tests_change() -> None:

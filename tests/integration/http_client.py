@@ -7,6 +7,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 ANSWER_SECONDS = 60.0
+# Whatever length they name is that of another answer.
+WITHOUT_BODY = frozenset({204, 304})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,8 @@ class HttpConnection:
     async def request(
         self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Return the answer. Errors: ConnectionError, TimeoutError."""
-        payload = b"" if body is None else json.dumps(body).encode()
+        """Return the answer; a body that is no bytes goes as JSON. Errors: ConnectionError, TimeoutError."""
+        payload = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}:{self._port}"]
         if body is not None:
             lines.append(f"Content-Length: {len(payload)}")
@@ -68,9 +70,11 @@ class HttpConnection:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])}
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            status = int(head[0].split(" ")[1])
+            length = 0 if status in WITHOUT_BODY else int(headers.get("content-length", "0"))
+            body = await reader.readexactly(length)
         except asyncio.IncompleteReadError as error:
             raise ConnectionResetError("the server ended the connection") from error
         if headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(status=int(head[0].split(" ")[1]), headers=headers, body=body)
+        return Answer(status=status, headers=headers, body=body)

@@ -1,8 +1,6 @@
 """A thousand held polls hear a hundred changes, each once and in order; the metrics of every service agree."""
 
 import asyncio
-import resource
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,13 +14,7 @@ CLIENTS = 1000
 CHANGES = 100
 
 
-@pytest.fixture(autouse=True)
-def _many_files() -> Iterator[None]:
-    """Let this process open a connection for each client."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+pytestmark = pytest.mark.usefixtures("many_files")
 
 
 async def _listen_to_changes(stack: Stack, poll_url: str, prefix: str, description: str) -> list[Listener]:

@@ -161,12 +161,14 @@ class Around:
         await asyncio.wrap_future(self.background.submit(self.server.provision()))
 
     async def client(self, user: User) -> Client:
-        """Return a connected client of `user`, always the same."""
+        """Return a client of `user`, always the same, once it is connected: also again, after an outage."""
         async with self.connecting:
             if user not in self.clients:
                 config = broker.BrokerConfig(url=self.server.url, user=user, password=self.server.password(user))
                 self.clients[user] = await broker.connect(config)
-            return self.clients[user]
+            client = self.clients[user]
+            await until(lambda: client.is_connected)
+            return client
 
     async def publish(self, path: str, message: str | bytes = "") -> int:
         """Store an event as the relay does; return its sequence."""

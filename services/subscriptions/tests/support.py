@@ -66,10 +66,12 @@ class Nats:
         return broker.BrokerConfig(url=self.server.url, user=user, password=self.server.password(user))
 
     def client(self, user: User) -> Client:
-        """Return a connected client of `user`, always the same."""
+        """Return a client of `user`, always the same, once it is connected: also again, after an outage."""
         if user not in self.clients:
             self.clients[user] = self.loop.run(broker.connect(self.config(user)))
-        return self.clients[user]
+        client = self.clients[user]
+        wait_until(lambda: client.is_connected)
+        return client
 
     def publish_event(self, path: str = "tasks") -> int:
         """Store an event and return its sequence."""

@@ -147,9 +147,12 @@ class Nats:
         await client.close()
 
     def _reader(self) -> Client:
+        """Return the client once it is connected: also again, after an outage."""
         if self._client is None:
             self._client = self._loop.run(broker.connect(self.config("longpoll")))
-        return self._client
+        client = self._client
+        wait_until(lambda: client.is_connected)
+        return client
 
 
 class Command:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from roots_longpoll.metrics import Gauges, StatsCollector
+from roots_longpoll.ring import Event
 from roots_longpoll.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
 
 NAME = re.compile(r"roots_longpoll_[a-z_]+")
@@ -18,6 +19,11 @@ LABELS = {"outcome", "reason", "stream", "result", "method", "route", "status", 
 def stats() -> Stats:
     """Return the counts of a replica that has done nothing."""
     return Stats()
+
+
+def committed_at(nanoseconds: int) -> Event:
+    """Return an event that was committed then."""
+    return Event(seq=1, path="tasks", message=b"", committed_ns=nanoseconds)
 
 
 def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -60,7 +66,7 @@ def test_every_sample_parses_when_nothing_has_happened(stats: Stats) -> None:
 
 def test_counts_come_out_when_things_have_happened(stats: Stats) -> None:
     """Each count is where its name says."""
-    stats.count_deliveries([10**9, 0], 2 * 10**9, 5)
+    stats.count_deliveries([committed_at(10**9), committed_at(0)], 2 * 10**9, 5)
     stats.count_answer("/")
     stats.count_answer("/")
     stats.count_request("GET", "unmatched", 404)
@@ -84,7 +90,7 @@ def test_counts_come_out_when_things_have_happened(stats: Stats) -> None:
 
 def test_delivery_is_never_negative_when_clocks_differ(stats: Stats) -> None:
     """The commit's clock may be ahead of ours."""
-    stats.count_deliveries([5 * 10**9], 10**9, 1)
+    stats.count_deliveries([committed_at(5 * 10**9)], 10**9, 1)
     assert 0.0 == stats.delivery.sum
 
 

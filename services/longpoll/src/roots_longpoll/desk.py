@@ -376,7 +376,7 @@ class Desk:
         for _, reason in gaps or ():
             self.stats.gaps[reason] += 1
         self._finish(poll, Outcome.GAP if gaps else Outcome.EVENT if events else Outcome.GRANT, body)
-        self.stats.count_deliveries((event.committed_ns for event in events), time.time_ns(), 1)
+        self.stats.count_deliveries(events, time.time_ns(), 1)
 
     def _report_gap(self, poll: Poll, reason: GapReason) -> None:
         """Tell the client that its position is of no use, and give it the one of now."""

@@ -117,7 +117,7 @@ class Fanout:
                 break
         written_ns = time.time_ns()
         for body in bodies.values():
-            self._stats.count_deliveries((event.committed_ns for event in body.events), written_ns, body.uses)
+            self._stats.count_deliveries(body.events, written_ns, body.uses)
         self._stats.hold[Outcome.EVENT].observe_all(holds)
 
     def _share(self, client: Client, after: int) -> SharedBody:

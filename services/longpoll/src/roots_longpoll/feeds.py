@@ -5,7 +5,7 @@ import time
 import msgspec
 
 from roots_common import logs
-from roots_common.events import TIME_HEADER
+from roots_common.events import TIME_HEADER, TRACEPARENT_HEADER
 from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX, InvalidPathError, path_of
 from roots_longpoll.desk import Desk
@@ -28,6 +28,7 @@ def event_of(message: Stored) -> Event:
         path=path_of(message.subject),
         message=message.data,
         committed_ns=int(committed_ns) if committed_ns.isdecimal() else time.time_ns(),
+        traceparent=message.headers.get(TRACEPARENT_HEADER),
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 from roots_longpoll.cursor import base36
 
 # What an event costs beside its encoded update: its object, two list entries, a deque entry. Measured with tracemalloc.
-EVENT_OVERHEAD_BYTES = 320
+EVENT_OVERHEAD_BYTES = 328
 _COMPACT_AFTER = 256
 
 _encode = msgspec.json.Encoder().encode
@@ -26,15 +26,23 @@ class Event:
     """One event, its update encoded once for every client that will hear it.
 
     Units: committed_ns is nanoseconds since 1970, 0 when unknown.
+    Shape: traceparent is the trace of its publish; None too when nobody asked for it.
     """
 
-    __slots__ = ("committed_ns", "path", "seq", "update")
+    __slots__ = ("committed_ns", "path", "seq", "traceparent", "update")
 
-    def __init__(self, *, seq: int, path: str, message: bytes, committed_ns: int) -> None:
+    def __init__(
+        self, *, seq: int, path: str, message: bytes, committed_ns: int, traceparent: str | None = None
+    ) -> None:
         self.seq = seq
         self.path = path
         self.update = update_of(path, message)
         self.committed_ns = committed_ns
+        self.traceparent = traceparent
+
+    def age_seconds(self, now_ns: int) -> float:
+        """Return how long ago it was committed; never less than 0, though the commit's clock may be ahead of ours."""
+        return max(0, now_ns - self.committed_ns) / 1e9
 
     @property
     def cost_bytes(self) -> int:

@@ -5,7 +5,9 @@
 
 import enum
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+
+from roots_longpoll.ring import Event
 
 HOLD_BOUNDS_SECONDS = (0.005, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0)
 DELIVERY_BOUNDS_SECONDS = (
@@ -51,9 +53,13 @@ class Histogram:
 
 
 class Stats:
-    """What one replica has done since its start; one event loop writes it, any thread may read it."""
+    """What one replica has done since its start; one event loop writes it, any thread may read it.
+
+    Shape: on_deliveries hears of the same as count_deliveries, if it is set.
+    """
 
     def __init__(self) -> None:
+        self.on_deliveries: Callable[[Sequence[Event], int, int], None] | None = None
         self.hold = [Histogram(HOLD_BOUNDS_SECONDS) for _ in Outcome]
         self.delivery = Histogram(DELIVERY_BOUNDS_SECONDS)
         self.uids_minted = 0
@@ -68,11 +74,13 @@ class Stats:
         self.connections_refused = 0
         self.slow_clients = 0
 
-    def count_deliveries(self, committed_ns: Iterable[int], written_ns: int, clients: int) -> None:
-        """Count events, by the times of their commits, as written to so many clients at `written_ns`."""
-        for committed in committed_ns:
+    def count_deliveries(self, events: Sequence[Event], written_ns: int, clients: int) -> None:
+        """Count `events` as written to so many clients at `written_ns`."""
+        for event in events:
             self.deliveries += clients
-            self.delivery.observe(max(0, written_ns - committed) / 1e9, clients)
+            self.delivery.observe(event.age_seconds(written_ns), clients)
+        if self.on_deliveries is not None:
+            self.on_deliveries(events, written_ns, clients)
 
     def count_answer(self, route: str) -> None:
         """Count one GET answered with 200."""

@@ -109,7 +109,7 @@ async def connect(
     """
     tries = 0
     while True:
-        client = Client()
+        client = _Client()
         if config.nkey_seed:
             # nats-py sets it by itself only with the package nkeys.
             client._public_nkey = read_nkey(config.nkey_seed).public  # noqa: SLF001
@@ -124,6 +124,14 @@ async def connect(
             await asyncio.sleep(RECONNECT_WAIT_SECONDS)
         else:
             return client
+
+
+class _Client(Client):
+    async def _connect_to_server(self, s: Any) -> None:
+        # A try that was accepted and then failed leaves its socket behind: nats-py 2.16 just puts another in its place.
+        if self._transport:
+            self._transport.close()
+        await super()._connect_to_server(s)
 
 
 def inbox_prefix(user: str) -> bytes:

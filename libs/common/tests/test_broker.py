@@ -1,0 +1,52 @@
+"""The NATS client against a server that does what a real one can't be made to do."""
+
+import asyncio
+
+from roots_common import broker
+from roots_common.broker import BrokerConfig
+
+DEADLINE_SECONDS = 10.0
+WELCOME = b'INFO {"server_id":"x","version":"2.11.0","max_payload":1024,"headers":true}\r\n'
+
+
+class MoodyServer:
+    """Welcomes its first client and hangs up on it, says nonsense to the second connection, and welcomes the third.
+
+    Shape: ended has the connections, by number, that their client has ended.
+    """
+
+    def __init__(self) -> None:
+        self.ended: set[int] = set()
+        self.is_lost = asyncio.Event()
+        self.is_back = asyncio.Event()
+        self._count = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one connection."""
+        self._count += 1
+        number = self._count
+        writer.write(b"NONSENSE\r\n" if number == 2 else WELCOME)
+        while line := await reader.readline():
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n")
+                if number == 1:
+                    await self.is_lost.wait()
+                    break
+                self.is_back.set()
+        else:
+            self.ended.add(number)
+        writer.close()
+
+
+async def test_connection_is_ended_when_a_try_to_reconnect_was_not_welcomed() -> None:
+    """I9: each try leaves nothing behind; nats-py alone forgets the socket of one that was accepted and then failed."""
+    moody = MoodyServer()
+    async with await asyncio.start_server(moody.serve, "127.0.0.1", 0) as server, asyncio.timeout(DEADLINE_SECONDS):
+        port = server.sockets[0].getsockname()[1]
+        config = BrokerConfig(url=f"nats://127.0.0.1:{port}", user="tasks", password="secret")
+        client = await broker.connect(config)
+        moody.is_lost.set()
+        await moody.is_back.wait()
+        while 2 not in moody.ended:  # noqa: ASYNC110  # what is awaited has no event
+            await asyncio.sleep(0.01)
+        await client.close()

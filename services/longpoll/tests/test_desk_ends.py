@@ -9,7 +9,7 @@ from roots_longpoll import holds
 from roots_longpoll.poll import Limits, Poll
 from roots_longpoll.stats import Outcome
 
-from .desk_support import EPOCH, Office, record
+from .desk_support import EPOCH, Office, grant, record
 
 DISCONNECT = "::+::disconnect"
 
@@ -101,6 +101,18 @@ def test_every_record_is_asked_for_when_grants_are_forgotten(office: Office) -> 
     assert [office.uid] == office.asked
     office.put(record(2, {}, gone={"a": 2}))
     assert [(DISCONNECT, "a")] == held.only.updates
+
+
+def test_client_begins_anew_when_its_record_comes_after_its_end(office: Office) -> None:
+    """I5: a change of the end alone wakes no poll, but a poll is not held for a record that is over."""
+    office.connect("a")
+    held = office.poll(0, told=1)
+    office.put(record(1, {"a": grant(0)}, expires=time.time() + 60))
+    assert ([], False) == (office.asked, held.is_done)
+    office.put(record(1, {"a": grant(0)}, expires=time.time() - 1))
+    assert [office.uid] == office.asked
+    office.found()
+    assert office.uid != held.only.uid
 
 
 def test_abandoned_poll_leaves_nothing_when_its_client_goes(office: Office) -> None:

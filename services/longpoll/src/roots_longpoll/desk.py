@@ -188,7 +188,13 @@ class Desk:
         if poll.state is State.READING:
             return
         if before is not None:
-            if client is not None and client.n == before.n and client.paths is before.paths:
+            # One that comes after its own end is considered: its client is to hear of that before its hold is over.
+            if (
+                client is not None
+                and client.n == before.n
+                and client.paths is before.paths
+                and time.time() < client.ends_at
+            ):
                 return
             self._hub.discard(poll, before.paths)
         poll.state = State.HELD

@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -24,6 +23,8 @@ DRAIN_SECONDS = 6
 # An event sends everyone back at once, so changes are made in one drain, and the spread is measured in the others.
 EVENTFUL = "longpoll-2"
 WRITE_PAUSE_SECONDS = 0.5
+# All at once would be 1.0, half of them within one of seven seconds 0.4.
+MOST_UNEVEN = 0.25
 
 
 @pytest.fixture
@@ -110,11 +111,16 @@ async def restart_in_turn(stack: Stack, background: LoopThread, crowd: Crowd) ->
     return written
 
 
-def busiest_second(times: list[float]) -> tuple[int, int, float]:
-    """Return how many came, how many of them in the busiest second, and the mean of a second from first to last."""
-    start = min(times)
-    seconds = Counter(int(moment - start) for moment in times)
-    return len(times), max(seconds.values()), len(times) / (max(times) - start)
+def unevenness(times: list[float]) -> float:
+    """Return how far the share that has come is from the share of time that has gone, at most; 1.0 is all at once.
+
+    A machine that stands still for a second moves what comes in it, but not much of the whole: counts of single seconds
+    would tell of the machine.
+    """
+    times = sorted(times)
+    length = times[-1] - times[0]
+    gone = [(moment - times[0]) / length for moment in times]
+    return max(abs(share - (place + 1) / len(times)) for place, share in enumerate(gone))
 
 
 @pytest.mark.timeout(300)
@@ -138,7 +144,7 @@ async def test_clients_see_no_error_and_lose_nothing_when_replicas_restart_in_tu
             assert written == heard[: len(written)]
             assert client.gaps == []
             assert len(client.uids) == 1
-    spreads = [busiest_second(times) for name, times in crowd.sent_away.items() if name != EVENTFUL]
-    print("re-polls, busiest second, mean:", spreads)  # noqa: T201  # a figure
-    assert all(count >= POLLS / 4 for count, _, _ in spreads)
-    assert all(busiest <= 2 * mean for _, busiest, mean in spreads)
+    spreads = [(len(times), unevenness(times)) for name, times in crowd.sent_away.items() if name != EVENTFUL]
+    print("re-polls, unevenness:", spreads)  # noqa: T201  # a figure
+    assert all(count >= POLLS / 4 for count, _ in spreads)
+    assert all(uneven <= MOST_UNEVEN for _, uneven in spreads)

@@ -130,7 +130,7 @@ class _Client(Client):
     async def _connect_to_server(self, s: Any) -> None:
         # A try that was accepted and then failed leaves its socket behind: nats-py 2.16 just puts another in its place.
         if self._transport:
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
 

@@ -72,6 +72,21 @@ def ask(server: HttpServer, method: str, target: str, body: bytes | None = None)
         connection.close()
 
 
+def send(server: HttpServer, request: bytes) -> bytes:
+    """Return all that is answered to bytes until the server ends the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def drip(connection: socket.socket) -> None:
+    """Send a byte now and then for 20 s. Errors: ConnectionError when the server ends the connection."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        connection.sendall(b" ")
+        threading.Event().wait(0.05)
+
+
 @pytest.mark.parametrize(
     ("method", "target", "body", "status", "field"),
     [
@@ -97,13 +112,44 @@ def test_refusal_is_a_problem_when_request_is_bad(
 
 def test_refusal_is_a_problem_when_it_is_waitress_that_refuses(server: HttpServer) -> None:
     """What never reaches the application is refused in the same form."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        connection.sendall(b"NONSENSE\r\n\r\n")
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
-
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = send(server, b"NONSENSE\r\n\r\n").partition(b"\r\n\r\n")
     assert head.split()[1] == b"400"
     assert json.loads(body)["status"] == 400
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0",
+        "HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked",
+        "HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5",
+    ],
+)
+def test_request_is_refused_when_two_readers_could_see_its_end_elsewhere(server: HttpServer, header: str) -> None:
+    """RFC 9112: what a proxy in front takes for the body is no second request here; the connection ends."""
+    request = f"POST /slow/1 {header}\r\n\r\n0\r\n\r\nPOST /slow/2 HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]"
+    answer = send(server, request.encode())
+    assert [b"400"] == [line.split()[1] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/")]
+
+
+def test_connection_ends_when_a_request_takes_too_long_to_arrive(
+    slow: Slow, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: bytes that drip keep no place for ever; a request that is whole is answered, however long that takes."""
+    monkeypatch.setattr("roots_common.server.ARRIVAL_SECONDS", 0.5)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+    ):
+        whole = pool.submit(ask, server, "GET", "/slow/1")
+        assert slow.started.acquire(timeout=5)
+        connection.sendall(b"POST /slow/1 HTTP/1.1\r\nContent-Length: 100000\r\n\r\n[")
+        with pytest.raises(ConnectionError):
+            drip(connection)
+        slow.released.set()
+        assert 200 == whole.result()[0]
 
 
 def test_metrics_have_route_templates_when_paths_hold_uids(server: HttpServer, registry: CollectorRegistry) -> None:

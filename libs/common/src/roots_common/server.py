@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from http.client import responses
 from typing import Any
 
 import msgspec
 import waitress
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, WSGITask
 
@@ -27,6 +29,9 @@ MAX_RECEIVED_BYTES = 16 << 20
 MAX_HEADER_BYTES = 32 << 10
 # Above the keep-alive of the proxies in front, so that they close an idle connection first.
 IDLE_SECONDS = 75
+# Header and body together. waitress's own timeout begins anew with each byte.
+ARRIVAL_SECONDS = 30.0
+_LOOK_SECONDS = 1
 _POLL_SECONDS = 0.02
 
 log = logs.get(__name__)
@@ -49,6 +54,7 @@ class HttpServer:
             connection_limit=1000,
             asyncore_use_poll=True,
             channel_timeout=IDLE_SECONDS,
+            cleanup_interval=_LOOK_SECONDS,
             max_request_body_size=MAX_RECEIVED_BYTES,
             max_request_header_size=MAX_HEADER_BYTES,
             ident=None,
@@ -57,6 +63,7 @@ class HttpServer:
         if not isinstance(server, BaseWSGIServer):
             raise OSError(f"{host} names more than one address; give one")
         server.channel_class = _Channel
+        server.maintenance = partial(_end_late, server, server.maintenance)
         server.is_draining = False
         self._server: Any = server
         self._thread = threading.Thread(target=server.run, name=f"http-{self.port}", daemon=True)
@@ -143,6 +150,17 @@ class HttpServer:
             channel.handle_close()
 
 
+def _end_late(server: Any, end_idle: Callable[[float], None], now: float) -> None:
+    """End the connections whose requests take too long to arrive, and those that are idle."""
+    begun_before = time.monotonic() - ARRIVAL_SECONDS
+    for channel in server.active_channels.values():
+        # Behind one that is answered the rest is not read, so that it is not late.
+        arriving = None if channel.requests else channel.request
+        if arriving is not None and arriving.began_at < begun_before:
+            channel.will_close = True
+    end_idle(now)
+
+
 def _has_waiting_connection(listener: socket.socket) -> bool:
     poller = select.poll()
     poller.register(listener, select.POLLIN)
@@ -188,6 +206,21 @@ class _ErrorTask(ErrorTask):
         self.write(body)
 
 
+class _Request(HTTPRequestParser):
+    """A request as it arrives, refused when a proxy in front could see its end elsewhere (RFC 9112, 6.1 and 6.3)."""
+
+    def __init__(self, adjustments: Any) -> None:
+        super().__init__(adjustments)
+        self.began_at = time.monotonic()
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        # What is left of it was not heeded: HTTP/1.0 knows no such header.
+        if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
+            raise ParsingError("The body has two lengths")
+
+
 class _Channel(HTTPChannel):
+    parser_class = _Request
     task_class = _Task
     error_task_class = _ErrorTask

@@ -12,7 +12,7 @@ from roots_longpoll.ring import Event
 from roots_longpoll.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
 
 NAME = re.compile(r"roots_longpoll_[a-z_]+")
-LABELS = {"outcome", "reason", "stream", "result", "method", "route", "status", "le"}
+LABELS = {"outcome", "stage", "reason", "stream", "result", "method", "route", "status", "le"}
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def stats() -> Stats:
     return Stats()
 
 
-def committed_at(nanoseconds: int) -> Event:
-    """Return an event that was committed then."""
-    return Event(seq=1, path="tasks", message=b"", committed_ns=nanoseconds)
+def event(committed_ns: int, taken_ns: int = 0) -> Event:
+    """Return an event with these times."""
+    return Event(seq=1, path="tasks", message=b"", committed_ns=committed_ns, taken_ns=taken_ns)
 
 
 def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -36,9 +36,10 @@ def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
         return {"events": 1.0, "grants": 2.0}
 
     gauges = Gauges(
-        polls_held=figure, connections=figure, paths_heard=figure, ring_events=figure, ring_bytes=figure,
-        ring_evicted=figure, clients_cached=figure, broker_connected=figure, live_connections=figure,
-        view_age_seconds=by_stream, repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
+        polls_held=figure, polls_held_limit=3, connections=figure, connections_limit=3, paths_heard=figure,
+        ring_events=figure, ring_bytes=figure, ring_limit_bytes=3, ring_reach_seconds=figure, ring_evicted=figure,
+        clients_cached=figure, broker_connected=figure, live_connections=figure, view_age_seconds=by_stream,
+        repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
     )  # fmt: skip
     registry = CollectorRegistry()
     registry.register(StatsCollector(stats, gauges))
@@ -66,7 +67,7 @@ def test_every_sample_parses_when_nothing_has_happened(stats: Stats) -> None:
 
 def test_counts_come_out_when_things_have_happened(stats: Stats) -> None:
     """Each count is where its name says."""
-    stats.count_deliveries([committed_at(10**9), committed_at(0)], 2 * 10**9, 5)
+    stats.count_deliveries([event(10**9), event(0)], 2 * 10**9, 5)
     stats.count_answer("/")
     stats.count_answer("/")
     stats.count_request("GET", "unmatched", 404)
@@ -90,8 +91,32 @@ def test_counts_come_out_when_things_have_happened(stats: Stats) -> None:
 
 def test_delivery_is_never_negative_when_clocks_differ(stats: Stats) -> None:
     """The commit's clock may be ahead of ours."""
-    stats.count_deliveries([committed_at(5 * 10**9)], 10**9, 1)
-    assert 0.0 == stats.delivery.sum
+    stats.count_deliveries([event(5 * 10**9, 5 * 10**9)], 10**9, 1)
+    stats.count_arrival(5 * 10**9, 10**9, 1)
+    assert [0.0] * 4 == [stats.delivery.sum, *(stage.sum for stage in stats.stages)]
+
+
+def test_stages_add_up_to_the_delivery_when_an_event_comes_live(stats: Stats) -> None:
+    """What a dashboard stacks is what the client waited for."""
+    stats.count_arrival(10**9, 3 * 10**9, 4 * 10**9)
+    stats.count_deliveries([event(10**9, 4 * 10**9)], 9 * 10**9, 1)
+    assert [2.0, 1.0, 5.0] == [stage.sum for stage in stats.stages]
+    assert 8.0 == stats.delivery.sum
+    assert 1 == scrape(stats)["roots_longpoll_stage_seconds_count", ("commit_to_broker",)]
+
+
+def test_stages_are_not_counted_when_the_brokers_time_is_unknown(stats: Stats) -> None:
+    """A header that is missing or unreadable makes no stage of fifty years."""
+    stats.count_arrival(10**9, 0, 4 * 10**9)
+    assert 0 == sum(sum(stage.counts) for stage in stats.stages)
+
+
+def test_event_is_no_delivery_latency_when_its_client_came_later(stats: Stats) -> None:
+    """How long a client stayed away is told apart from how long Roots took."""
+    came_before, read_for_it = event(0, 10**9), event(0)
+    while_held = event(0, 3 * 10**9)
+    stats.count_answered([came_before, read_for_it, while_held], 4 * 10**9, 2.0)
+    assert (3, 1, 2) == (stats.deliveries, sum(stats.delivery.counts), sum(stats.catch_up.counts))
 
 
 @pytest.mark.parametrize(("seconds", "place"), [(0.0, 0), (0.001, 0), (0.0011, 1), (3600.0, -2), (3600.1, -1)])

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import socket
+import time
 from collections.abc import Callable
 
 from nats.aio.client import Client as BrokerClient
@@ -183,6 +184,10 @@ class Replica:
     def _view_age_seconds(self) -> float:
         return max((follower.age_seconds for follower in self._followers.values()), default=math.inf)
 
+    def _ring_reach_seconds(self) -> float:
+        oldest_ns = self._ring.oldest_committed_ns
+        return max(0.0, time.time() - oldest_ns / 1e9) if oldest_ns else 0.0
+
     async def _wake(self) -> None:
         for follower in self._followers.values():
             follower.wake()
@@ -205,10 +210,14 @@ class Replica:
     def _gauges(self) -> Gauges:
         return Gauges(
             polls_held=lambda: self._desk.held_count,
+            polls_held_limit=self._config.max_held,
+            connections_limit=self._config.max_connections,
             connections=lambda: len(self._connections),
             paths_heard=lambda: self._desk.paths_heard,
             ring_events=lambda: len(self._ring),
             ring_bytes=lambda: self._ring.bytes,
+            ring_limit_bytes=self._config.ring_bytes,
+            ring_reach_seconds=self._ring_reach_seconds,
             ring_evicted=lambda: self._ring.evicted_total,
             clients_cached=lambda: len(self._view),
             broker_connected=lambda: float(self._is_connected),

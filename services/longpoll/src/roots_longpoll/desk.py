@@ -85,6 +85,7 @@ class Desk:
         if older is not None:
             self.finish_early(older)
         if len(self._polls) >= self._limits.max_held:
+            self.stats.refusals["full"] += 1
             reply.refuse(503, "The replica holds as many polls as it may.", RETRY_AFTER_SECONDS)
             return None
         ring = self._ring
@@ -236,6 +237,7 @@ class Desk:
         """Refuse a poll that can't go on, since the world outside had no answer in time; a held one stays held."""
         if poll.state in {State.LOOKING, State.READING}:
             self._close(poll, Outcome.REFUSED)
+            self.stats.refusals["unanswered"] += 1
             poll.reply.refuse(503, detail, RETRY_AFTER_SECONDS)
 
     # What time tells
@@ -382,7 +384,7 @@ class Desk:
         for _, reason in gaps or ():
             self.stats.gaps[reason] += 1
         self._finish(poll, Outcome.GAP if gaps else Outcome.EVENT if events else Outcome.GRANT, body)
-        self.stats.count_deliveries(events, time.time_ns(), 1)
+        self.stats.count_answered(events, time.time_ns(), time.monotonic() - poll.began)
 
     def _report_gap(self, poll: Poll, reason: GapReason) -> None:
         """Tell the client that its position is of no use, and give it the one of now."""

@@ -8,13 +8,14 @@ from roots_common import logs
 from roots_common.events import TIME_HEADER, TRACEPARENT_HEADER
 from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX, InvalidPathError, path_of
+from roots_longpoll.broker_clock import STORED_HEADER, BrokerClock
 from roots_longpoll.desk import Desk
 from roots_longpoll.grants import GrantsView, Known
 from roots_longpoll.ring import Event
 
 # A key-value store's mark of a record that was deleted or purged.
 _OPERATION_HEADER = "KV-Operation"
-EVENT_HEADERS = (TIME_HEADER,)
+EVENT_HEADERS = (TIME_HEADER, STORED_HEADER)
 GRANT_HEADERS = (_OPERATION_HEADER,)
 
 log = logs.get(__name__)
@@ -37,13 +38,17 @@ class EventFeed:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._clock = BrokerClock()
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
         """Let the desk begin with the stream of `epoch`."""
         events = []
+        taken_ns = time.time_ns()
         for message in messages:
             try:
-                events.append(event_of(message))
+                event = event_of(message)
+                event.taken_ns = taken_ns
+                events.append(event)
             except InvalidPathError:
                 log.warning("event_without_path", seq=message.seq)
         self._desk.begin(epoch, after, events, head)
@@ -56,6 +61,9 @@ class EventFeed:
             log.warning("event_without_path", seq=message.seq)
             self._desk.skip_to(message.seq)
         else:
+            event.taken_ns = time.time_ns()
+            stored_ns = self._clock.read(message.headers.get(STORED_HEADER, ""))
+            self._desk.stats.count_arrival(event.committed_ns, stored_ns, event.taken_ns)
             self._desk.deliver(event)
 
     def skip_to(self, seq: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from roots_longpoll.server import POLL_ROUTE
-from roots_longpoll.stats import Histogram, Outcome, Stats
+from roots_longpoll.stats import Histogram, Outcome, Stage, Stats
 
 _P = "roots_longpoll"
 
@@ -19,10 +19,14 @@ class Gauges:
     """Functions that tell a figure of now; called from the admin server's threads, so they only read."""
 
     polls_held: Callable[[], float]
+    polls_held_limit: float
     connections: Callable[[], float]
+    connections_limit: float
     paths_heard: Callable[[], float]
     ring_events: Callable[[], float]
     ring_bytes: Callable[[], float]
+    ring_limit_bytes: float
+    ring_reach_seconds: Callable[[], float]
     ring_evicted: Callable[[], float]
     clients_cached: Callable[[], float]
     broker_connected: Callable[[], float]
@@ -54,10 +58,25 @@ class StatsCollector:
             _add(hold, [outcome.name.lower()], self._stats.hold[outcome])
         yield hold
         delivery = HistogramMetricFamily(
-            f"{_P}_delivery_seconds", "From an event's commit to the write of the answer that has it, seconds."
+            f"{_P}_delivery_seconds",
+            "From an event's commit to the write of the answer of a poll that was held, seconds.",
         )
         _add(delivery, [], self._stats.delivery)
         yield delivery
+        catch_up = HistogramMetricFamily(
+            f"{_P}_catch_up_seconds", "Age of events that a poll found when it came, seconds; the client was away."
+        )
+        _add(catch_up, [], self._stats.catch_up)
+        yield catch_up
+        stages = HistogramMetricFamily(
+            f"{_P}_stage_seconds",
+            "What delivery_seconds consists of: commit_to_broker and broker_to_replica for each event that came live, "
+            "replica_to_write for each delivery, seconds.",
+            labels=["stage"],
+        )
+        for stage in Stage:
+            _add(stages, [stage.name.lower()], self._stats.stages[stage])
+        yield stages
 
     def _counters(self) -> Iterable[Metric]:
         stats, gauges = self._stats, self._gauges
@@ -69,6 +88,10 @@ class StatsCollector:
         yield _counter("ring_evicted", "Events that left the ring for want of room.", gauges.ring_evicted())
         yield _counter("live_connections", "Connections of the live way made.", gauges.live_connections())
         yield _labelled("gaps", "Gaps reported to clients, by reason.", "reason", stats.gaps)
+        yield _labelled(
+            "refusals", "Polls refused: full, the view of NATS is stale, or NATS left a question unanswered.", "reason",
+            stats.refusals,
+        )  # fmt: skip
         yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", gauges.repairs())
         yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", gauges.repaired_messages())
         yield _labelled("replays", "Backlogs read from the stream, by result.", "result", gauges.replays())
@@ -89,10 +112,14 @@ class StatsCollector:
     def _current(self) -> Iterable[Metric]:
         gauges = self._gauges
         yield _gauge("polls_held", "Polls that wait now.", gauges.polls_held())
+        yield _gauge("polls_held_limit", "Polls that may wait at a time.", gauges.polls_held_limit)
+        yield _gauge("connections_limit", "Connections that may be open at a time.", gauges.connections_limit)
         yield _gauge("connections", "Open connections.", gauges.connections())
         yield _gauge("paths_heard", "Paths that at least one held poll waits on.", gauges.paths_heard())
         yield _gauge("ring_events", "Events in the ring.", gauges.ring_events())
         yield _gauge("ring_bytes", "Bytes of the ring.", gauges.ring_bytes())
+        yield _gauge("ring_limit_bytes", "Bytes that the ring may have.", gauges.ring_limit_bytes)
+        yield _gauge("ring_reach_seconds", "Age of the oldest event in the ring.", gauges.ring_reach_seconds())
         yield _gauge("clients_cached", "Clients whose grants are in the view.", gauges.clients_cached())
         yield _gauge("broker_connected", "1 while NATS is connected.", gauges.broker_connected())
         age = GaugeMetricFamily(

@@ -15,7 +15,7 @@ import msgspec
 from roots_longpoll.cursor import base36
 
 # What an event costs beside its encoded update: its object, two list entries, a deque entry. Measured with tracemalloc.
-EVENT_OVERHEAD_BYTES = 328
+EVENT_OVERHEAD_BYTES = 368
 _COMPACT_AFTER = 256
 
 _encode = msgspec.json.Encoder().encode
@@ -25,19 +25,28 @@ _sequence = operator.attrgetter("seq")
 class Event:
     """One event, its update encoded once for every client that will hear it.
 
-    Units: committed_ns is nanoseconds since 1970, 0 when unknown.
+    Units: nanoseconds since 1970. committed_ns is 0 when unknown; taken_ns is when this replica took the event in, and
+        0 for one that was read from the stream for a client that came late.
     Shape: traceparent is the trace of its publish; None too when nobody asked for it.
     """
 
-    __slots__ = ("committed_ns", "path", "seq", "traceparent", "update")
+    __slots__ = ("committed_ns", "path", "seq", "taken_ns", "traceparent", "update")
 
     def __init__(
-        self, *, seq: int, path: str, message: bytes, committed_ns: int, traceparent: str | None = None
+        self,
+        *,
+        seq: int,
+        path: str,
+        message: bytes,
+        committed_ns: int,
+        taken_ns: int = 0,
+        traceparent: str | None = None,
     ) -> None:
         self.seq = seq
         self.path = path
         self.update = update_of(path, message)
         self.committed_ns = committed_ns
+        self.taken_ns = taken_ns
         self.traceparent = traceparent
 
     def age_seconds(self, now_ns: int) -> float:
@@ -79,6 +88,14 @@ class Ring:
 
     def __len__(self) -> int:
         return len(self._order)
+
+    @property
+    def oldest_committed_ns(self) -> int:
+        """When the oldest event was committed, nanoseconds since 1970; 0 without events. Any thread may read it."""
+        try:
+            return self._order[0].committed_ns
+        except IndexError:
+            return 0
 
     def reset(self, epoch: int, seq: int) -> None:
         """Forget everything; the next event is one of `epoch` (see `cursor`) and comes after `seq`."""

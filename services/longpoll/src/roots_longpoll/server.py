@@ -261,6 +261,7 @@ class Connection(asyncio.Protocol):
         refusal = self._server.refusal
         if refusal is None:
             return True
+        self._server.stats.refusals["stale"] += 1
         self._refuse(503, refusal, {"Retry-After": "1"})
         return False
 

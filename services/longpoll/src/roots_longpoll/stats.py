@@ -15,6 +15,11 @@ DELIVERY_BOUNDS_SECONDS = (
 )  # fmt: skip
 
 
+STAGE_BOUNDS_SECONDS = (
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+)  # fmt: skip
+
+
 class Outcome(enum.IntEnum):
     """How a poll ended."""
 
@@ -27,6 +32,14 @@ class Outcome(enum.IntEnum):
     RENEWED = 6
     GONE = 7
     REFUSED = 8
+
+
+class Stage(enum.IntEnum):
+    """What an event's way to a held poll consists of."""
+
+    COMMIT_TO_BROKER = 0
+    BROKER_TO_REPLICA = 1
+    REPLICA_TO_WRITE = 2
 
 
 class Histogram:
@@ -55,17 +68,21 @@ class Histogram:
 class Stats:
     """What one replica has done since its start; one event loop writes it, any thread may read it.
 
-    Shape: on_deliveries hears of the same as count_deliveries, if it is set.
+    Shape: on_deliveries hears of all that is written to clients, if it is set.
     """
 
     def __init__(self) -> None:
         self.on_deliveries: Callable[[Sequence[Event], int, int], None] | None = None
         self.hold = [Histogram(HOLD_BOUNDS_SECONDS) for _ in Outcome]
+        # To polls that were held when the event came; how long a client stayed away is no matter of ours.
         self.delivery = Histogram(DELIVERY_BOUNDS_SECONDS)
+        self.catch_up = Histogram(DELIVERY_BOUNDS_SECONDS)
+        self.stages = [Histogram(STAGE_BOUNDS_SECONDS) for _ in Stage]
         self.uids_minted = 0
         self.events = 0
         self.deliveries = 0
         self.gaps = dict.fromkeys(("expired", "epoch", "overflow"), 0)
+        self.refusals = dict.fromkeys(("full", "stale", "unanswered"), 0)
         self.answers: dict[str, int] = {}
         # Polls answered by a fan-out; they are in no other count of answers.
         self.shared_answers = 0
@@ -74,13 +91,31 @@ class Stats:
         self.connections_refused = 0
         self.slow_clients = 0
 
+    def count_arrival(self, committed_ns: int, stored_ns: int, taken_ns: int) -> None:
+        """Count an event's way here; one whose time in the broker is not known (0) has none."""
+        if stored_ns:
+            # The clocks are of three machines, whose differences are no time that passed.
+            self.stages[Stage.COMMIT_TO_BROKER].observe(max(0, stored_ns - committed_ns) / 1e9)
+            self.stages[Stage.BROKER_TO_REPLICA].observe(max(0, taken_ns - stored_ns) / 1e9)
+
     def count_deliveries(self, events: Sequence[Event], written_ns: int, clients: int) -> None:
-        """Count `events` as written to so many clients at `written_ns`."""
+        """Count events as written at `written_ns` to so many clients, whose polls were held when they came."""
         for event in events:
             self.deliveries += clients
             self.delivery.observe(event.age_seconds(written_ns), clients)
+            self.stages[Stage.REPLICA_TO_WRITE].observe(max(0, written_ns - event.taken_ns) / 1e9, clients)
         if self.on_deliveries is not None:
             self.on_deliveries(events, written_ns, clients)
+
+    def count_answered(self, events: Sequence[Event], written_ns: int, held_seconds: float) -> None:
+        """Count events as written at `written_ns` to one client, whose poll had come `held_seconds` before."""
+        came_ns = written_ns - int(held_seconds * 1e9)
+        self.count_deliveries([event for event in events if event.taken_ns > came_ns], written_ns, 1)
+        found = [event for event in events if event.taken_ns <= came_ns]
+        self.deliveries += len(found)
+        self.catch_up.observe_all([event.age_seconds(written_ns) for event in found])
+        if found and self.on_deliveries is not None:
+            self.on_deliveries(found, written_ns, 1)
 
     def count_answer(self, route: str) -> None:
         """Count one GET answered with 200."""

@@ -5,7 +5,8 @@ import pytest
 from roots_common.streams import StreamState, StreamUnavailableError, state_of
 
 ANSWER = (
-    '{"created":"2026-11-23T09:11:28.750165608Z","state":{"first_seq":3,"last_seq":12},"cluster":{"name":"roots"%s}}'
+    '{"created":"2026-11-23T09:11:28.750165608Z","state":{"first_seq":3,"last_seq":12,"messages":10,"bytes":800},'
+    '"config":{"max_bytes":4096},"cluster":{"name":"roots"%s}}'
 )
 
 
@@ -13,7 +14,8 @@ def test_state_is_the_leaders_when_there_is_one() -> None:
     """The epoch is the time of creation in milliseconds."""
     state = state_of("ROOTS_EVENTS", (ANSWER % ',"leader":"nats-2"').encode())
 
-    assert StreamState(epoch=1795425088750, first=3, last=12) == state
+    expected = StreamState(epoch=1795425088750, first=3, last=12, messages=10, bytes=800, limit_bytes=4096)
+    assert expected == state
 
 
 def test_state_is_unavailable_when_the_server_has_no_majority() -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from roots_common.access import EVERYONE_ANONYMOUS, Access
 from roots_common.identity import ANONYMOUS, Audience, Identity
 from roots_common.jwks import JwksKeys, KeysUnavailableError
-from roots_common.tokens import TokenError, TokenVerifier
+from roots_common.tokens import REASONS, TokenError, TokenVerifier
 from roots_common.web import Problem
 
 RETRY_AFTER_SECONDS = 1
@@ -48,6 +48,10 @@ class Authenticator:
             ("result",),
             registry=registry,
         )
+        for result in ("good", "unavailable", *REASONS):
+            self._tokens.labels(result)
+        for result in ("ok", "failed"):
+            self._fetches.labels(result)
 
     def use(self, access: Access) -> None:
         """Check requests by `access` from now on; the issuer's keys that were fetched before are kept."""

@@ -1,17 +1,18 @@
 """Health and metrics on a port of their own, so that a saturated service still answers its probes.
 
 `/livez` tells whether the process works at all and knows no dependency; `/readyz` whether it should get traffic, with
-each check named; `/metrics` is for Prometheus.
+each check named; `/metrics` is for Prometheus, and has the checks too.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import falcon
 import prometheus_client
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from roots_common import web
@@ -20,6 +21,10 @@ from roots_common.server import HttpServer
 HEARTBEAT_SECONDS = 1.0
 # An event loop that has not run for so long is stuck, not busy.
 MAX_HEARTBEAT_AGE_SECONDS = 10.0
+# A process that is about to end waits so long for Prometheus to read what went wrong: a scrape interval and a little.
+LAST_SCRAPE_SECONDS = 6.0
+# Without a scrape for so long nobody is expected to come.
+SCRAPED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,11 @@ class Health:
         self._checks: dict[str, Callable[[], Check]] = {}
         self._draining = threading.Event()
         self._heartbeat: float | None = None
+        self._drain_failures = 0
+        # How many of them the last scrape was told.
+        self._told = 0
+        self._scraped_at = -SCRAPED_SECONDS
+        self._scraped = threading.Event()
 
     def add(self, name: str, check: Callable[[], Check]) -> None:
         """Ask `check` at every readiness probe; it must not block."""
@@ -45,6 +55,23 @@ class Health:
     def drain(self) -> None:
         """Be unready from now on."""
         self._draining.set()
+
+    def report_failed_drain(self) -> None:
+        """Count a drain that cut somebody off, and return once Prometheus has read it, when it reads from here at all.
+
+        Units: takes LAST_SCRAPE_SECONDS at most.
+        """
+        is_awaited = time.monotonic() - self._scraped_at < SCRAPED_SECONDS
+        self._drain_failures += 1
+        self._scraped.clear()
+        if is_awaited:
+            self._scraped.wait(LAST_SCRAPE_SECONDS)
+
+    def note_scrape(self) -> None:
+        """Note that the metrics were read."""
+        self._scraped_at = time.monotonic()
+        if self._told == self._drain_failures:
+            self._scraped.set()
 
     def beat(self) -> None:
         """Note that the event loop runs; once called, liveness depends on it."""
@@ -62,13 +89,26 @@ class Health:
             results["draining"] = Check(is_ok=False, detail="the process is stopping")
         return results
 
+    def collect(self) -> Iterable[Metric]:
+        """Return the families that every process has, whichever service it is of."""
+        ready = GaugeMetricFamily("roots_process_ready", "1 while a check of readiness holds.", labels=["check"])
+        for name, check in self._checks.items():
+            ready.add_metric([name], float(check().is_ok))
+        yield ready
+        yield GaugeMetricFamily(
+            "roots_process_draining", "1 while the process is stopping.", value=float(self._draining.is_set())
+        )
+        self._told = self._drain_failures
+        yield CounterMetricFamily("roots_process_drain_failures", "Stops that cut off somebody.", value=self._told)
+
 
 def create_admin_server(health: Health, registry: CollectorRegistry, *, host: str, port: int) -> HttpServer:
     """Return the admin server of a process, not yet started."""
+    registry.register(health)
     app = web.create_app()
     app.add_route("/livez", _Live(health))
     app.add_route("/readyz", _Ready(health))
-    app.add_route("/metrics", _Metrics(registry))
+    app.add_route("/metrics", _Metrics(health, registry))
     return HttpServer(app, host=host, port=port, threads=2)
 
 
@@ -107,7 +147,8 @@ class _Ready:
 
 
 class _Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, health: Health, registry: CollectorRegistry) -> None:
+        self._health = health
         self._registry = registry
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -117,3 +158,4 @@ class _Metrics:
         else:
             resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
             resp.data = prometheus_client.generate_latest(self._registry)
+        self._health.note_scrape()

@@ -49,6 +49,8 @@ class PolicyWatch(Generic[T]):
             ("result",),
             registry=registry,
         )
+        for result in ("applied", "refused"):
+            self._reads.labels(result)
         self._is_wrong = Gauge(
             f"roots_{service}_policy_file_is_wrong",
             "1 while the policy file is wrong, and the policy before it is kept.",

@@ -20,6 +20,8 @@ class StreamUnavailableError(Exception):
 class StreamState:
     """A stream's extent; an empty one has first > last.
 
+    Shape: limit_bytes is -1 for a stream without a limit.
+
     Units: epoch is milliseconds since 1970, when the stream was created: a position means nothing without it, since a
         stream that is created again starts its sequences anew.
     """
@@ -27,11 +29,20 @@ class StreamState:
     epoch: int
     first: int
     last: int
+    messages: int = 0
+    bytes: int = 0
+    limit_bytes: int = -1
 
 
 class _State(msgspec.Struct):
     first_seq: int
     last_seq: int
+    messages: int = 0
+    bytes: int = 0
+
+
+class _Config(msgspec.Struct):
+    max_bytes: int = -1
 
 
 class _Cluster(msgspec.Struct):
@@ -41,6 +52,7 @@ class _Cluster(msgspec.Struct):
 class _Info(msgspec.Struct):
     created: datetime
     state: _State
+    config: _Config
     cluster: _Cluster | None = None
 
 
@@ -63,5 +75,10 @@ def state_of(stream: str, answer: bytes) -> StreamState:
         # A server without a majority still tells what it has; the others may have more, or a withdrawn grant (I5).
         raise StreamUnavailableError(f"{stream} has no leader")
     return StreamState(
-        epoch=round(info.created.timestamp() * 1000), first=info.state.first_seq, last=info.state.last_seq
+        epoch=round(info.created.timestamp() * 1000),
+        first=info.state.first_seq,
+        last=info.state.last_seq,
+        messages=info.state.messages,
+        bytes=info.state.bytes,
+        limit_bytes=info.config.max_bytes,
     )

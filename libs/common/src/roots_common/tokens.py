@@ -43,6 +43,8 @@ _SENTENCES = {
     "issuer": "The token is from another issuer.",
     "claims": "The token lacks a claim, or one has another form: it needs exp, sub and aud.",
 }
+# Why a token may be refused, each in one word.
+REASONS = tuple(_SENTENCES)
 
 
 class TokenError(Exception):

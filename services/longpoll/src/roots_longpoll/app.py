@@ -107,13 +107,15 @@ class Replica:
                 await stopped.wait()
                 log.info("draining", polls=self._desk.held_count)
                 self._health.drain()
-                await drain(
+                is_complete = await drain(
                     self._desk,
                     self._connections,
                     listener,
                     seconds=config.drain_seconds,
                     linger_seconds=config.drain_linger_seconds,
                 )
+                if not is_complete:
+                    await asyncio.to_thread(self._health.report_failed_drain)
                 for task in background:
                     task.cancel()
         finally:

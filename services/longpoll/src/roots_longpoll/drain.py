@@ -16,8 +16,10 @@ log = logs.get(__name__)
 
 async def drain(
     desk: Desk, connections: Connections, listener: asyncio.Server, *, seconds: float, linger_seconds: float
-) -> None:
-    """Answer the held polls evenly over the window, then end the connections; takes at most `seconds`.
+) -> bool:
+    """Answer the held polls evenly over the window, then end the connections; return whether none was cut off.
+
+    Takes at most `seconds`.
 
     Units: linger_seconds of it new connections are still taken, so that what balances in front can notice.
     """
@@ -48,6 +50,7 @@ async def drain(
             break
         await asyncio.sleep(STEP_SECONDS)
     log.info("drained", seconds=round(time.monotonic() - started, 2), connections_left=len(connections))
+    return not len(connections)
 
 
 async def _close_after(listener: asyncio.Server, connections: Connections, seconds: float) -> None:

@@ -39,9 +39,9 @@ class Service:
     def __init__(self, config: SubscriptionsConfig) -> None:
         self._config = config
         self._health = health.Health()
-        self._readiness = BrokerReadiness()
         registry = health.create_registry()
         metrics = Metrics(registry)
+        self._readiness = BrokerReadiness(metrics)
         self._policy = PolicyWatch(
             config.policy_file, parse_policy, name=config.policy_name, service="subscriptions", registry=registry
         )
@@ -103,6 +103,8 @@ class Service:
         self._policy.stop()
         self._authenticator.close()
         self._broker.stop()
+        if not is_complete:
+            self._health.report_failed_drain()
         self._admin.close()
         log.info("service_stopped", drained=is_complete, seconds=round(time.monotonic() - started, 3))
 

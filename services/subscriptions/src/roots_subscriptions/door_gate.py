@@ -15,7 +15,7 @@ from roots_common.web import Problem
 from roots_subscriptions.audit import NOBODY, About, Audit
 from roots_subscriptions.backends import Backend, find_by_key, find_keyless
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.metrics import DoorAction, Metrics
 from roots_subscriptions.rate_limit import RateLimits
 
 RETRY_AFTER_SECONDS = 1
@@ -58,7 +58,7 @@ class Gate:
         self._metrics = metrics
 
     @contextmanager
-    def use(self, req: falcon.Request, action: str, *, is_key_needed: bool = True) -> Iterator[Use]:
+    def use(self, req: falcon.Request, action: DoorAction, *, is_key_needed: bool = True) -> Iterator[Use]:
         """Yield the use of the back end that sent `req`, which costs one token; write its audit lines at the end.
 
         Errors: Problem 403 for a browser's request, 401 without a key that is known, 429 over the rate.

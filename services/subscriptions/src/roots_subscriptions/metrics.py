@@ -3,9 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from roots_subscriptions.audit import NOBODY
+
+# What a request at the door may be for.
+DoorAction = Literal["publish", "explain", "revoke", "tutorial"]
 BROKER_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -75,6 +80,33 @@ class Metrics:
         self.queue_depth = Gauge(
             "roots_subscriptions_http_queue_requests", "HTTP requests that wait for a thread.", registry=registry
         )
+        self.stream_bytes = Gauge(
+            "roots_subscriptions_stream_bytes",
+            "What a stream of NATS has stored: events, or grants.",
+            ("stream",),
+            registry=registry,
+        )
+        self.stream_limit_bytes = Gauge(
+            "roots_subscriptions_stream_limit_bytes",
+            "What a stream of NATS may store before the oldest goes; -1 without a limit.",
+            ("stream",),
+            registry=registry,
+        )
+        self.stream_messages = Gauge(
+            "roots_subscriptions_stream_messages", "Messages of a stream of NATS.", ("stream",), registry=registry
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let every series whose labels are known exist from the start, so that a rate over it is right."""
+        for result in ("granted", "confirmed", "refused"):
+            self.connects.labels(result)
+        for result in ("withdrawn", "absent"):
+            self.disconnects.labels(result)
+        for result in ("extended", "fresh", "unknown", "failed"):
+            self.touches.labels(result)
+        for action in get_args(DoorAction):
+            self.door_uses.labels(NOBODY, action, "unauthorized")
 
     @contextmanager
     def broker_operation(self, operation: str) -> Iterator[None]:

@@ -8,11 +8,14 @@ from roots_common import logs
 from roots_common.health import Check
 from roots_common.streams import StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_BUCKET, GRANTS_STREAM
+from roots_subscriptions.metrics import Metrics
 
 # Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
 UNREADY_INTERVAL_SECONDS = 0.25
 READY_INTERVAL_SECONDS = 5.0
 REQUEST_TIMEOUT_SECONDS = 2.0
+
+_LABELS = {EVENTS_STREAM: "events", GRANTS_STREAM: "grants"}
 
 log = logs.get(__name__)
 
@@ -20,7 +23,8 @@ log = logs.get(__name__)
 class BrokerReadiness:
     """Asks NATS now and then, so that a readiness probe is answered from memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._client: Client | None = None
         self._missing: dict[str, str] = {EVENTS_STREAM: "not asked yet", GRANTS_STREAM: "not asked yet"}
 
@@ -48,13 +52,16 @@ class BrokerReadiness:
 
     async def _look(self, client: Client, stream: str) -> None:
         try:
-            await stream_state(client, stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+            state = await stream_state(client, stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
         except StreamUnavailableError as error:
             if stream not in self._missing:
                 log.warning("stream_missing", stream=stream, detail=str(error))
             self._missing[stream] = str(error)
         else:
             self._missing.pop(stream, None)
+            self._metrics.stream_bytes.labels(_LABELS[stream]).set(state.bytes)
+            self._metrics.stream_limit_bytes.labels(_LABELS[stream]).set(state.limit_bytes)
+            self._metrics.stream_messages.labels(_LABELS[stream]).set(state.messages)
 
     def _check(self, stream: str, name: str) -> Check:
         reason = self._missing.get(stream)

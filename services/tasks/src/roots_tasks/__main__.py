@@ -79,12 +79,14 @@ def _serve() -> None:
     signal = wait_for_stop()
     log.info("stopping", signal=signal.name)
     readiness.drain()
-    server.drain(linger_seconds=config.drain_linger_seconds, deadline_seconds=config.drain_seconds)
+    is_complete = server.drain(linger_seconds=config.drain_linger_seconds, deadline_seconds=config.drain_seconds)
     hints.close()
     if policy is not None:
         policy.stop()
     authenticator.close()
     database.close()
+    if not is_complete:
+        readiness.report_failed_drain()
     admin.close()
     log.info("stopped")
 

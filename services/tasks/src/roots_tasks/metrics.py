@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # From a loopback acknowledgement with fsync to a broker that is about to time out.
 PUBLISH_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+CHANGES = ("created", "updated", "deleted", "unchanged", "repeated")
 
 
 class ServeMetrics:
@@ -20,6 +21,8 @@ class ServeMetrics:
             ("change",),
             registry=registry,
         )
+        for change in CHANGES:
+            self._changes.labels(change)
         self._connections = Gauge(
             "roots_tasks_database_connections",
             "Connections to Postgres that are idle or busy, and requests waiting for one.",

@@ -104,6 +104,8 @@ class Publisher:
     def __init__(self, config: BrokerConfig, metrics: RelayMetrics) -> None:
         self._config = config
         self._metrics = metrics
+        for outcome in Outcome:
+            metrics.published.labels(outcome.value)
         self.changed = asyncio.Event()
         self._client: Client | None = None
         self._inbox = ""

@@ -1,0 +1,69 @@
+"""What every process tells Prometheus of itself."""
+
+import threading
+import time
+import urllib.request
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from roots_common.health import LAST_SCRAPE_SECONDS, Check, Health, create_admin_server, create_registry
+from roots_common.server import HttpServer
+
+
+class Process:
+    """The admin server of a process that a test stands for. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.health = Health()
+        self._admin: HttpServer
+
+    def __enter__(self) -> Self:
+        self._admin = create_admin_server(self.health, create_registry(), host="127.0.0.1", port=0)
+        self._admin.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._admin.close()
+
+    def scrape(self) -> dict[str, float]:
+        """Return the figures of the process, as Prometheus reads them, by their names and labels' values."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        return {
+            " ".join([sample.name, *sample.labels.values()]): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+
+def test_metrics_have_the_checks_when_they_are_scraped() -> None:
+    """An alert can name what a process waits for."""
+    with Process() as process:
+        process.health.add("broker", lambda: Check(is_ok=False, detail="waits for NATS"))
+        process.health.add("postgres", lambda: Check(is_ok=True, detail="answers"))
+        figures = process.scrape()
+        assert (0, 1) == (figures["roots_process_ready broker"], figures["roots_process_ready postgres"])
+        assert (0, 0) == (figures["roots_process_draining"], figures["roots_process_drain_failures_total"])
+        process.health.drain()
+        assert 1 == process.scrape()["roots_process_draining"]
+
+
+def test_failed_drain_is_told_before_the_end_when_prometheus_reads_here() -> None:
+    """A counter that ends with its process would never be seen."""
+    with Process() as process:
+        process.scrape()
+        stopping = threading.Thread(target=process.health.report_failed_drain)
+        stopping.start()
+        deadline = time.monotonic() + LAST_SCRAPE_SECONDS
+        while process.scrape()["roots_process_drain_failures_total"] != 1:
+            assert time.monotonic() < deadline
+        stopping.join(LAST_SCRAPE_SECONDS / 2)
+        assert not stopping.is_alive()
+
+
+def test_failed_drain_delays_nothing_when_nobody_reads_metrics() -> None:
+    """Without Prometheus there is no one to wait for."""
+    began = time.monotonic()
+    Health().report_failed_drain()
+    assert LAST_SCRAPE_SECONDS / 2 > time.monotonic() - began

@@ -16,7 +16,6 @@ class Gateway:
     """One Caddy in front of the services, whose addresses are given as `host:port`. It keeps nothing but its caches."""
 
     name = "gateway"
-    admin_url = None
 
     def __init__(
         self,
@@ -30,8 +29,11 @@ class Gateway:
         watch: Watch = UNWATCHED,
     ) -> None:
         self.port = port
+        admin_port = ports.reserve()
+        self.admin_url = f"http://{ports.HOST}:{admin_port}"
         settings = {
             "ROOTS_GATEWAY_ADDRESS": f":{port}",
+            "ROOTS_GATEWAY_METRICS_ADDRESS": f":{admin_port}",
             "ROOTS_GATEWAY_BIND": " ".join(ports.loopback_hosts()),
             "ROOTS_TASKS_UPSTREAM": tasks,
             "ROOTS_SUBSCRIPTIONS_UPSTREAM": subscriptions,

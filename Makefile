@@ -44,9 +44,10 @@ chaos: setup ## break the running system for ten minutes, and check what every c
 bench: setup ## measure delivery side by side with its peers (half an hour; BENCH=--quick: a minute)
 	@$(BIN)/python -m bench $(BENCH)
 
-lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, mypy and tsc
+lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, bandit, mypy and tsc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --severity-level medium --exclude '*/.venv/*' --recursive $(MYPY_PACKAGES) examples bench
 	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests) bench
 	cd examples/django-todos && ../../$(BIN)/mypy .
 	$(TSC) -p clients/pomona

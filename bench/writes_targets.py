@@ -192,6 +192,8 @@ class WritesThroughGateway(Writes):
         self._gateway = Gateway(
             self.home,
             port=ports.reserve(),
+            # No page is asked for.
+            web=self.home / "web",
             tasks=f"{ports.HOST}:{self._service.port}",
             # Grants are written as the service would write them.
             subscriptions=f"{ports.HOST}:{ports.reserve()}",

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import re
 import signal
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -125,9 +126,12 @@ def test_task_is_there_when_every_store_was_killed(background: LoopThread, stack
         ("/tasks", 200),
         ("/tasks/", 200),
         ("/task/999999", 404),
+        ("/todos", 200),
         ("/todos/", 200),
-        ("/todos/todos.js", 200),
         ("/todos/pomona/firenze.js", 200),
+        ("/todos/todos.js", 404),
+        ("/todos/assets/", 404),
+        ("/todos/assets/todos.000000000000.js", 404),
         ("/todos/nowhere", 404),
         ("/todos/tests/", 404),
         ("/todos/tests/model.test.js", 404),
@@ -173,20 +177,59 @@ def test_gateway_leads_to_no_door_when_a_back_end_knocks(home: Path, stack: Stac
     assert b"published" not in reply.body
 
 
-@pytest.mark.parametrize(("path", "target"), [("/", "/todos"), ("/todos", "/todos/")])
-def test_gateway_leads_to_the_page_when_a_short_address_is_asked(stack: Stack, path: str, target: str) -> None:
+def test_gateway_leads_to_the_page_when_nothing_is_asked(stack: Stack) -> None:
     """Whoever types less still gets there."""
-    assert target == ask(stack, "GET", path).headers["location"]
+    assert "/todos" == ask(stack, "GET", "/").headers["location"]
 
 
-def test_page_is_checked_again_when_it_is_cached(stack: Stack) -> None:
-    """Static files carry an ETag and a policy that allows no foreign and no inline script."""
-    page = ask(stack, "GET", "/todos/")
+@pytest.mark.parametrize("path", ["/todos", "/todos/pomona/firenze.js"])
+def test_page_is_checked_again_when_it_is_cached(stack: Stack, path: str) -> None:
+    """What keeps its name carries an ETag."""
+    page = ask(stack, "GET", path)
 
-    again = ask(stack, "GET", "/todos/", If_None_Match=page.headers["etag"])
+    again = ask(stack, "GET", path, If_None_Match=page.headers["etag"])
 
     assert ("no-cache", 304) == (page.headers["cache-control"], again.status)
-    assert "default-src 'self'" in page.headers["content-security-policy"]
+
+
+def test_asset_is_kept_for_ever_when_its_name_tells_its_content(stack: Stack) -> None:
+    """Everything that a page loads has such a name."""
+    page = ask(stack, "GET", "/todos").body.decode()
+    urls = re.findall(r'<(?:link|script|img)\b[^>]*(?:href|src)="([^"]+)"', page)
+    assets = [ask(stack, "GET", url) for url in urls]
+
+    assert len(urls) > 10
+    assert {"public, max-age=31536000, immutable"} == {asset.headers["cache-control"] for asset in assets}
+    assert {200} == {asset.status for asset in assets}
+
+
+def test_missing_asset_is_not_kept_when_it_is_asked(stack: Stack) -> None:
+    """A gateway that is not as new as the page may have it in a moment."""
+    assert "no-store" == ask(stack, "GET", "/todos/assets/todos.000000000000.js").headers["cache-control"]
+
+
+def test_page_may_do_nothing_else_when_it_is_shown(stack: Stack) -> None:
+    """The policy starts from nothing, and allows no inline script or style, no frame and no foreign server."""
+    headers = ask(stack, "GET", "/todos").headers
+    policy = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
+
+    assert {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    } == policy
+    assert ("DENY", "no-referrer", "same-origin") == (
+        headers["x-frame-options"],
+        headers["referrer-policy"],
+        headers["cross-origin-opener-policy"],
+    )
 
 
 def test_client_is_told_when_to_retry_when_a_service_stays_down(background: LoopThread, stack: Stack) -> None:

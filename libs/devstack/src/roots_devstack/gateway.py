@@ -22,6 +22,7 @@ class Gateway:
         home: Path,
         *,
         port: int,
+        web: Path,
         tasks: str,
         subscriptions: str,
         longpolls: Sequence[str],
@@ -38,8 +39,7 @@ class Gateway:
             "ROOTS_TASKS_UPSTREAM": tasks,
             "ROOTS_SUBSCRIPTIONS_UPSTREAM": subscriptions,
             "ROOTS_LONGPOLL_UPSTREAMS": " ".join(longpolls),
-            "ROOTS_WEB": str(checkout_path("web")),
-            "ROOTS_POMONA": str(checkout_path("clients/pomona/src")),
+            "ROOTS_WEB": str(web),
         }
         folder = str(home.absolute() / "gateway")
         folders = {"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}

@@ -11,6 +11,7 @@ from roots_devstack.postgres import Postgres
 from roots_devstack.processes import Sink, Watch, discard
 from roots_devstack.services import Service, Wiring
 from roots_devstack.waiting import Part
+from roots_devstack.web import Web
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class Parts:
 
     postgres: Postgres
     broker: Broker
+    web: Web
     gateway: Gateway
     tasks: Service
     relay: Service
@@ -62,9 +64,11 @@ class Parts:
         subscriptions_port = ports.claim(config.subscriptions_port, "ROOTS_SUBSCRIPTIONS_PORT")
         door_port = ports.claim(config.door_port, "ROOTS_DOOR_PORT")
         longpoll_ports = _claim_row(config.longpoll_port, config.longpoll_replicas, "ROOTS_LONGPOLL_PORT")
+        web = Web(config.home, sink=watch.sink)
         gateway = Gateway(
             config.home,
             port=port,
+            web=web.folder,
             tasks=f"{ports.HOST}:{tasks_port}",
             subscriptions=f"{ports.HOST}:{subscriptions_port}",
             longpolls=[f"{ports.HOST}:{port}" for port in longpoll_ports],
@@ -76,6 +80,7 @@ class Parts:
         return cls(
             postgres=postgres,
             broker=broker,
+            web=web,
             gateway=gateway,
             tasks=Service("tasks", "roots_tasks", "serve", http_port=tasks_port, env=tasks_env, watch=watch),
             relay=Service("relay", "roots_tasks", "relay", http_port=None, env=tasks_env, watch=watch),

@@ -68,6 +68,7 @@ class Stack:
         try:
             watch = Watch(sink=self._config.sink, on_change=self._publish)
             self._running = Parts.create(self._config, watch)
+            self._running.web.start()
             await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.process.start()])
             await self.wait_ready()
         except BaseException:
@@ -78,6 +79,7 @@ class Stack:
         """Stop everything: first the services, which answer what is under way, at last the stores."""
         if self._running is not None:
             parts = self._running
+            await parts.web.stop()
             await _stop([parts.tasks, parts.subscriptions, *parts.longpolls], services.STOP_SECONDS)
             await _stop([parts.gateway, parts.relay], gateway.STOP_SECONDS)
             await _stop([*parts.broker.servers, parts.postgres], max(broker.STOP_SECONDS, postgres.STOP_SECONDS))

@@ -84,11 +84,11 @@ def test_policy_changes_when_a_key_file_does(watch: PolicyWatch[str], file: Path
     wait_until(lambda: watch.current == "n2")
 
 
-@pytest.mark.parametrize("wrong", ["", "name =", "\xff", None])
+@pytest.mark.parametrize("wrong", ["", "name =", "\xff", f"name = '{'x' * (1 << 20)}'", None])
 def test_policy_is_kept_when_the_file_is_wrong(
     watch: PolicyWatch[str], file: Path, registry: CollectorRegistry, wrong: str | None
 ) -> None:
-    """Emptied, broken, of another encoding, or gone: the policy before stays, and it is told why."""
+    """Emptied, broken, of another encoding, too large, or gone: the policy before stays, and it is told why."""
     if wrong is None:
         file.unlink()
     else:

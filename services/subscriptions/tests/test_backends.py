@@ -54,7 +54,7 @@ def test_keyless_backend_is_none_when_the_policy_has_none(folder: Path) -> None:
         ({"a": 1}, "backends.a", "object"),
         ({"a": {}}, "backends.a", "either"),
         ({"a": {"key_file": "a", "keyless": True}}, "backends.a", "either"),
-        ({"a": {"key_file": "a", "pubish": []}}, "backends.a", "pubish"),
+        ({"a": {"key_file": "a", "pubish": []}}, "backends.a.pubish", "no such key"),
         ({"a": {"key_file": "a", "publish": "tasks"}}, "backends.a.publish", "array"),
         ({"a": {"key_file": "a", "publish": ["x", "a*"]}}, "backends.a.publish[1]", "'a*'"),
         ({"a": {"key_file": "a", "grant": ["::connect"]}}, "backends.a.grant[0]", "'::connect'"),

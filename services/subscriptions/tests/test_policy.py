@@ -1,5 +1,7 @@
 """Which paths the rules of a policy allow, and how a wrong policy is refused."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,6 +159,10 @@ def test_policy_allows_what_any_rule_of_the_app_allows_when_there_are_several() 
         ),
         ('[apps.t]\nallow = [\n  { paths = ["a"], who = "signed-in" }]', "apps.t.allow[0]", 3, "nobody is signed in"),
         ('[apps.t]\nallow = []\nwrite = "all"', "apps.t.write.who", 3, "'all'"),
+        ("[apps]\n[backends.b]\nkeyless = true\ngrants = []", "backends.b.grants", 4, "no such key here, but burst"),
+        ("[apps]\n[backends.b]\nkeyless = true\nrate = 0", "backends.b.rate", 4, "> 0"),
+        ('[apps]\n[backends.b]\nkeyless = true\ngrant = [\n"a",\n"b*"]', "backends.b.grant[1]", 6, "'b*'"),
+        ('[apps.t]\nallow = [{ paths = ["""\n\nb*\n""",\n"c"], who = "anyone" }]', "apps.t.allow[0].paths[0]", 5, "b*"),
     ],
 )
 def test_policy_names_the_place_and_the_line_when_it_is_wrong(
@@ -167,3 +173,13 @@ def test_policy_names_the_place_and_the_line_when_it_is_wrong(
         parse_policy(text)
     assert (place, line) == (caught.value.place, caught.value.line)
     assert problem in caught.value.problem
+
+
+def test_line_is_named_at_once_when_the_policy_has_thousands_of_rules() -> None:
+    """A policy that a program writes is long; the service that says what is wrong with it has others to answer."""
+    rules = "".join(f'{{ paths = ["a{number}/**"], who = "anyone" }},\n' for number in range(1000))
+    began = time.process_time()
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(f'[apps.t]\nallow = [\n{rules}{{ paths = ["b*"], who = "anyone" }},\n{rules}]')
+    assert 1003 == caught.value.line
+    assert time.process_time() - began < 5

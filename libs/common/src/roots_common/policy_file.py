@@ -13,6 +13,9 @@ import msgspec
 
 from roots_common.identity import ANYONE, SIGNED_IN, Audience
 
+# As a ConfigMap of Kubernetes may have. What is larger is not read, since it could not be watched either.
+MAX_FILE_BYTES = 1 << 20
+
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 # What closes an array, or an array in an inline table of an array, that goes on after a line.
 _CLOSINGS = ("", "]", "]}", "]}]")
@@ -44,11 +47,16 @@ class _AudienceTable(msgspec.Struct, frozen=True, kw_only=True):
 def read_text(file: Path) -> str:
     """Return the text of `file`. Errors: PolicyError."""
     try:
-        return file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            content = opened.read(MAX_FILE_BYTES + 1)
+        text = content.decode()
     except OSError as error:
         raise PolicyError(f"it can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise PolicyError("it is not UTF-8") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise PolicyError(f"it has more than {MAX_FILE_BYTES} bytes")
+    return text
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -108,13 +116,37 @@ def with_line(error: PolicyError, text: str) -> PolicyError:
     steps: list[str | int] = [int(index) if index else key for index, key in _STEP.findall(error.place)]
     lines = text.splitlines()
     for length in range(len(steps), 0, -1):
-        for count in range(1, len(lines) + 1):
-            if _has_place("\n".join(lines[:count]), steps[:length]):
-                return PolicyError(error.problem, error.place, count)
+        line = _first_line(lines, steps[:length])
+        if line is not None:
+            return PolicyError(error.problem, error.place, line)
     return error
 
 
-def _has_place(text: str, steps: list[str | int]) -> bool:
+def _first_line(lines: list[str], steps: list[str | int]) -> int | None:
+    """Return the number of the line in which `steps` is first there, None when it never is.
+
+    What is there stays there, so half of the lines can be left out at each look. In the middle of a value there is
+    nothing to look at: then the next line counts at which there is.
+    """
+    low, high, found = 1, len(lines), None
+    while low <= high:
+        middle = low + (high - low) // 2
+        line, has_place = middle, _has_place(lines[:middle], steps)
+        while has_place is None and line < high:
+            line += 1
+            has_place = _has_place(lines[:line], steps)
+        if has_place:
+            found = line
+        if has_place is False:
+            low = line + 1
+        else:
+            high = middle - 1
+    return found
+
+
+def _has_place(lines: list[str], steps: list[str | int]) -> bool | None:
+    """Tell whether `steps` is in what `lines` say so far, None when they end within a value."""
+    text = "\n".join(lines)
     for closing in _CLOSINGS:
         try:
             value: Any = tomllib.loads(f"{text}\n{closing}")
@@ -124,9 +156,9 @@ def _has_place(text: str, steps: list[str | int]) -> bool:
             for step in steps:
                 value = value[step]
         except (KeyError, IndexError, TypeError):
-            continue
+            return False
         return True
-    return False
+    return None
 
 
 def _join(place: str, key: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import signal
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -17,10 +18,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from roots_common import logs
 from roots_common.health import Check
-from roots_common.policy_file import PolicyError, parse_toml, read_text
+from roots_common.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
 
 LOOK_INTERVAL_SECONDS = 0.5
-MAX_FILE_BYTES = 1 << 20
 
 T = TypeVar("T")
 log = logs.get(__name__)
@@ -133,23 +133,29 @@ class PolicyWatch(Generic[T]):
 
 def _digest(file: Path) -> bytes:
     """Return what tells a policy from another: the contents of its file and of the files that it names."""
+    policy = _content(file)
     digest = hashlib.sha256()
-    for part in [file, *_named_files(file)]:
-        try:
-            with part.open("rb") as opened:
-                content = opened.read(MAX_FILE_BYTES)
-        except OSError as error:
-            content = type(error).__name__.encode()
+    for content in [policy, *(_content(file.parent / name) for name in _named_files(policy))]:
         digest.update(f"{len(content)}:".encode() + content)
     return digest.digest()
 
 
-def _named_files(file: Path) -> list[Path]:
+def _content(file: Path) -> bytes:
+    """Return what is in `file`, or why it can't be read."""
     try:
-        document = parse_toml(read_text(file))
-    except PolicyError:
+        with file.open("rb") as opened:
+            return opened.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        return type(error).__name__.encode()
+
+
+# A long policy is not parsed at each look.
+@lru_cache(maxsize=2)
+def _named_files(policy: bytes) -> list[str]:
+    try:
+        return _file_names(parse_toml(policy.decode()))
+    except (PolicyError, UnicodeDecodeError):
         return []
-    return [file.parent / name for name in _file_names(document)]
 
 
 def _file_names(value: Any) -> list[str]:

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from roots_common.policy_file import PolicyError
+from roots_common.policy_file import PolicyError, convert
 from roots_subscriptions.patterns import Pattern, parse_pattern
 
 MIN_KEY_CHARACTERS = 16
@@ -56,7 +56,7 @@ class Backend:
         return any(pattern.matches(path) for pattern in self.grant)
 
 
-class _BackendTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _BackendTable(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str | None = None
     keyless: bool = False
     publish: list[str] = []
@@ -105,11 +105,7 @@ def _parse_backend(name: str, value: object, folder: Path) -> Backend:
     place = f"backends.{name}"
     if _NAME.fullmatch(name) is None:
         raise PolicyError("a back end's name is 1-64 of A-Z a-z 0-9 _ -", place)
-    try:
-        table = msgspec.convert(value, _BackendTable)
-    except msgspec.ValidationError as error:
-        problem, _, inner = str(error).partition(" - at `")
-        raise PolicyError(problem, place + inner.rstrip("`").removeprefix("$")) from error
+    table: _BackendTable = convert(value, _BackendTable, place=place)
     if (table.key_file is None) != table.keyless:
         raise PolicyError("it needs either key_file or keyless = true", place)
     return Backend(

@@ -9,21 +9,23 @@ import uvloop
 from roots_common import logs
 from roots_common.config import load_or_exit
 from roots_common.lifecycle import stop_event
+from roots_common.tracing import Tracing, open_tracing
 from roots_longpoll.app import Replica
 from roots_longpoll.config import Config
 
 log = logs.get(__name__)
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, tracing: Tracing) -> None:
     stopped = stop_event()
-    await Replica(config).run(stopped)
+    await Replica(config, tracing).run(stopped)
 
 
 def main() -> None:
     """Run with the environment's configuration; exit 1 when a port can't be bound."""
     config = load_or_exit(Config)
     logs.configure("longpoll", config.log_level)
+    tracing = open_tracing("longpoll")
     # Objects here live as long as a poll is held, and few are in cycles: looking for those after 700 new ones is waste.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -31,10 +33,12 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        uvloop.run(_run(config))
+        uvloop.run(_run(config, tracing))
     except OSError as error:
         log.error("start_failed", detail=str(error))  # noqa: TRY400  # one sentence; the trace says nothing more
         sys.exit(1)
+    finally:
+        tracing.stop()
 
 
 if __name__ == "__main__":

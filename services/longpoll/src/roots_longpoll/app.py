@@ -18,12 +18,13 @@ from roots_common.subjects import (
     LIVE_EVENTS_PREFIX,
     LIVE_GRANTS_PREFIX,
 )
+from roots_common.tracing import OFF, Tracing
 from roots_common.uids import Uids
 from roots_longpoll.config import Config
 from roots_longpoll.connections import STALE_SECONDS, SWEEPS_PER_SECOND, Connections
 from roots_longpoll.desk import Desk
 from roots_longpoll.drain import drain
-from roots_longpoll.feeds import EVENT_HEADERS, GRANT_HEADERS, EventFeed, GrantFeed
+from roots_longpoll.feeds import EVENT_HEADERS, GRANT_HEADERS, TRACED_EVENT_HEADERS, EventFeed, GrantFeed
 from roots_longpoll.grants import GrantsView
 from roots_longpoll.holds import TICKS_PER_SECOND
 from roots_longpoll.live import LiveFeed
@@ -36,6 +37,7 @@ from roots_longpoll.server import Connection
 from roots_longpoll.source import Follower
 from roots_longpoll.stats import Stats
 from roots_longpoll.stored import StreamReader
+from roots_longpoll.traces import TELLS_PER_SECOND, DeliveryTraces
 from roots_longpoll.whereabouts import answer_whereabouts
 from roots_longpoll.wire import Subscription
 from roots_longpoll.world import World
@@ -53,13 +55,17 @@ class Replica:
     Shape: port and admin_port are those that were bound, once `listening` is set.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tracing: Tracing = OFF) -> None:
         self.listening = asyncio.Event()
         self.port = config.http_port
         self.admin_port = config.admin_port
         self._config = config
         self._limits = Limits(hold_seconds=config.hold_seconds, max_held=config.max_held)
         self._stats = Stats()
+        self._traces: DeliveryTraces | None = None
+        if tracing.is_on:
+            self._traces = DeliveryTraces(tracing)
+            self._stats.on_deliveries = self._traces.deliver
         self._ring = Ring(config.ring_bytes)
         self._view = GrantsView(config.max_clients_cached)
         self._world = World()
@@ -104,6 +110,8 @@ class Replica:
                     group.create_task(self._follow()),
                     group.create_task(self._touch()),
                 ]
+                if self._traces is not None:
+                    background.append(group.create_task(_every(1 / TELLS_PER_SECOND, self._traces.tell)))
                 await stopped.wait()
                 log.info("draining", polls=self._desk.held_count)
                 self._health.drain()
@@ -119,6 +127,8 @@ class Replica:
                 for task in background:
                     task.cancel()
         finally:
+            if self._traces is not None:
+                self._traces.close()
             await self._world.close()
             if self._client is not None:
                 await self._client.close()
@@ -137,7 +147,7 @@ class Replica:
             client,
             stream=EVENTS_STREAM,
             subjects=f"{EVENTS_PREFIX}>",
-            sink=EventFeed(self._desk),
+            sink=EventFeed(self._desk, None if self._traces is None else self._traces.receive),
             preload=PRELOAD_EVENTS,
             has_holes=False,
         )
@@ -154,7 +164,10 @@ class Replica:
             self._config,
             [
                 Subscription(
-                    live_prefix=LIVE_EVENTS_PREFIX, prefix=EVENTS_PREFIX, headers=EVENT_HEADERS, take=events.receive
+                    live_prefix=LIVE_EVENTS_PREFIX,
+                    prefix=EVENTS_PREFIX,
+                    headers=EVENT_HEADERS if self._traces is None else TRACED_EVENT_HEADERS,
+                    take=events.receive,
                 ),
                 Subscription(
                     live_prefix=LIVE_GRANTS_PREFIX, prefix=GRANTS_PREFIX, headers=GRANT_HEADERS, take=grants.receive

@@ -1,6 +1,7 @@
 """What the followed streams feed: events go to the desk, grant records to the view and on to the desk."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,6 +17,7 @@ from roots_longpoll.ring import Event
 # A key-value store's mark of a record that was deleted or purged.
 _OPERATION_HEADER = "KV-Operation"
 EVENT_HEADERS = (TIME_HEADER, STORED_HEADER)
+TRACED_EVENT_HEADERS = (*EVENT_HEADERS, TRACEPARENT_HEADER)
 GRANT_HEADERS = (_OPERATION_HEADER,)
 
 log = logs.get(__name__)
@@ -34,11 +36,12 @@ def event_of(message: Stored) -> Event:
 
 
 class EventFeed:
-    """Feeds the desk with events."""
+    """Feeds the desk with events. Shape: on_event hears of each before the desk does."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, on_event: Callable[[Event], None] | None = None) -> None:
         self._desk = desk
         self._clock = BrokerClock()
+        self._on_event = on_event
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
         """Let the desk begin with the stream of `epoch`."""
@@ -64,6 +67,8 @@ class EventFeed:
             event.taken_ns = time.time_ns()
             stored_ns = self._clock.read(message.headers.get(STORED_HEADER, ""))
             self._desk.stats.count_arrival(event.committed_ns, stored_ns, event.taken_ns)
+            if self._on_event is not None:
+                self._on_event(event)
             self._desk.deliver(event)
 
     def skip_to(self, seq: int) -> None:

@@ -6,6 +6,7 @@ Hold time and delivery time are kept apart: a parked poll would ruin a histogram
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from prometheus_client import samples
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from roots_longpoll.server import POLL_ROUTE
@@ -131,12 +132,17 @@ class StatsCollector:
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
-    counts = list(histogram.counts)
+    counts, exemplars = list(histogram.counts), dict(histogram.exemplars)
     total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):
+    buckets: list[tuple[str, float] | tuple[str, float, samples.Exemplar]] = []
+    for place, (bound, count) in enumerate(zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True)):
         total += count
-        buckets.append((bound, total))
+        last = exemplars.get(place)
+        if last is None:
+            buckets.append((bound, total))
+        else:
+            exemplar = samples.Exemplar({"trace_id": last.trace_id}, last.seconds, last.at_ns / 1e9)
+            buckets.append((bound, total, exemplar))
     family.add_metric(labels, buckets, histogram.sum)
 
 

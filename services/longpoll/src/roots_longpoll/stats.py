@@ -6,6 +6,7 @@
 import enum
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from roots_longpoll.ring import Event
 
@@ -42,14 +43,27 @@ class Stage(enum.IntEnum):
     REPLICA_TO_WRITE = 2
 
 
-class Histogram:
-    """A histogram of seconds: a count for each bound and one above the last, and the sum."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemplar:
+    """One of the values that a histogram counts, and the trace that tells more of it."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    trace_id: str
+    seconds: float
+    at_ns: int
+
+
+class Histogram:
+    """A histogram of seconds: a count for each bound and one above the last, and the sum.
+
+    Shape: exemplars has the last exemplar of each place in counts that has one.
+    """
+
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.exemplars: dict[int, Exemplar] = {}
         self.sum = 0.0
 
     def observe(self, seconds: float, count: int = 1) -> None:
@@ -64,15 +78,19 @@ class Histogram:
             counts[bisect_left(bounds, one)] += 1
         self.sum += sum(seconds)
 
+    def exemplify(self, exemplar: Exemplar) -> None:
+        """Keep `exemplar` of a value that has been observed."""
+        self.exemplars[bisect_left(self.bounds, exemplar.seconds)] = exemplar
+
 
 class Stats:
     """What one replica has done since its start; one event loop writes it, any thread may read it.
 
-    Shape: on_deliveries hears of all that is written to clients, if it is set.
+    Shape: on_deliveries hears of all that is written to clients, and which histogram has it, if it is set.
     """
 
     def __init__(self) -> None:
-        self.on_deliveries: Callable[[Sequence[Event], int, int], None] | None = None
+        self.on_deliveries: Callable[[Sequence[Event], int, int, Histogram], None] | None = None
         self.hold = [Histogram(HOLD_BOUNDS_SECONDS) for _ in Outcome]
         # To polls that were held when the event came; how long a client stayed away is no matter of ours.
         self.delivery = Histogram(DELIVERY_BOUNDS_SECONDS)
@@ -105,7 +123,7 @@ class Stats:
             self.delivery.observe(event.age_seconds(written_ns), clients)
             self.stages[Stage.REPLICA_TO_WRITE].observe(max(0, written_ns - event.taken_ns) / 1e9, clients)
         if self.on_deliveries is not None:
-            self.on_deliveries(events, written_ns, clients)
+            self.on_deliveries(events, written_ns, clients, self.delivery)
 
     def count_answered(self, events: Sequence[Event], written_ns: int, held_seconds: float) -> None:
         """Count events as written at `written_ns` to one client, whose poll had come `held_seconds` before."""
@@ -115,7 +133,7 @@ class Stats:
         self.deliveries += len(found)
         self.catch_up.observe_all([event.age_seconds(written_ns) for event in found])
         if found and self.on_deliveries is not None:
-            self.on_deliveries(found, written_ns, 1)
+            self.on_deliveries(found, written_ns, 1, self.catch_up)
 
     def count_answer(self, route: str) -> None:
         """Count one GET answered with 200."""

@@ -13,6 +13,7 @@ from roots_common.lifecycle import catch_stop
 from roots_common.policy_file import PolicyError
 from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
+from roots_common.tracing import open_tracing
 from roots_common.uids import Uids
 from roots_subscriptions.app import create_app
 from roots_subscriptions.audit import Audit
@@ -46,6 +47,7 @@ class Service:
             config.policy_file, parse_policy, name=config.policy_name, service="subscriptions", registry=registry
         )
         self._authenticator = Authenticator("subscriptions", registry)
+        self._tracing = open_tracing("subscriptions")
         uids = Uids(config.uid_key.encode())
         self._broker = BrokerThread(config, serve=self._serve, beat=self._health.beat)
         store = GrantStore(self._broker.client, metrics)
@@ -64,6 +66,7 @@ class Service:
             refusals=self._refusals,
             metrics=metrics,
             registry=registry,
+            tracing=self._tracing,
         )
         door = create_door(
             policy=lambda: self._policy.current,
@@ -73,6 +76,7 @@ class Service:
             grants=grants,
             metrics=metrics,
             registry=registry,
+            tracing=self._tracing,
         )
         self._http = HttpServer(app, host=config.http_host, port=config.http_port)
         self._door = HttpServer(door, host=config.door_host, port=config.door_port)
@@ -103,6 +107,7 @@ class Service:
         self._policy.stop()
         self._authenticator.close()
         self._broker.stop()
+        self._tracing.stop()
         if not is_complete:
             self._health.report_failed_drain()
         self._admin.close()

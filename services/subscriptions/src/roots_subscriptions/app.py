@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from roots_common import web
 from roots_common.authentication import Authenticator
+from roots_common.tracing import Tracing
 from roots_common.uids import Uids
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -30,9 +31,10 @@ def create_app(
     refusals: Refusals,
     metrics: Metrics,
     registry: CollectorRegistry,
+    tracing: Tracing,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application that browsers reach under each app's name."""
-    app = web.create_app(middleware=[web.HttpMetrics("subscriptions", registry)])
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
     admission = Admission(policy, authenticator, uids)
     app.add_route("/{app}/connect/{uid}", Connect(admission, broker, grants, refusals, metrics))

@@ -7,6 +7,7 @@ import falcon
 from prometheus_client import CollectorRegistry
 
 from roots_common import web
+from roots_common.tracing import Tracing
 from roots_common.uids import Uids
 from roots_subscriptions.audit import Audit
 from roots_subscriptions.broker_thread import BrokerThread
@@ -31,12 +32,13 @@ def create_door(
     grants: Grants,
     metrics: Metrics,
     registry: CollectorRegistry,
+    tracing: Tracing,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application that back ends reach; `policy` returns the one in force."""
-    app = web.create_app(middleware=[web.HttpMetrics("subscriptions_door", registry)])
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_door", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
     gate = Gate(lambda: policy().backends, RateLimits(), audit, metrics)
-    publishing = Publishing(gate, broker, EventPublisher(broker.client, metrics), metrics)
+    publishing = Publishing(gate, broker, EventPublisher(broker.client, metrics, tracing), metrics)
     app.add_route("/", Tutorial(gate, publishing, broker, grants, uids))
     app.add_route("/v1/publish", Publish(gate, publishing))
     revoking = Revoking(broker, grants, uids)

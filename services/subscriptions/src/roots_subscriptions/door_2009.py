@@ -15,11 +15,12 @@ from typing import Any
 import falcon
 
 from roots_common.subjects import is_path
+from roots_common.traceparent import traceparent_of
 from roots_common.uids import Uids
 from roots_common.web import Problem, read_json
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.door_gate import RETRY_AFTER_SECONDS, Gate, Use
-from roots_subscriptions.door_messages import MAX_BATCH_BYTES, Message, check_count, check_messages, traceparent_of
+from roots_subscriptions.door_messages import MAX_BATCH_BYTES, Message, check_count, check_messages
 from roots_subscriptions.door_publish import Stored
 from roots_subscriptions.door_resources import Publishing
 from roots_subscriptions.errors import BrokerUnavailableError, TooManyPathsError

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import falcon
 import msgspec
 
 from roots_common.events import MAX_MESSAGE_BYTES, Event, new_event_id
@@ -20,7 +19,6 @@ MAX_BATCH = 1000
 MAX_BATCH_BYTES = 8 << 20
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PATH_RULE = "a path is 1-8 segments joined by '/', each 1-64 of A-Z a-z 0-9 _ - . ~ @ + =, 255 at most"
 
 
@@ -81,12 +79,6 @@ def event_of(message: Message, backend: str, traceparent: str | None) -> Event:
         committed_ns=time.time_ns(),
         traceparent=traceparent,
     )
-
-
-def traceparent_of(req: falcon.Request) -> str | None:
-    """Return the trace that the request belongs to, None when it names none or in another form."""
-    value = req.get_header("traceparent")
-    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
 def _fault_of(message: Message) -> tuple[str, str] | None:

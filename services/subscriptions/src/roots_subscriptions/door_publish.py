@@ -19,6 +19,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 from roots_common import logs
 from roots_common.events import Event, headers_of
 from roots_common.subjects import EVENTS_STREAM, subject_of
+from roots_common.tracing import Tracing
 from roots_subscriptions.metrics import Metrics
 
 # JetStream syncs each event to disk before it acknowledges: a batch of a thousand takes a second or so.
@@ -42,12 +43,22 @@ class Stored:
     seq: int
     is_repeat: bool
 
+    @property
+    def outcome(self) -> str:
+        """Its name in metrics, traces and audit lines."""
+        return "repeated" if self.is_repeat else "stored"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """An event was not acknowledged. Publishing it again, with the same id, is of use unless it was refused."""
 
     reason: Reason
+
+    @property
+    def outcome(self) -> str:
+        """Its name in metrics, traces and audit lines."""
+        return self.reason
 
     @property
     def is_retryable(self) -> bool:
@@ -61,9 +72,10 @@ Result = Stored | Failed
 class EventPublisher:
     """Publishes batches. Its coroutines run on the event loop of the client that `client` returns."""
 
-    def __init__(self, client: Callable[[], Client], metrics: Metrics) -> None:
+    def __init__(self, client: Callable[[], Client], metrics: Metrics, tracing: Tracing) -> None:
         self._client = client
         self._metrics = metrics
+        self._tracing = tracing
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._context: tuple[Client, JetStreamContext] | None = None
 
@@ -75,10 +87,10 @@ class EventPublisher:
         client = self._client()
         deadline = time.monotonic() + BATCH_SECONDS
         acks: list[asyncio.Future[PubAck]] = []
-        with self._metrics.broker_operation("publish"):
+        with self._metrics.broker_operation("publish"), self._tracing.publish(events) as publishing:
             try:
                 reconnects = client.stats["reconnects"]
-                await self._send(client, events, acks, deadline)
+                await self._send(client, publishing.events, acks, deadline)
                 while not all(ack.done() for ack in acks):
                     is_broken = not client.is_connected or client.stats["reconnects"] != reconnects
                     if is_broken or time.monotonic() >= deadline:
@@ -88,7 +100,9 @@ class EventPublisher:
             finally:
                 for ack in acks:
                     ack.cancel()
-        return results + [Failed(reason="unavailable")] * (len(events) - len(acks))
+            results += [Failed(reason="unavailable")] * (len(events) - len(acks))
+            publishing.end((result.outcome, isinstance(result, Stored)) for result in results)
+        return results
 
     async def _send(
         self, client: Client, events: Sequence[Event], acks: list[asyncio.Future[PubAck]], deadline: float

@@ -5,6 +5,7 @@ from typing import Any
 
 import falcon
 
+from roots_common.traceparent import traceparent_of
 from roots_common.web import Problem, read_json
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.door_gate import RETRY_AFTER_SECONDS, Gate, Use
@@ -14,7 +15,6 @@ from roots_subscriptions.door_messages import (
     check_count,
     check_messages,
     event_of,
-    traceparent_of,
 )
 from roots_subscriptions.door_publish import BATCH_SECONDS, EventPublisher, Failed, Result, Stored
 from roots_subscriptions.metrics import Metrics
@@ -46,7 +46,7 @@ class Publishing:
         """Publish `messages`, and return what became of each. Errors: BrokerUnavailableError."""
         events = [event_of(message, use.backend.name, traceparent) for message in messages]
         results = self._broker.call(self._publisher.publish(events), timeout_seconds=CALL_SECONDS)
-        outcomes = [_outcome_of(result) for result in results]
+        outcomes = [result.outcome for result in results]
         for outcome in outcomes:
             self._metrics.door_messages.labels(use.backend.name, outcome).inc()
         use.results += [(message.path, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
@@ -92,9 +92,3 @@ def _published(messages: Sequence[Message], results: Sequence[Result]) -> list[d
 def _item(message: Message, result: Stored) -> dict[str, Any]:
     item = {"path": message.path, "seq": result.seq}
     return {**item, "duplicate": True} if result.is_repeat else item
-
-
-def _outcome_of(result: Result) -> str:
-    if isinstance(result, Stored):
-        return "repeated" if result.is_repeat else "stored"
-    return result.reason

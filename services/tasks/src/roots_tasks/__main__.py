@@ -14,6 +14,7 @@ from roots_common.config import exit_usage, load_or_exit
 from roots_common.policy_file import PolicyError
 from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
+from roots_common.tracing import open_tracing
 from roots_tasks import migrate
 from roots_tasks.app import create_app
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
@@ -53,6 +54,7 @@ def _serve() -> None:
     database = Database(config.database_url, max_connections=THREADS)
     registry = health.create_registry()
     metrics = ServeMetrics(registry)
+    tracing = open_tracing("tasks")
     readiness = health.Health()
     readiness.add("postgres", database.check)
     readiness.add("outbox", database.outbox_check)
@@ -60,7 +62,7 @@ def _serve() -> None:
     authenticator = Authenticator("tasks", registry)
     guard = Guard(lambda: OPEN_POLICY if policy is None else policy.current, authenticator)
     hints = Hints(database)
-    app = create_app(Store(database, hints.want), guard, metrics, registry)
+    app = create_app(Store(database, hints.want), guard, metrics, registry, tracing)
     server = HttpServer(app, host=config.http_host, port=config.http_port, threads=THREADS)
     admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
     metrics.observe_connections(database.count_connections)
@@ -85,6 +87,7 @@ def _serve() -> None:
         policy.stop()
     authenticator.close()
     database.close()
+    tracing.stop()
     if not is_complete:
         readiness.report_failed_drain()
     admin.close()
@@ -112,7 +115,8 @@ async def _run_relay(config: RelayConfig) -> None:
     stop = lifecycle.stop_event()
     registry = health.create_registry()
     metrics = RelayMetrics(registry)
-    publisher = Publisher(config, metrics)
+    tracing = open_tracing("relay")
+    publisher = Publisher(config, metrics, tracing)
     relay = Relay(config.database_url, publisher, metrics)
     readiness = health.Health()
     readiness.add("postgres", relay.check)
@@ -131,6 +135,7 @@ async def _run_relay(config: RelayConfig) -> None:
         await asyncio.wait([relaying], timeout=config.drain_seconds)
         for task in (relaying, *background):
             task.cancel()
+    tracing.stop()
     admin.close()
     log.info("stopped")
 

@@ -6,6 +6,7 @@ import falcon
 from prometheus_client import CollectorRegistry
 
 from roots_common import logs, web
+from roots_common.tracing import OFF, Tracing
 from roots_common.web import Problem
 from roots_tasks.errors import (
     InvalidFieldError,
@@ -26,9 +27,11 @@ log = logs.get(__name__)
 App = falcon.App[falcon.Request, falcon.Response]
 
 
-def create_app(store: Store, guard: Guard, metrics: ServeMetrics, registry: CollectorRegistry) -> App:
+def create_app(
+    store: Store, guard: Guard, metrics: ServeMetrics, registry: CollectorRegistry, tracing: Tracing = OFF
+) -> App:
     """Return the REST API of docs/protocol.md, Tasks."""
-    app = web.create_app(middleware=[web.HttpMetrics("tasks", registry), guard])
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("tasks", registry), guard])
     app.add_route("/tasks", TaskList(store, metrics))
     app.add_route("/task/{task_id}", TaskItem(store, metrics))
     app.add_error_handler(InvalidFieldError, _answer_invalid)

@@ -10,7 +10,7 @@ import time
 from roots_common import logs
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.outbox import Outbox, Row, batches
-from roots_tasks.publisher import Outcome, Publisher
+from roots_tasks.publisher import KEPT, Outcome, Publisher
 
 # Under way at the same time. If the broker can't take them as one batch, it syncs each to disk, within ACK_SECONDS.
 BATCH_LIMIT = 128
@@ -88,7 +88,7 @@ class Delivery:
                 return True
             outcomes = await self._publisher.publish([row.event for row in batch])
             results = list(zip(batch, outcomes, strict=True))
-            self._acknowledged += [row.id for row, outcome in results if outcome in (Outcome.STORED, Outcome.DUPLICATE)]
+            self._acknowledged += [row.id for row, outcome in results if outcome in KEPT]
             if Outcome.FAILED in outcomes:
                 self._failures += 1
                 return False

@@ -23,6 +23,7 @@ from roots_common import broker, logs, subjects
 from roots_common.broker import BrokerConfig
 from roots_common.events import MAX_MESSAGE_BYTES, Event, headers_of
 from roots_common.health import Check
+from roots_common.tracing import OFF, Tracing
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.tasks import PATH
 
@@ -49,6 +50,10 @@ class Outcome(enum.Enum):
     """The stream, or a rule of ours, will refuse this event again: only its own task waits for it."""
     FAILED = "failed"
     """No answer; it may have been stored. The same event id makes another try safe."""
+
+
+KEPT = frozenset({Outcome.STORED, Outcome.DUPLICATE})
+"""The outcomes after which the stream has the event."""
 
 
 class _Refusal(msgspec.Struct):
@@ -101,9 +106,10 @@ class _Message:
 class Publisher:
     """One connection to NATS, kept up by `run`; `changed` is set when another try may fare better than the last."""
 
-    def __init__(self, config: BrokerConfig, metrics: RelayMetrics) -> None:
+    def __init__(self, config: BrokerConfig, metrics: RelayMetrics, tracing: Tracing = OFF) -> None:
         self._config = config
         self._metrics = metrics
+        self._tracing = tracing
         for outcome in Outcome:
             metrics.published.labels(outcome.value)
         self.changed = asyncio.Event()
@@ -132,9 +138,12 @@ class Publisher:
         Units: an acknowledgement is awaited for ACK_SECONDS, and not at all once the connection is another one.
         """
         started = time.perf_counter()
-        outcomes = await self._publish_batch(events) if len(events) >= BATCH_FROM else None
-        if outcomes is None:
-            outcomes = await self._publish_each(events)
+        with self._tracing.publish(events) as publishing:
+            events = publishing.events
+            outcomes = await self._publish_batch(events) if len(events) >= BATCH_FROM else None
+            if outcomes is None:
+                outcomes = await self._publish_each(events)
+            publishing.end((outcome.value, outcome in KEPT) for outcome in outcomes)
         for outcome, count in Counter(outcomes).items():
             self._metrics.published.labels(outcome.value).inc(count)
         if Outcome.FAILED not in outcomes:

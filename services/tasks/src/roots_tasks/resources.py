@@ -7,6 +7,7 @@ from typing import Any
 
 import falcon
 
+from roots_common.traceparent import traceparent_of
 from roots_common.web import read_json
 from roots_tasks.errors import InvalidFieldError, TaskNotFoundError
 from roots_tasks.metrics import ServeMetrics
@@ -18,7 +19,6 @@ MAX_KEY_CHARACTERS = 255
 
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY_CHARACTERS}}}")
 _VERSION_TAG = re.compile(r"v([1-9][0-9]{0,18})")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class TaskList:
@@ -45,7 +45,7 @@ class TaskList:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a task; a retry with the same Idempotency-Key gets the first answer."""
         draft = read_json(req, TaskBody).draft()
-        written = self._store.create(draft, key=_idempotency_key(req), traceparent=_traceparent(req))
+        written = self._store.create(draft, key=_idempotency_key(req), traceparent=traceparent_of(req))
         self._metrics.count_change("created" if written.is_changed else "repeated")
         resp.status = falcon.HTTP_201
         resp.location = written.task.url
@@ -78,12 +78,12 @@ class TaskItem:
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, task_id: str) -> None:
         """Delete the task."""
-        self._store.delete(_id(task_id), versions=_versions(req), traceparent=_traceparent(req))
+        self._store.delete(_id(task_id), versions=_versions(req), traceparent=traceparent_of(req))
         self._metrics.count_change("deleted")
         resp.status = falcon.HTTP_204
 
     def _update(self, req: falcon.Request, resp: falcon.Response, task_id: int, change: Change) -> None:
-        written = self._store.update(task_id, change, versions=_versions(req), traceparent=_traceparent(req))
+        written = self._store.update(task_id, change, versions=_versions(req), traceparent=traceparent_of(req))
         self._metrics.count_change("updated" if written.is_changed else "unchanged")
         _write(resp, written.task)
 
@@ -113,12 +113,6 @@ def _idempotency_key(req: falcon.Request) -> str | None:
             "Idempotency-Key", f"An idempotency key has 1 to {MAX_KEY_CHARACTERS} visible ASCII characters."
         )
     return key
-
-
-def _traceparent(req: falcon.Request) -> str | None:
-    """Return the request's W3C trace context; one that is malformed is as good as none."""
-    header = req.get_header("traceparent")
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def _versions(req: falcon.Request) -> Collection[int] | None:

@@ -1,0 +1,357 @@
+"""One change's trace, from the request that writes it to the answers that carry it."""
+
+import asyncio
+import json
+import secrets
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from roots_common.events import Event
+from roots_common.otel import STOP_SECONDS
+from roots_common.tracing import open_tracing
+from roots_devstack.background import LoopThread
+from roots_devstack.stack import Stack, StackConfig
+
+from .http_client import Answer, HttpConnection
+from .leaks import Leaks
+from .listener import Listener
+from .otlp import WAIT_SECONDS, Receiver, Span
+
+PARENT = "00f067aa0ba902b7"
+DESCRIPTION = "a description that belongs in no span"
+DOOR_KEY = "a-door-key-for-the-tests-of-tracing"
+POLICY = """
+[apps.tasks]
+allow = [{ paths = ["tasks", "rooms/*"], who = "anyone" }]
+read = "anyone"
+write = "anyone"
+
+[backends.todos]
+key_file = "door"
+publish = ["**"]
+grant = ["**"]
+"""
+# So many that the relay publishes them as one batch.
+BEHIND = 30
+# What a write and its event take at most on a busy machine, and so long an export waits.
+WRITE_SECONDS = 4.0
+EXPORT_SECONDS = 5
+
+
+class Answered:
+    """The log lines that tasks wrote when it had answered a request."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+
+    def take(self, name: str, line: str) -> None:
+        """Keep a line, if it is one."""
+        if name == "tasks" and '"event": "request"' in line:
+            with self._changed:
+                self._lines.append(json.loads(line))
+                self._changed.notify_all()
+
+    def wait_for(self, name: str, value: object) -> dict[str, Any]:
+        """Return the one line whose field `name` has this value."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line for line in self._lines if line[name] == value]
+
+        with self._changed:
+            assert self._changed.wait_for(found, WAIT_SECONDS)
+            (line,) = found()
+            return line
+
+
+class Traced(NamedTuple):
+    """A running system that traces, and what it tells."""
+
+    stack: Stack
+    home: Path
+    receiver: Receiver
+    answered: Answered
+
+    @property
+    def door(self) -> str:
+        """Where back ends publish."""
+        return str(self.stack.processes["subscriptions"].door_url)
+
+    @property
+    def replica(self) -> str:
+        """Where the tests' clients poll."""
+        return str(self.stack.processes["longpoll-1"].url)
+
+
+@pytest.fixture(scope="module")
+def traced(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """Yield the system, with two replicas of longpoll."""
+    folder = tmp_path_factory.mktemp("traced")
+    for name, text in (("policy.toml", POLICY), ("door", DOOR_KEY)):
+        (folder / name).write_text(text)
+    answered = Answered()
+    with Receiver() as receiver:
+        config = StackConfig(
+            home=folder / "home",
+            longpoll_replicas=2,
+            sink=answered.take,
+            extra_env={
+                "ROOTS_LOG_LEVEL": "debug",
+                "ROOTS_POLICY": str(folder / "policy.toml"),
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+                "OTEL_EXPORTER_OTLP_TIMEOUT": str(EXPORT_SECONDS),
+                "OTEL_BSP_SCHEDULE_DELAY": "100",
+                "NO_PROXY": "127.0.0.1",
+            },
+        )
+        with background.entered(Stack(config)) as stack:
+            yield Traced(stack, config.home, receiver, answered)
+
+
+def begin(flags: str = "01") -> tuple[str, dict[str, str]]:
+    """Return a new trace, and the header of a request that belongs to it."""
+    trace = secrets.token_hex(16)
+    return trace, {"traceparent": f"00-{trace}-{PARENT}-{flags}"}
+
+
+async def ask(url: str, target: str, body: object, headers: dict[str, str]) -> Answer:
+    """Send one request."""
+    async with HttpConnection(url) as connection:
+        return await connection.request("POST", target, body, headers)
+
+
+async def create(traced: Traced, headers: dict[str, str]) -> str:
+    """Create a task through the gateway; return what clients hear of it."""
+    answer = await ask(traced.stack.url, "/tasks", {"description": DESCRIPTION}, headers)
+    assert answer.status == 201, answer
+    guid: str = answer.json["content"]["guid"]
+    return guid
+
+
+def listener(traced: Traced) -> Listener:
+    """Return a client of the first replica."""
+    return Listener(traced.replica, traced.stack.url)
+
+
+def only(spans: list[Span]) -> Span:
+    """Return the one span that there is."""
+    (span,) = spans
+    return span
+
+
+def check_way(receiver: Receiver, trace: str, *, publisher: str, path: str) -> Span:
+    """Return the first span of the trace, after a look at what became of its one event: two replicas, one client."""
+    spans = receiver.wait_for(trace, 4)
+    request = only([span for span in spans if span.parent == PARENT])
+    publish = only([span for span in spans if span.name == "publish ROOTS_EVENTS"])
+    deliveries = [span for span in spans if span.name == "deliver ROOTS_EVENTS"]
+
+    assert (publisher, request.id, path) == (publish.service, publish.parent, publish.attributes["roots.path"])
+    assert "stored" == publish.attributes["roots.outcome"]
+    assert [("roots-longpoll", publish.id, [(trace, publish.id)])] * 2 == [
+        (span.service, span.parent, span.links) for span in deliveries
+    ]
+    assert [(0, []), (1, [1])] == sorted((span.attributes["roots.clients"], span.writes) for span in deliveries)
+    assert {(path, False)} == {
+        (span.attributes["roots.path"], span.attributes["roots.is_catch_up"]) for span in deliveries
+    }
+    assert 1 == len({span.attributes["roots.seq"] for span in deliveries})
+    assert request.began_ns <= publish.began_ns <= min(span.began_ns for span in deliveries)
+    assert all(span.began_ns <= span.ended_ns for span in spans)
+    assert not any(span.is_error for span in spans)
+    return request
+
+
+def test_write_is_one_trace_when_a_client_hears_it(traced: Traced) -> None:
+    """The caller's trace goes on: request, publish of the relay, and a linked delivery by each replica."""
+    trace, headers = begin()
+
+    async def write() -> None:
+        async with listener(traced) as client:
+            await client.begin(["tasks"])
+            hearing = asyncio.create_task(client.poll_until(lambda: bool(client.messages())))
+            await create(traced, headers)
+            await hearing
+
+    asyncio.run(write())
+    request = check_way(traced.receiver, trace, publisher="roots-relay", path="tasks")
+    assert ("roots-tasks", "POST /tasks") == (request.service, request.name)
+    assert {"http.request.method": "POST", "http.route": "/tasks", "http.response.status_code": 201} == (
+        request.attributes
+    )
+
+
+@pytest.mark.parametrize(("target", "name"), [("/v1/publish", "POST /v1/publish"), ("/", "POST /")])
+def test_publish_is_one_trace_when_it_came_through_the_door(traced: Traced, target: str, name: str) -> None:
+    """The door publishes itself; the rest of the way is the same, in the form of 2009 as well."""
+    trace, headers = begin()
+    path = f"rooms/{trace[:8]}"
+
+    async def publish() -> None:
+        async with listener(traced) as client:
+            await client.begin([path])
+            hearing = asyncio.create_task(client.poll_until(lambda: bool(client.messages(path))))
+            message = [{"path": path, "message": json.dumps(DESCRIPTION)}]
+            await ask(traced.door, target, message, {**headers, "Authorization": f"Bearer {DOOR_KEY}"})
+            await hearing
+
+    asyncio.run(publish())
+    request = check_way(traced.receiver, trace, publisher="roots-subscriptions", path=path)
+    assert ("roots-subscriptions", name) == (request.service, request.name)
+
+
+def test_nothing_is_told_when_the_request_is_sampled_out(traced: Traced) -> None:
+    """The caller has decided; a request that comes later, and is told, shows that nothing was still under way."""
+    unsampled, unsampled_headers = begin("00")
+    sampled, headers = begin()
+
+    async def write() -> None:
+        async with listener(traced) as client:
+            await client.begin(["tasks"])
+            guids = {await create(traced, unsampled_headers), await create(traced, headers)}
+            await client.poll_until(lambda: guids <= {task["guid"] for task in client.messages()})
+
+    asyncio.run(write())
+    traced.receiver.wait_for(sampled, 4)
+    assert [] == traced.receiver.of(unsampled)
+
+
+def test_each_event_keeps_its_trace_when_they_are_published_as_a_batch(background: LoopThread, traced: Traced) -> None:
+    """Each event of an atomic batch has the header of its own, though all share the outcome."""
+    traces = dict(begin() for _ in range(BEHIND))
+
+    async def write() -> None:
+        for headers in traces.values():
+            await create(traced, headers)
+
+    background.run(traced.stack.part("relay").process.stop())
+    asyncio.run(write())
+    background.run(traced.stack.part("relay").process.start())
+
+    receiver = traced.receiver
+    requests = [only(receiver.wait_for(trace, 1, "POST")) for trace in traces]
+    publishes = [only(receiver.wait_for(trace, 1, "publish")) for trace in traces]
+    assert [request.id for request in requests] == [publish.parent for publish in publishes]
+    assert {(BEHIND, "stored")} == {
+        (span.attributes["messaging.batch.message_count"], span.attributes["roots.outcome"]) for span in publishes
+    }
+    for trace, publish in zip(traces, publishes, strict=True):
+        deliveries = receiver.wait_for(trace, 2, "deliver")
+        assert [publish.id] * 2 == [span.parent for span in deliveries]
+
+
+def test_latency_names_a_trace_when_it_is_scraped_as_openmetrics(traced: Traced) -> None:
+    """From a slow bucket of the histogram one click leads to a change that was in it."""
+    trace, headers = begin()
+
+    async def write() -> None:
+        async with listener(traced) as client:
+            await client.begin(["tasks"])
+            hearing = asyncio.create_task(client.poll_until(lambda: bool(client.messages())))
+            await create(traced, headers)
+            await hearing
+
+    asyncio.run(write())
+    text = metrics_of(traced, "application/openmetrics-text; version=1.0.0")
+    buckets = {
+        sample.exemplar.labels["trace_id"]: (sample.exemplar.value, float(sample.labels["le"]))
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.exemplar
+    }
+    seconds, bound = buckets[trace]
+    assert 0 < seconds <= bound
+    assert trace not in metrics_of(traced, "text/plain")
+
+
+def metrics_of(traced: Traced, accept: str) -> str:
+    """Return what the first replica tells Prometheus."""
+    url = f"{traced.stack.processes['longpoll-1'].admin_url}/metrics"
+    request = urllib.request.Request(url, headers={"Accept": accept})  # noqa: S310  # a loopback URL
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # a loopback URL
+        text: str = answer.read().decode()
+        return text
+
+
+def test_log_lines_name_the_trace_when_a_request_is_answered(traced: Traced) -> None:
+    """What a service says while it answers a request is found by the trace of that request, and of no other."""
+    traces = dict(begin() for _ in range(3))
+    for headers in traces.values():
+        asyncio.run(create(traced, headers))
+
+    for trace in traces:
+        span = only(traced.receiver.wait_for(trace, 1, "POST"))
+        assert span.id == traced.answered.wait_for("trace_id", trace)["span_id"]
+
+
+def test_trace_begins_when_a_request_has_none(traced: Traced) -> None:
+    """Without a caller's trace the service begins one; a client's fault is no error of the service."""
+    answer = asyncio.run(ask(traced.stack.url, "/tasks", {"description": ""}, {}))
+    assert 422 == answer.status
+
+    trace = traced.answered.wait_for("status", 422)["trace_id"]
+    span = only(traced.receiver.wait_for(trace, 1))
+    assert ("", 422, False) == (span.parent, span.attributes["http.response.status_code"], span.is_error)
+
+
+@pytest.mark.parametrize("how", ["silent", "away"])
+def test_nothing_waits_when_the_receiver_fails(traced: Traced, how: str) -> None:
+    """Writes are as quick as ever and each is heard; traces come again when it is back."""
+    receiver = traced.receiver
+    if how == "silent":
+        receiver.fall_silent()
+    else:
+        receiver.go_away()
+
+    async def write() -> list[float]:
+        seconds = []
+        written = set()
+        async with listener(traced) as client:
+            await client.begin(["tasks"])
+            for _ in range(10):
+                began = time.monotonic()
+                written.add(await create(traced, begin()[1]))
+                await client.poll_until(lambda: written <= {task["guid"] for task in client.messages()})
+                seconds.append(time.monotonic() - began)
+        return seconds
+
+    try:
+        assert max(asyncio.run(write())) < WRITE_SECONDS
+    finally:
+        receiver.come_back()
+    trace, headers = begin()
+    asyncio.run(create(traced, headers))
+    receiver.wait_for(trace, 4)
+
+
+def test_process_ends_in_time_when_the_receiver_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be sent until then is given up; the SDK by itself waits for half a minute."""
+    with Receiver() as receiver:
+        receiver.fall_silent()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(WAIT_SECONDS))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        tracing = open_tracing("test")
+        traceparent = begin()[1]["traceparent"]
+        event = Event(path="tasks", message=b"", event_id="1", committed_ns=0, traceparent=traceparent)
+        with tracing.publish([event]) as publishing:
+            publishing.end([("stored", True)])
+        began = time.monotonic()
+        tracing.stop()
+        assert STOP_SECONDS <= time.monotonic() - began < 5 * STOP_SECONDS
+
+
+def test_no_span_holds_a_secret_when_everything_was_done(traced: Traced) -> None:
+    """I10: no uid, key or text of a message is in anything that the tests above let the services send."""
+    leaks = Leaks(traced.home, [DOOR_KEY, DESCRIPTION])
+    assert {"roots-tasks", "roots-relay", "roots-subscriptions", "roots-longpoll"} <= {
+        span.service for span in traced.receiver.spans
+    }
+    assert [] == leaks.lines(body.decode("latin-1") for body in traced.receiver.bodies)

@@ -27,7 +27,7 @@ const PATH = /^[\w\-.~@+=]{1,64}(?:\/[\w\-.~@+=]{1,64}){0,7}$/;
 export function readAnswer(text) {
   const body = readJson(text);
   if (typeof body?.reconnectWith !== "string" || !Array.isArray(body.updates)) return null;
-  const uid = body.reconnectWith.trim().split("/")[0];
+  const uid = readUid(body.reconnectWith.trim());
   if (!uid) return null;
   return {
     updates: body.updates.filter(isUpdate),
@@ -39,6 +39,15 @@ export function readAnswer(text) {
 }
 
 /**
+ * Return the uid in what the next poll asks for.
+ *
+ * @param {string} reconnectWith
+ */
+export function readUid(reconnectWith) {
+  return reconnectWith.split("/")[0] ?? "";
+}
+
+/**
  * Return the paths that a connect request was refused, each with the reason; none when the answer names none.
  *
  * @param {string} text
@@ -46,6 +55,16 @@ export function readAnswer(text) {
  */
 export function readRefusals(text) {
   return readPathReasons(readJson(text)?.refused);
+}
+
+/**
+ * Return why a whole request was refused, as far as the answer says so.
+ *
+ * @param {string} text
+ * @returns {unknown}
+ */
+export function readReason(text) {
+  return readJson(text)?.reason;
 }
 
 /**

@@ -6,15 +6,25 @@ const FIRST_CAP_MS = 1_000;
 const LAST_CAP_MS = 32_000;
 const QUICK_MS = 1_000;
 const MAX_QUICK = 5;
+/** So many short waits within this time, however often something succeeded between: then each may be the longest. */
+const MAX_RETRIES = 10;
+const BUDGET_MS = 60_000;
 
 /** Exponential back-off with full jitter: a crowd cut off at one moment does not come back at one moment. */
 export class Backoff {
   #failures = 0;
+  /** When it was asked lately. @type {number[]} */
+  #retries = [];
   #random;
+  #now;
 
-  /** @param {() => number} random */
-  constructor(random) {
+  /**
+   * @param {() => number} random
+   * @param {() => number} [now]
+   */
+  constructor(random, now = () => Date.now()) {
     this.#random = random;
+    this.#now = now;
   }
 
   /**
@@ -24,7 +34,10 @@ export class Backoff {
    *   says the same number to everyone.
    */
   next(floorMs = 0) {
-    const capMs = Math.min(LAST_CAP_MS, FIRST_CAP_MS * 2 ** this.#failures);
+    const now = this.#now();
+    this.#retries = this.#retries.filter((at) => at > now - BUDGET_MS);
+    const isOverBudget = this.#retries.push(now) > MAX_RETRIES;
+    const capMs = isOverBudget ? LAST_CAP_MS : Math.min(LAST_CAP_MS, FIRST_CAP_MS * 2 ** this.#failures);
     this.#failures += 1;
     return floorMs + this.#random() * capMs;
   }

@@ -2,21 +2,23 @@
  * Keeps what the server lets this uid hear equal to what the page wants to hear.
  *
  * Owns the wanted paths and each one's standing with the server. Promises: one request at a time, so that connecting
- * and disconnecting never overtake each other; a refused path is not asked for again until the page asks again or
- * the uid is a new one.
+ * and disconnecting never overtake each other; a refused path is not asked for again until the page asks again, or
+ * the uid is a new one. A passive one, of a tab that does not lead, sends nothing and keeps standings as it hears of them.
  * Source: docs/protocol.md, Connecting.
  */
 
-import { readRefusals, readRetryAfterMs } from "./answers.js";
+import { readReason, readRefusals, readRetryAfterMs } from "./answers.js";
 import { Backoff } from "./backoff.js";
 import { Pause } from "./pause.js";
 
 /** @import { PathReason } from "./answers.js" */
+/** @import { Credentials } from "./credentials.js" */
 /** @import { Runtime } from "./runtime.js" */
 
 const MAX_PATHS = 128;
 const TIMEOUT_MS = 20_000;
 const UNKNOWN_UID = 410;
+const FORBIDDEN = 403;
 /** Statuses below 500 that may pass by themselves. */
 const PASSING = new Set([408, 425, 429]);
 
@@ -30,6 +32,7 @@ const PASSING = new Set([408, 425, 429]);
 
 export class Connector {
   #runtime;
+  #credentials;
   #urls;
   #listeners;
   #backoff;
@@ -40,23 +43,47 @@ export class Connector {
   #wanted = new Set();
   /** @type {Map<string, Standing>} */
   #standing = new Map();
+  /** The token that each path was last asked for with. @type {Map<string, string | null>} */
+  #tokens = new Map();
   /** Paths whose withdrawal was this page's own wish. @type {Set<string>} */
   #leaving = new Set();
+  #isActive = false;
   /** @type {AbortController | null} */
   #request = null;
   #isRunning = false;
 
   /**
    * @param {Runtime} runtime
+   * @param {Credentials} credentials
    * @param {{connect: string, disconnect: string}} urls `%@` stands for the uid.
    * @param {{onRefused: (refusal: PathReason) => void, onUnknownUid: () => void}} listeners
    */
-  constructor(runtime, urls, listeners) {
+  constructor(runtime, credentials, urls, listeners) {
     this.#runtime = runtime;
+    this.#credentials = credentials;
     this.#urls = urls;
     this.#listeners = listeners;
-    this.#backoff = new Backoff(runtime.random);
+    this.#backoff = new Backoff(runtime.random, runtime.now);
     this.#pause = new Pause(runtime);
+  }
+
+  /**
+   * Ask for all that is wanted, and give back what is not, from here on.
+   *
+   * @param {Iterable<string>} wanted
+   */
+  activate(wanted) {
+    this.#isActive = true;
+    this.#wanted = new Set(wanted);
+    this.#schedule();
+  }
+
+  /** Send nothing from here on. */
+  rest() {
+    this.#isActive = false;
+    this.#wanted.clear();
+    this.#leaving.clear();
+    this.#request?.abort();
   }
 
   /** @param {string} path */
@@ -77,10 +104,11 @@ export class Connector {
    * Connect all wanted paths for a new uid; null means that there is none for now.
    *
    * @param {string | null} uid
+   * @param {string[]} [confirmed] What it hears already.
    */
-  useUid(uid) {
+  useUid(uid, confirmed = []) {
     this.#uid = uid;
-    this.#standing.clear();
+    this.#standing = new Map(confirmed.map((path) => [path, "confirmed"]));
     this.#leaving.clear();
     this.#request?.abort();
     this.#schedule();
@@ -89,6 +117,11 @@ export class Connector {
   /** @param {string} path */
   isConfirmed(path) {
     return this.#standing.get(path) === "confirmed";
+  }
+
+  /** Return the paths that the server has confirmed. */
+  confirmed() {
+    return [...this.#standing.keys()].filter((path) => this.isConfirmed(path));
   }
 
   /**
@@ -109,8 +142,17 @@ export class Connector {
    */
   withdraw(path) {
     if (this.#leaving.delete(path)) return;
-    if (this.#wanted.has(path)) this.#refuse({ path, reason: "withdrawn" });
+    if (this.#wanted.has(path)) void this.#regain(path);
     else this.#standing.delete(path);
+  }
+
+  /**
+   * The leader was refused the path.
+   *
+   * @param {string} path
+   */
+  markRefused(path) {
+    this.#standing.set(path, "refused");
   }
 
   /** Try again as early as the server allows. */
@@ -119,9 +161,19 @@ export class Connector {
   }
 
   close() {
-    this.#wanted.clear();
+    this.rest();
     this.useUid(null);
     this.#pause.end();
+  }
+
+  /** A path ends with its token, and comes back with a new one; without one it was taken away. @param {string} path */
+  async #regain(path) {
+    const uid = this.#uid;
+    this.#standing.set(path, "refused");
+    const isRenewed = await this.#credentials.isOther(this.#tokens.get(path)).catch(() => false);
+    if (this.#uid !== uid || this.#standing.get(path) !== "refused") return;
+    if (isRenewed && this.#wanted.has(path)) this.want(path);
+    else this.#refuse({ path, reason: "withdrawn" });
   }
 
   /** What the page does within one turn goes into one request. */
@@ -141,7 +193,7 @@ export class Connector {
 
   /** @returns {Batch | null} */
   #nextBatch() {
-    if (this.#uid === null) return null;
+    if (this.#uid === null || !this.#isActive) return null;
     const unwanted = [...this.#standing.keys()].filter((path) => !this.#wanted.has(path));
     if (unwanted.length > 0) return { isConnect: false, paths: unwanted.slice(0, MAX_PATHS) };
     const missing = [...this.#wanted].filter((path) => (this.#standing.get(path) ?? "asked") === "asked");
@@ -165,7 +217,9 @@ export class Connector {
     const timer = this.#runtime.setTimeout(() => request.abort("timeout"), TIMEOUT_MS);
     try {
       const reply = await this.#post(url, paths, request.signal);
+      const token = await this.#credentials.current();
       if (request.signal.aborted) return null;
+      if (isConnect) for (const path of paths) this.#tokens.set(path, token);
       return isConnect ? this.#afterConnect(paths, reply) : this.#afterDisconnect(paths, reply);
     } catch {
       return request.signal.aborted && request.signal.reason !== "timeout" ? null : 0;
@@ -182,7 +236,7 @@ export class Connector {
    * @returns {Promise<Reply>}
    */
   async #post(url, paths, signal) {
-    const response = await this.#runtime.fetch(url.replace("%@", () => String(this.#uid)), {
+    const response = await this.#credentials.send(url.replace("%@", () => String(this.#uid)), {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "application/json" },
       body: JSON.stringify(paths),
@@ -198,7 +252,7 @@ export class Connector {
    * @param {Reply} reply
    */
   #afterConnect(paths, { status, text, floorMs }) {
-    if (status === UNKNOWN_UID) return this.#dropUid();
+    if (isForeign(status, text)) return this.#dropUid();
     if (isPassing(status)) return floorMs;
     this.#backoff.reset();
     const reasons = new Map(readRefusals(text).map(({ path, reason }) => [path, reason]));
@@ -215,8 +269,8 @@ export class Connector {
    * @param {string[]} paths
    * @param {Reply} reply
    */
-  #afterDisconnect(paths, { status, floorMs }) {
-    if (status === UNKNOWN_UID) return this.#dropUid();
+  #afterDisconnect(paths, { status, text, floorMs }) {
+    if (isForeign(status, text)) return this.#dropUid();
     if (isPassing(status)) return floorMs;
     this.#backoff.reset();
     for (const path of paths) this.#standing.delete(path);
@@ -236,6 +290,16 @@ export class Connector {
     this.#standing.set(refusal.path, "refused");
     this.#listeners.onRefused(refusal);
   }
+}
+
+/**
+ * Whether the uid is unknown, or is somebody else's by now.
+ *
+ * @param {number} status
+ * @param {string} text
+ */
+function isForeign(status, text) {
+  return status === UNKNOWN_UID || (status === FORBIDDEN && readReason(text) === "identity");
 }
 
 /** @param {number} status */

@@ -45,6 +45,11 @@ export class Handlers {
     else this.#byPath.delete(path);
   }
 
+  /** Return the paths that have a handler. */
+  paths() {
+    return [...this.#byPath.keys()];
+  }
+
   /** @param {string} path */
   has(path) {
     return this.#byPath.has(path);

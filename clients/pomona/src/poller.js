@@ -1,7 +1,7 @@
 /**
  * The poll loop: always one request under way, or a pause with a reason.
  *
- * Owns the cursor and the poller's state. Promises: an answer is handed over whole before the next poll
+ * Owns the cursor. Promises: an answer is handed over whole before the next poll
  * acknowledges it; nothing the network does makes it poll in a tight loop or stop for good.
  * Source: docs/protocol.md, Delivery.
  */
@@ -22,47 +22,64 @@ const BEGIN_ANEW = new Set([400, 410]);
 
 /**
  * @typedef {"connecting" | "live" | "waiting" | "offline" | "closed"} State
- * @typedef {{kind: "answer", answer: Answer, tookMs: number}
+ * @typedef {{kind: "answer", status: number, answer: Answer}
  *   | {kind: "failed", status: number, floorMs: number}
- *   | {kind: "hung"}
- *   | {kind: "interrupted"}} Outcome
+ *   | {kind: "hung" | "interrupted", status: 0}} Outcome
+ *
+ * @typedef {object} Listeners
+ * @property {(state: State) => void} onState Told also when it is the same as before.
+ * @property {(from: string, answer: Answer) => void} onAnswer
+ * @property {(poll: {startedAt: number, from: string, outcome: Outcome}) => void} onPoll A poll has ended.
  */
 
 export class Poller {
-  /** @type {State} */
-  state = "connecting";
+  /** What the next poll will ask for, "" for a first one. */
+  position = "";
   #runtime;
   #baseUrl;
   #listeners;
   #backoff;
   #pause;
   #breaker = new LoopBreaker();
-  #reconnectWith = "";
   /** A poll has failed since the last answer. */
   #isInDoubt = false;
+  #isOffline = false;
   #startedAt = 0;
+  /** The run of now; one that has ended goes no further, whatever it waited for. @type {object | null} */
+  #run = null;
   /** @type {AbortController | null} */
   #request = null;
 
   /**
    * @param {Runtime} runtime
    * @param {string} baseUrl
-   * @param {{onState: (state: State, previous: State) => void, onAnswer: (answer: Answer) => void}} listeners
+   * @param {Listeners} listeners
    */
   constructor(runtime, baseUrl, listeners) {
     this.#runtime = runtime;
     this.#baseUrl = baseUrl;
     this.#listeners = listeners;
-    this.#backoff = new Backoff(runtime.random);
+    this.#backoff = new Backoff(runtime.random, runtime.now);
     this.#pause = new Pause(runtime);
   }
 
-  /** Poll until closed. */
-  async run() {
-    while (!this.#isClosed()) {
-      const outcome = await this.#poll();
-      if (!this.#isClosed()) await this.#settle(outcome);
-    }
+  /**
+   * Poll from `position` until stopped; what is under way is given up.
+   *
+   * @param {string} position
+   * @param {boolean} [isInDoubt] It is not known whether the server is there.
+   */
+  start(position, isInDoubt = false) {
+    this.stop();
+    this.position = position;
+    this.#isInDoubt = isInDoubt;
+    void this.#runOn((this.#run = {}));
+  }
+
+  stop() {
+    this.#run = null;
+    this.#request?.abort();
+    this.#pause.end();
   }
 
   /** Poll at once: the page is back, and what was under way may be dead. */
@@ -73,21 +90,26 @@ export class Poller {
 
   /** The network has gone: don't wait for the request to find out. */
   loseNetwork() {
-    if (this.#isClosed()) return;
-    this.#setState("offline");
+    if (!this.#run) return;
+    this.#isOffline = true;
+    this.#listeners.onState("offline");
     this.#request?.abort();
   }
 
   /** Begin anew, with a new uid. */
   restart() {
-    this.#reconnectWith = "";
+    this.position = "";
     this.#request?.abort();
   }
 
-  close() {
-    this.#setState("closed");
-    this.#request?.abort();
-    this.#pause.end();
+  /** @param {object} run */
+  async #runOn(run) {
+    while (this.#run === run) {
+      const from = this.position;
+      const outcome = await this.#poll();
+      this.#listeners.onPoll({ startedAt: this.#startedAt, from, outcome });
+      if (this.#run === run) await this.#settle(run, from, outcome);
+    }
   }
 
   /** @returns {Promise<Outcome>} */
@@ -100,21 +122,21 @@ export class Poller {
       request.abort();
     }, WATCHDOG_MS);
     this.#request = request;
+    this.#isOffline = false;
     this.#startedAt = runtime.now();
     try {
-      if (this.#isInDoubt && this.#reconnectWith) void this.#probe(request.signal);
-      const response = await this.#get(this.#reconnectWith, request.signal);
+      if (this.#isInDoubt && this.position) void this.#probe(request.signal);
+      const response = await this.#get(this.position, request.signal);
       const text = await response.text();
-      if (request.signal.aborted) return isHung ? { kind: "hung" } : { kind: "interrupted" };
-      return this.#judge(response, text);
+      if (!request.signal.aborted) return this.#judge(response, text);
     } catch {
-      if (isHung) return { kind: "hung" };
-      return request.signal.aborted ? { kind: "interrupted" } : { kind: "failed", status: 0, floorMs: 0 };
+      if (!request.signal.aborted) return { kind: "failed", status: 0, floorMs: 0 };
     } finally {
-      this.#request = null;
+      if (this.#request === request) this.#request = null;
       runtime.clearTimeout(watchdog);
       request.abort();
     }
+    return { kind: isHung ? "hung" : "interrupted", status: 0 };
   }
 
   /**
@@ -127,7 +149,7 @@ export class Poller {
     try {
       const response = await this.#get("", signal);
       const isAnswer = response.status === 200 && readAnswer(await response.text()) !== null;
-      if (isAnswer && !signal.aborted) this.#setState("live");
+      if (isAnswer && !signal.aborted) this.#listeners.onState("live");
     } catch {
       // The poll beside it tells what is wrong.
     }
@@ -147,64 +169,61 @@ export class Poller {
    * @param {string} text
    * @returns {Outcome}
    */
-  #judge(response, text) {
-    const now = this.#runtime.now();
-    const answer = response.status === 200 ? readAnswer(text) : null;
-    if (answer) return { kind: "answer", answer, tookMs: now - this.#startedAt };
-    return { kind: "failed", status: response.status, floorMs: readRetryAfterMs(response.headers, now) };
-  }
-
-  /** @param {Outcome} outcome */
-  async #settle(outcome) {
-    if (outcome.kind === "answer") return this.#accept(outcome.answer, outcome.tookMs);
-    if (outcome.kind === "interrupted") return this.state === "offline" ? this.#waitAfterFailure(0) : undefined;
-    if (outcome.kind === "failed" && BEGIN_ANEW.has(outcome.status)) this.#reconnectWith = "";
-    return this.#waitAfterFailure(outcome.kind === "failed" ? outcome.floorMs : 0);
+  #judge({ status, headers }, text) {
+    const answer = status === 200 ? readAnswer(text) : null;
+    if (answer) return { kind: "answer", status, answer };
+    return { kind: "failed", status, floorMs: readRetryAfterMs(headers, this.#runtime.now()) };
   }
 
   /**
-   * @param {Answer} answer
-   * @param {number} tookMs
+   * @param {object} run
+   * @param {string} from
+   * @param {Outcome} outcome
    */
-  async #accept(answer, tookMs) {
-    const isProgress = answer.reconnectWith !== this.#reconnectWith && answer.updates.length + answer.gaps.length > 0;
-    this.#reconnectWith = answer.reconnectWith;
+  async #settle(run, from, outcome) {
+    if (outcome.kind === "answer") return this.#accept(run, from, outcome.answer);
+    if (outcome.kind === "interrupted") return this.#isOffline ? this.#waitAfterFailure(run, 0) : undefined;
+    if (BEGIN_ANEW.has(outcome.status)) this.position = "";
+    return this.#waitAfterFailure(run, outcome.kind === "failed" ? outcome.floorMs : 0);
+  }
+
+  /**
+   * @param {object} run
+   * @param {string} from
+   * @param {Answer} answer
+   */
+  async #accept(run, from, answer) {
+    const tookMs = this.#runtime.now() - this.#startedAt;
+    const isProgress = answer.reconnectWith !== from && answer.updates.length + answer.gaps.length > 0;
+    this.position = answer.reconnectWith;
     this.#isInDoubt = false;
-    this.#setState("live");
-    this.#listeners.onAnswer(answer);
-    if (this.#isClosed()) return;
-    if (this.#breaker.trips(isProgress, tookMs)) return await this.#waitAfterFailure(answer.retryMs);
+    this.#listeners.onState("live");
+    this.#listeners.onAnswer(from, answer);
+    if (this.#run !== run) return;
+    if (this.#breaker.trips(isProgress, tookMs)) return await this.#waitAfterFailure(run, answer.retryMs);
     this.#backoff.reset();
     // The server has spread these waits itself, so it gets exactly what it asked for.
-    if (answer.retryMs > 0) await this.#wait(answer.retryMs, answer.retryMs, "live");
-  }
-
-  /** @param {number} floorMs */
-  #waitAfterFailure(floorMs) {
-    this.#isInDoubt = true;
-    return this.#wait(this.#backoff.next(floorMs), floorMs, "connecting");
+    if (answer.retryMs > 0) await this.#wait(run, answer.retryMs, answer.retryMs, "live");
   }
 
   /**
+   * @param {object} run
+   * @param {number} floorMs
+   */
+  #waitAfterFailure(run, floorMs) {
+    this.#isInDoubt = true;
+    return this.#wait(run, this.#backoff.next(floorMs), floorMs, "connecting");
+  }
+
+  /**
+   * @param {object} run
    * @param {number} milliseconds
    * @param {number} floorMs
    * @param {State} next
    */
-  async #wait(milliseconds, floorMs, next) {
-    this.#setState(this.#runtime.page?.navigator.onLine === false ? "offline" : "waiting");
+  async #wait(run, milliseconds, floorMs, next) {
+    this.#listeners.onState(this.#runtime.page?.navigator.onLine === false ? "offline" : "waiting");
     await this.#pause.wait(milliseconds, floorMs);
-    this.#setState(next);
-  }
-
-  #isClosed() {
-    return this.state === "closed";
-  }
-
-  /** @param {State} state */
-  #setState(state) {
-    const previous = this.state;
-    if (state === previous || this.#isClosed()) return;
-    this.state = state;
-    this.#listeners.onState(state, previous);
+    if (this.#run === run) this.#listeners.onState(next);
   }
 }

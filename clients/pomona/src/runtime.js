@@ -4,6 +4,8 @@
  * Owns no state. Every other module is given a Runtime, so that a test can be the world.
  */
 
+/** @import { Sharing } from "./sharing.js" */
+
 /**
  * @typedef {object} Page
  * @property {EventTarget} window
@@ -20,6 +22,7 @@
  * @property {() => number} random At least 0, below 1.
  * @property {(error: unknown) => void} report Told of what a handler threw.
  * @property {Page | null} page Null outside a browser.
+ * @property {Sharing} [sharing] What tabs share with, when it is not the browser's own.
  */
 
 /**
@@ -42,21 +45,40 @@ export function createRuntime(changes = {}) {
   };
 }
 
+/** The page looks at the clock so often; a time that is longer by so much was spent asleep. */
+const TICK_MS = 5_000;
+const SLEPT_MS = 10_000;
+
 /**
- * Call `onWake` when the page may have been away and is back, `onOffline` when the network has gone.
+ * Tell of what the browser does to the page.
  *
- * @param {Page} page
- * @param {{onWake: () => void, onOffline: () => void}} listeners
+ * @param {Runtime & {page: Page}} runtime
+ * @param {object} listeners
+ * @param {() => void} listeners.onWake The page may have been away and is back.
+ * @param {() => void} listeners.onOffline The network has gone.
+ * @param {() => void} listeners.onFreeze The page is being put aside: nothing of it will run.
+ * @param {() => void} listeners.onThaw It runs again.
  * @param {AbortSignal} signal Ends the watch.
  */
-export function watchPage(page, { onWake, onOffline }, signal) {
-  page.window.addEventListener("online", onWake, { signal });
-  page.window.addEventListener("offline", onOffline, { signal });
-  // Fired when the page comes back from the back/forward cache, where its requests were dropped.
-  page.window.addEventListener("pageshow", (event) => "persisted" in event && event.persisted && onWake(), { signal });
-  page.document.addEventListener(
-    "visibilitychange",
-    () => page.document.visibilityState === "visible" && onWake(),
-    { signal },
-  );
+export function watchPage(runtime, { onWake, onOffline, onFreeze, onThaw }, signal) {
+  const { window, document } = runtime.page;
+  const isVisible = () => document.visibilityState === "visible";
+  window.addEventListener("online", onWake, { signal });
+  window.addEventListener("offline", onOffline, { signal });
+  // Into the back/forward cache, which takes no page that holds a lock; and out of it.
+  window.addEventListener("pagehide", onFreeze, { signal });
+  window.addEventListener("pageshow", (event) => "persisted" in event && event.persisted && onThaw(), { signal });
+  document.addEventListener("freeze", onFreeze, { signal });
+  document.addEventListener("resume", onThaw, { signal });
+  document.addEventListener("visibilitychange", () => isVisible() && onWake(), { signal });
+  // A laptop that slept tells nobody. A hidden page's timers are late anyway, so only a visible one looks.
+  let lookedAt = runtime.now();
+  const look = () => {
+    if (signal.aborted) return;
+    if (isVisible() && runtime.now() - lookedAt > TICK_MS + SLEPT_MS) onWake();
+    lookedAt = runtime.now();
+    timer = runtime.setTimeout(look, TICK_MS);
+  };
+  let timer = runtime.setTimeout(look, TICK_MS);
+  signal.addEventListener("abort", () => runtime.clearTimeout(timer));
 }

@@ -156,7 +156,7 @@ export async function goLive(world, paths) {
 /**
  * Record the events of a Firenze as [type, detail].
  *
- * @param {Firenze} firenze
+ * @param {import("../src/core.js").Firenze} firenze
  * @param {("state" | "gap" | "refused" | "reset")[]} types
  */
 export function record(firenze, ...types) {

@@ -1,0 +1,413 @@
+/**
+ * Pomona's core: push for one page by long polling. firenze.js adds what many pages want.
+ *
+ * Owns nothing but the wiring: the poll loop (poller.js), what the server lets the page hear (connector.js) and who
+ * on the page wants to hear it (handlers.js).
+ */
+
+import { checkPath, readUid, WITHDRAWN_PATH } from "./answers.js";
+import { Connector } from "./connector.js";
+import { Credentials } from "./credentials.js";
+import { Handlers } from "./handlers.js";
+import { Poller } from "./poller.js";
+import { createRuntime, watchPage } from "./runtime.js";
+
+/** @import { Answer, PathReason } from "./answers.js" */
+/** @import { GetToken } from "./credentials.js" */
+/** @import { Action } from "./handlers.js" */
+/** @import { Outcome, State } from "./poller.js" */
+/** @import { Runtime } from "./runtime.js" */
+/** @import { Listeners, Tabs } from "./tabs.js" */
+
+/**
+ * @typedef {object} Options
+ * @property {string} [connectUrl] Where to ask for paths; `%@` stands for the uid.
+ * @property {string} [disconnectUrl] Where to give paths back.
+ * @property {string} [host] The poll server's host; "" (the default) is the page's own origin.
+ * @property {number | string} [port] The poll server's port, when `host` is given.
+ * @property {string} [protocol] The poll server's protocol, when `host` is given.
+ * @property {string} [prefix] Where the poll server is found on it.
+ * @property {GetToken} [token] Returns the bearer token for requests to connect and disconnect.
+ * @property {Record<string, string>} [headers] More headers for these requests.
+ * @property {RequestCredentials} [credentials] Whether these requests carry cookies; "same-origin" by default.
+ * @property {boolean | string} [shared] Whether tabs with the same options share one poll, true by default; a text, such
+ *   as the user's name, has only tabs with the same text share.
+ * @property {Partial<Runtime>} [runtime] Replaces parts of the world, for tests.
+ */
+
+/**
+ * What finding tabs to share with takes; its outcome is null when this one is to poll for itself.
+ *
+ * @typedef {object} Shareable
+ * @property {Runtime} runtime
+ * @property {Credentials} credentials
+ * @property {Options} settings
+ * @property {string} url Where it polls.
+ * @property {Listeners} listeners
+ * @typedef {(page: Shareable) => Promise<Tabs | null>} Share
+ */
+
+/**
+ * One poll that has ended; times are milliseconds since 1970, `cursor` is what it asked from ("" for a first poll).
+ *
+ * @typedef {{startedAt: number, endedAt: number, status: number, outcome: Outcome["kind"], cursor: string,
+ *   updates: number, by: "tab" | "leader"}} Poll
+ */
+
+/**
+ * @typedef {object} FirenzeEvents
+ * @property {CustomEvent<{state: State, previous: State}>} state The connection's state has changed.
+ * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load anew what it speaks of.
+ * @property {CustomEvent<PathReason>} refused A path can't be heard, or (reason "withdrawn") no longer.
+ * @property {CustomEvent<null>} reset The uid has changed. All paths are being connected again.
+ * @property {CustomEvent<Poll>} poll A poll has ended, of this tab or of the one that polls for it.
+ */
+
+/** One connection from the server to the page. It begins to poll when it is made, and ends with `close()`. */
+export class Firenze extends EventTarget {
+  /** What it takes from the world around it. @type {Runtime} */
+  runtime;
+  #settings;
+  #share;
+  #handlers;
+  #credentials;
+  #connector;
+  #poller;
+  /** Null while this tab polls for itself. @type {Tabs | null} */
+  #tabs = null;
+  #watch = new AbortController();
+  /** @type {State} */
+  #state = "connecting";
+  /** @type {string | null} */
+  #uid = null;
+  #hadUid = false;
+  #watchesPolls = false;
+
+  /**
+   * @param {Options} [options]
+   * @param {Share} [share] Finds the tabs to share with.
+   */
+  constructor(options = {}, share) {
+    super();
+    this.#share = share;
+    const settings = {
+      connectUrl: "/server/connect/%@",
+      disconnectUrl: "/server/disconnect/%@",
+      host: "",
+      port: 4020,
+      protocol: "http",
+      prefix: "comet/",
+      shared: true,
+      ...options,
+    };
+    const runtime = createRuntime(settings.runtime);
+    this.runtime = runtime;
+    this.#settings = settings;
+    this.#handlers = new Handlers(runtime.report);
+    this.#credentials = new Credentials(runtime, settings);
+    this.#connector = new Connector(
+      runtime,
+      this.#credentials,
+      { connect: settings.connectUrl, disconnect: settings.disconnectUrl },
+      { onRefused: (refusal) => this.#refuse(refusal), onUnknownUid: () => this.#beginAnew() },
+    );
+    this.#poller = new Poller(runtime, pollUrl(settings), {
+      onState: (state) => this.#setState(state),
+      onAnswer: (from, answer) => {
+        this.#tabs?.share(from, answer);
+        this.#accept(answer);
+      },
+      onPoll: (poll) => this.#tellPoll(poll),
+    });
+    // Not before the caller has had its turn to add listeners.
+    queueMicrotask(() => this.#start());
+  }
+
+  /**
+   * Make a Firenze the way SproutCore made its objects.
+   *
+   * @param {Options} [options]
+   */
+  static create(options) {
+    return new this(options);
+  }
+
+  /** The connection's state: connecting, live, waiting (for its next try), offline or closed. */
+  get state() {
+    return this.#state;
+  }
+
+  /** Return the uid by which the server knows this page, or null when there is none yet. */
+  getDoloresId() {
+    return this.#uid;
+  }
+
+  /**
+   * Call a handler with every message of a path, from its confirmation "" on.
+   *
+   * `connect(path, target, action)` calls `action`, a function or the name of the target's method, as
+   * `action.call(target, path, message)`; `connect(path, fn)` does without a target.
+   * Errors: TypeError when `path` is none.
+   *
+   * @param {string} path
+   * @param {any} target
+   * @param {Action} [action]
+   */
+  connect(path, target, action) {
+    checkPath(path);
+    if (this.#isClosed()) return;
+    const handler = this.#handlers.add(path, ...readHandler(target, action));
+    (this.#tabs ?? this.#connector).want(path);
+    // The server confirms a path once; whoever joins later is told here.
+    if (handler && this.#connector.isConfirmed(path)) queueMicrotask(() => this.#handlers.call(handler, path, ""));
+  }
+
+  /**
+   * Undo a `connect` with the same arguments; with a path alone, all of them. The last one gives the path back.
+   *
+   * @param {string} path
+   * @param {any} [target]
+   * @param {Action} [action]
+   */
+  disconnect(path, target, action) {
+    this.#handlers.remove(path, ...readHandler(target, action));
+    if (!this.#handlers.has(path)) (this.#tabs ?? this.#connector).unwant(path);
+  }
+
+  /**
+   * Call `handler(message, path)` with every message of a path, and return a function that ends that.
+   *
+   * `onConfirmed` is called when every change from there on will come, again after each interruption that may have lost
+   * some: load what the path speaks of then. Errors: TypeError when `path` is none.
+   *
+   * @param {string} path
+   * @param {(message: string, path: string) => void} handler
+   * @param {{signal?: AbortSignal, onConfirmed?: (path: string) => void}} [options]
+   * @returns {() => void}
+   */
+  subscribe(path, handler, { signal, onConfirmed } = {}) {
+    // A target of its own: the same handler twice is two subscriptions.
+    const target = {};
+    const action = (/** @type {string} */ _path, /** @type {string} */ message) =>
+      message === "" ? onConfirmed?.(path) : handler(message, path);
+    const unsubscribe = () => {
+      signal?.removeEventListener("abort", unsubscribe);
+      this.disconnect(path, target, action);
+    };
+    if (signal?.aborted) return unsubscribe;
+    this.connect(path, target, action);
+    signal?.addEventListener("abort", unsubscribe);
+    return unsubscribe;
+  }
+
+  /** End the connection for good. */
+  close() {
+    this.#tabs?.leave();
+    this.#setState("closed");
+    this.#watch.abort();
+    this.#connector.close();
+    this.#poller.stop();
+  }
+
+  /**
+   * Listen to an event, here with the types of FirenzeEvents.
+   *
+   * @template {keyof FirenzeEvents} Type
+   * @param {Type} type
+   * @param {((event: FirenzeEvents[Type]) => void) | EventListenerObject | null} listener
+   * @param {AddEventListenerOptions | boolean} [options]
+   */
+  addEventListener(type, listener, options) {
+    super.addEventListener(type, /** @type {EventListenerOrEventListenerObject | null} */ (listener), options);
+    if (type !== "poll") return;
+    this.#watchesPolls = true;
+    this.#tabs?.watchPolls();
+  }
+
+  async #start() {
+    const { page } = this.runtime;
+    if (page) watchPage({ ...this.runtime, page }, this.#pageListeners(), this.#watch.signal);
+    const tabs = await this.#share?.(this.#shareable());
+    if (this.#isClosed()) return;
+    if (!tabs) return this.#lead("");
+    for (const path of this.#handlers.paths()) tabs.want(path);
+    if (this.#watchesPolls) tabs.watchPolls();
+    this.#tabs = tabs;
+    tabs.join();
+  }
+
+  #pageListeners() {
+    let isFrozen = false;
+    return {
+      onWake: () => this.#wake(),
+      onOffline: () => this.#poller.loseNetwork(),
+      onFreeze: () => {
+        isFrozen = true;
+        this.#tabs?.leave();
+        this.#rest();
+      },
+      onThaw: () => {
+        if (!isFrozen) return this.#wake();
+        isFrozen = false;
+        if (this.#tabs) this.#tabs.join();
+        else this.#lead(this.#poller.position);
+      },
+    };
+  }
+
+  /** @returns {Shareable} */
+  #shareable() {
+    return {
+      runtime: this.runtime,
+      credentials: this.#credentials,
+      settings: this.#settings,
+      url: pollUrl(this.#settings),
+      listeners: {
+        connector: this.#connector,
+        getState: () => this.#state,
+        onLead: (position) => this.#lead(position),
+        onFollow: () => this.#rest(),
+        onAnswer: (answer) => this.#accept(answer),
+        onJoin: (lead) => this.#join(lead),
+        onState: (state) => this.#setState(state),
+        onRefused: (refusal) => this.#hearRefusal(refusal),
+        onPoll: (record) => this.#emit("poll", { ...record, by: "leader" }),
+        onWake: () => this.#wake(),
+      },
+    };
+  }
+
+  /**
+   * Poll, for this tab or for all.
+   *
+   * @param {string} position
+   */
+  #lead(position) {
+    const isInDoubt = this.#state !== "live";
+    if (isInDoubt) this.#setState("connecting");
+    this.#connector.activate(this.#tabs?.wanted() ?? this.#handlers.paths());
+    this.#poller.start(position, isInDoubt);
+  }
+
+  /** Leave the polling to another tab, or until the page is back. */
+  #rest() {
+    this.#poller.stop();
+    this.#connector.rest();
+  }
+
+  /** @param {{position: string, confirmed: string[], isGap: boolean}} lead */
+  #join({ position, confirmed, isGap }) {
+    this.#takeUid(readUid(position), confirmed);
+    for (const path of confirmed) {
+      if (isGap) this.#tellGap({ path, reason: "tab" });
+      this.#handlers.deliver(path, "");
+    }
+  }
+
+  #wake() {
+    this.#tabs?.wake();
+    this.#connector.wake();
+    this.#poller.wake();
+  }
+
+  #beginAnew() {
+    this.#uid = null;
+    this.#poller.restart();
+  }
+
+  /** @param {Answer} answer */
+  #accept(answer) {
+    if (answer.uid !== this.#uid) this.#takeUid(answer.uid);
+    for (const gap of answer.gaps) this.#tellGap(gap);
+    for (const { path, message } of answer.updates) {
+      if (this.#isClosed()) return;
+      if (path === WITHDRAWN_PATH) this.#connector.withdraw(message);
+      else this.#deliver(path, message);
+    }
+  }
+
+  /**
+   * @param {string} uid
+   * @param {string[]} [confirmed]
+   */
+  #takeUid(uid, confirmed) {
+    const isReset = this.#hadUid && uid !== this.#uid;
+    this.#uid = uid;
+    this.#hadUid = true;
+    this.#connector.useUid(uid, confirmed);
+    if (isReset) this.#emit("reset", null);
+  }
+
+  /**
+   * @param {string} path
+   * @param {string} message
+   */
+  #deliver(path, message) {
+    if (message === "") this.#connector.confirm(path);
+    this.#handlers.deliver(path, message);
+  }
+
+  /** @param {PathReason} gap */
+  #tellGap(gap) {
+    if (this.#handlers.has(gap.path)) this.#emit("gap", gap);
+  }
+
+  /** @param {PathReason} refusal */
+  #refuse(refusal) {
+    this.#tabs?.shareRefusal(refusal);
+    if (this.#handlers.has(refusal.path)) this.#emit("refused", refusal);
+  }
+
+  /** @param {PathReason} refusal */
+  #hearRefusal(refusal) {
+    this.#connector.markRefused(refusal.path);
+    if (this.#handlers.has(refusal.path)) this.#emit("refused", refusal);
+  }
+
+  /** @param {{startedAt: number, from: string, outcome: Outcome}} poll */
+  #tellPoll({ startedAt, from, outcome }) {
+    const updates = outcome.kind === "answer" ? outcome.answer.updates.length : 0;
+    const { kind, status } = outcome;
+    const cursor = from.slice(from.indexOf("/") + 1);
+    const record = { startedAt, endedAt: this.runtime.now(), status, outcome: kind, cursor, updates };
+    this.#tabs?.sharePoll(record);
+    if (this.#watchesPolls) this.#emit("poll", { ...record, by: "tab" });
+  }
+
+  #isClosed() {
+    return this.#state === "closed";
+  }
+
+  /** @param {State} state */
+  #setState(state) {
+    const previous = this.#state;
+    if (state === previous || this.#isClosed()) return;
+    this.#state = state;
+    this.#tabs?.shareState(state);
+    this.#emit("state", { state, previous });
+  }
+
+  /**
+   * @param {keyof FirenzeEvents} type
+   * @param {unknown} detail
+   */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * Return target and action of a call that may have left the target out.
+ *
+ * @param {any} target
+ * @param {Action | undefined} action
+ * @returns {[any, any]}
+ */
+function readHandler(target, action) {
+  return action === undefined ? [null, target] : [target, action];
+}
+
+/** @param {{host: string, port: number | string, protocol: string, prefix: string}} settings */
+function pollUrl({ host, port, protocol, prefix }) {
+  return `${host ? `${protocol}://${host}:${port}` : ""}/${prefix}`;
+}

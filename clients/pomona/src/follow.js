@@ -1,0 +1,262 @@
+/**
+ * Keeps a list of items equal to the server's: loads it, and applies what comes.
+ *
+ * Promises: nothing falls between the list and the updates, since the list is loaded after each confirmation of the path
+ * and after each gap; the newest version of an item wins in whatever order versions come; a deleted one does not come back.
+ */
+
+import { Backoff } from "./backoff.js";
+import { Pause } from "./pause.js";
+
+/** @import { Firenze } from "./core.js" */
+
+/** So many deletions are remembered; a version that comes later than that many others is not to be expected. */
+const MAX_DELETIONS = 10_000;
+
+/**
+ * @template Item
+ * @typedef {object} FollowOptions
+ * @property {(options: {signal: AbortSignal}) => unknown} snapshot Loads the whole list: an array of items, a Response with
+ *   one as JSON, or either within `{content: […]}`; or a promise of these.
+ * @property {keyof Item | ((item: Item) => unknown)} key What names an item: a member, or a function.
+ * @property {keyof Item | ((item: Item) => any)} version What grows with each change of an item: numbers, or texts that
+ *   sort.
+ * @property {(item: Item) => boolean} [isDeleted] Whether an update tells of a deletion; by default `DELETE: true` does.
+ * @property {boolean} [loadAtOnce] Load before the path is confirmed too, so that there is something to see without it.
+ * @property {AbortSignal} [signal] Ends it.
+ */
+
+/**
+ * @template Item
+ * @typedef {{kind: "added" | "changed" | "deleted", item: Item, previous: Item | null}} Change `item` of a deletion is
+ *   what told of it: the update, or the last that was known.
+ */
+
+/**
+ * @template Item
+ * @typedef {object} FollowedEvents
+ * @property {CustomEvent<{changes: Change<Item>[], origin: "snapshot" | "update"}>} change
+ * @property {CustomEvent<null>} loaded The list was loaded, for the first time or again.
+ * @property {CustomEvent<{error: unknown}>} error The list could not be loaded, which is tried again; or a message was
+ *   none.
+ */
+
+/**
+ * A list that follows the server's.
+ *
+ * @template Item
+ */
+export class Followed extends EventTarget {
+  /** The items by key, in the order in which they came. Not to be changed. @type {Map<unknown, Item>} */
+  items = new Map();
+  /** Whether the whole list has been loaded once. */
+  isLoaded = false;
+  /** Grows with each change event, for frameworks that ask whether something changed. */
+  revision = 0;
+  #options;
+  #keyOf;
+  #versionOf;
+  #backoff;
+  #pause;
+  #end = new AbortController();
+  /** The version with which each was deleted. @type {Map<unknown, any>} */
+  #deleted = new Map();
+  /** What was heard of since the list was asked for. @type {Set<unknown> | null} */
+  #heard = null;
+  #isLoading = false;
+  #isStale = false;
+
+  /**
+   * @param {Firenze} firenze
+   * @param {string} path
+   * @param {FollowOptions<Item>} options
+   */
+  constructor(firenze, path, options) {
+    super();
+    const { runtime } = firenze;
+    this.#options = { isDeleted: (/** @type {any} */ item) => item.DELETE === true, ...options };
+    this.#keyOf = createReader(options.key);
+    this.#versionOf = createReader(options.version);
+    this.#backoff = new Backoff(runtime.random, runtime.now);
+    this.#pause = new Pause(runtime);
+    const { signal } = this.#end;
+    options.signal?.addEventListener("abort", () => this.close(), { signal });
+    if (options.signal?.aborted) this.close();
+    firenze.subscribe(path, (message) => this.#read(message), { signal, onConfirmed: () => this.reload() });
+    firenze.addEventListener("gap", ({ detail }) => detail.path === path && this.reload(), { signal });
+    firenze.addEventListener("state", ({ detail }) => detail.state === "live" && this.#pause.cutShort(), { signal });
+    if (options.loadAtOnce) this.reload();
+  }
+
+  /** Load the list anew, as soon as what is under way has ended. */
+  reload() {
+    this.#isStale = true;
+    if (!this.#isLoading) void this.#load();
+  }
+
+  /**
+   * Take in a version of an item: the answer to one's own write, say. Return whether it was news.
+   *
+   * @param {Item} item
+   */
+  apply(item) {
+    const change = this.#take(item);
+    this.#tell(change ? [change] : [], "update");
+    return change !== null;
+  }
+
+  /** Follow no longer; the items stay as they are. */
+  close() {
+    this.#end.abort();
+    this.#pause.end();
+  }
+
+  /**
+   * Listen to an event, here with the types of FollowedEvents.
+   *
+   * @template {keyof FollowedEvents<Item>} Type
+   * @param {Type} type
+   * @param {((event: FollowedEvents<Item>[Type]) => void) | EventListenerObject | null} listener
+   * @param {AddEventListenerOptions | boolean} [options]
+   */
+  addEventListener(type, listener, options) {
+    super.addEventListener(type, /** @type {EventListenerOrEventListenerObject | null} */ (listener), options);
+  }
+
+  /** @param {string} message */
+  #read(message) {
+    /** @type {Item} */
+    let item;
+    try {
+      item = JSON.parse(message);
+      this.#keyOf(item);
+    } catch (error) {
+      return void this.#emit("error", { error });
+    }
+    this.apply(item);
+  }
+
+  async #load() {
+    this.#isLoading = true;
+    while (this.#isStale && !this.#end.signal.aborted) {
+      this.#isStale = false;
+      await this.#loadOnce();
+    }
+    this.#isLoading = false;
+  }
+
+  async #loadOnce() {
+    const { signal } = this.#end;
+    this.#heard = new Set();
+    try {
+      const items = await readList(await this.#options.snapshot({ signal }));
+      if (signal.aborted) return;
+      this.#backoff.reset();
+      this.#takeAll(items, this.#heard);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#isStale = true;
+      this.#emit("error", { error });
+      await this.#pause.wait(this.#backoff.next(), 0);
+    } finally {
+      this.#heard = null;
+    }
+  }
+
+  /**
+   * What the list lacks has been deleted, unless it was heard of since the list was asked for.
+   *
+   * @param {Item[]} items
+   * @param {Set<unknown>} heard
+   */
+  #takeAll(items, heard) {
+    const listed = new Set(items.map(this.#keyOf));
+    const gone = [...this.items].filter(([key]) => !listed.has(key) && !heard.has(key));
+    const changes = [...gone.map(([, item]) => this.#delete(item)), ...items.map((item) => this.#put(item))];
+    this.isLoaded = true;
+    this.#tell(
+      changes.filter((change) => change !== null),
+      "snapshot",
+    );
+    this.#emit("loaded", null);
+  }
+
+  /** @param {Item} item */
+  #take(item) {
+    this.#heard?.add(this.#keyOf(item));
+    return this.#options.isDeleted(item) ? this.#delete(item) : this.#put(item);
+  }
+
+  /**
+   * @param {Item} item
+   * @returns {Change<Item> | null}
+   */
+  #put(item) {
+    const key = this.#keyOf(item);
+    const version = this.#versionOf(item);
+    const previous = this.items.get(key);
+    if (previous && !(version > this.#versionOf(previous))) return null;
+    if (this.#deleted.has(key) && !(version > this.#deleted.get(key))) return null;
+    this.#deleted.delete(key);
+    this.items.set(key, item);
+    return previous ? { kind: "changed", item, previous } : { kind: "added", item, previous: null };
+  }
+
+  /**
+   * @param {Item} item
+   * @returns {Change<Item> | null}
+   */
+  #delete(item) {
+    const key = this.#keyOf(item);
+    const previous = this.items.get(key);
+    const version = this.#versionOf(item) ?? (previous && this.#versionOf(previous));
+    if (previous && this.#versionOf(previous) > version) return null;
+    this.#deleted.set(key, version);
+    if (this.#deleted.size > MAX_DELETIONS) this.#deleted.delete(this.#deleted.keys().next().value);
+    this.items.delete(key);
+    return previous ? { kind: "deleted", item, previous } : null;
+  }
+
+  /**
+   * @param {Change<Item>[]} changes
+   * @param {"snapshot" | "update"} origin
+   */
+  #tell(changes, origin) {
+    if (changes.length === 0) return;
+    this.revision += 1;
+    this.#emit("change", { changes, origin });
+  }
+
+  /**
+   * @param {keyof FollowedEvents<Item>} type
+   * @param {unknown} detail
+   */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * Return a function that reads what a name or a function says. Errors: TypeError without a key or a version.
+ *
+ * @template Item
+ * @param {keyof Item | ((item: Item) => unknown)} reader
+ * @returns {(item: Item) => any}
+ */
+function createReader(reader) {
+  if (reader === undefined) throw new TypeError("follow needs a key and a version");
+  return typeof reader === "function" ? reader : (item) => item[reader];
+}
+
+/**
+ * @param {any} loaded
+ * @returns {Promise<any[]>}
+ */
+async function readList(loaded) {
+  const isResponse = typeof loaded?.json === "function";
+  if (isResponse && !loaded.ok) throw new Error(`The snapshot was answered with ${loaded.status}.`);
+  const body = isResponse ? await loaded.json() : loaded;
+  const list = Array.isArray(body) ? body : body?.content;
+  if (!Array.isArray(list)) throw new TypeError("The snapshot is no list.");
+  return list;
+}

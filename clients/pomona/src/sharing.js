@@ -1,0 +1,76 @@
+/**
+ * Finds the tabs of a browser that hear the same as the same person, so that they can share one poll.
+ *
+ * Source: README.md, Tabs.
+ */
+
+import { Tabs } from "./tabs.js";
+
+/** @import { Shareable } from "./core.js" */
+
+/**
+ * What tabs share with.
+ *
+ * @typedef {object} Sharing
+ * @property {LockManager} locks
+ * @property {(name: string) => BroadcastChannel} createChannel
+ * @property {() => string} createId
+ * @property {(text: string) => Promise<string>} digest Short, and tells nothing of the text.
+ */
+
+/** Claims that differ between two tokens of the same person. */
+const TIMES = new Set(["exp", "iat", "nbf", "jti", "auth_time"]);
+
+/**
+ * Return this tab as one of those that share.
+ *
+ * @param {Shareable} page
+ * @returns {Promise<Tabs | null>} Null when it is to poll for itself: it wants to, or the browser can't or won't.
+ */
+export async function shareTabs({ runtime, credentials, settings, url, listeners }) {
+  const sharing = runtime.sharing ?? findSharing();
+  const { connectUrl, disconnectUrl, headers, credentials: cookies, shared } = settings;
+  if (!sharing || !shared) return null;
+  try {
+    // A sandboxed frame has locks too, and may not use them.
+    await sharing.locks.query();
+    const who = shared === true ? readClaims(await credentials.current()) : shared;
+    const name = await sharing.digest(JSON.stringify([url, connectUrl, disconnectUrl, headers, cookies, who]));
+    return new Tabs(runtime, sharing, `pomona-1/${name}`, listeners);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Return what the browser has: everything since 2022, in secure contexts.
+ *
+ * @returns {Sharing | null}
+ */
+function findSharing() {
+  if (!globalThis.document || !globalThis.BroadcastChannel || !navigator.locks) return null;
+  return {
+    locks: navigator.locks,
+    createChannel: (name) => new BroadcastChannel(name),
+    createId: () => crypto.randomUUID(),
+    digest: async (text) => {
+      const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+      return btoa(String.fromCharCode(...new Uint8Array(bytes)));
+    },
+  };
+}
+
+/**
+ * Return what tells people apart however often their token is renewed: a JWT's lasting claims, or else all of it.
+ *
+ * @param {string | null} token
+ */
+function readClaims(token) {
+  try {
+    const payload = String(token).split(".")[1] ?? "";
+    const claims = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
+    return Object.entries(claims).filter(([name]) => !TIMES.has(name));
+  } catch {
+    return token;
+  }
+}

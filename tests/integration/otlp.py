@@ -35,9 +35,13 @@ class Span:
 
 
 class Receiver:
-    """Listens on a free port of loopback; `spans` has all that came, `bodies` the same as it came."""
+    """Listens on a free port of loopback.
+
+    Shape: spans has all that came, bodies the same as it came, keys what was shown as `Authorization`.
+    """
 
     def __init__(self) -> None:
+        self.keys: set[str] = set()
         self.spans: list[Span] = []
         self.bodies: list[bytes] = []
         self._changed = threading.Condition()
@@ -111,6 +115,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.wait_to_answer()
+                receiver.keys.add(self.headers.get("Authorization", ""))
                 receiver.take(body)
                 self.send_response(200 if self.path == "/v1/traces" else 404)
                 self.send_header("Content-Length", "0")

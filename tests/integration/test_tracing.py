@@ -27,6 +27,7 @@ from .otlp import WAIT_SECONDS, Receiver, Span
 PARENT = "00f067aa0ba902b7"
 DESCRIPTION = "a description that belongs in no span"
 DOOR_KEY = "a-door-key-for-the-tests-of-tracing"
+RECEIVER_KEY = "a-key-that-the-receiver-wants-to-see"
 POLICY = """
 [apps.tasks]
 allow = [{ paths = ["tasks", "rooms/*"], who = "anyone" }]
@@ -45,25 +46,27 @@ WRITE_SECONDS = 4.0
 EXPORT_SECONDS = 5
 
 
-class Answered:
-    """The log lines that tasks wrote when it had answered a request."""
+class Lines:
+    """All that the processes wrote; of what tasks wrote when it had answered a request, the fields."""
 
     def __init__(self) -> None:
-        self._lines: list[dict[str, Any]] = []
+        self.all: list[str] = []
+        self._answered: list[dict[str, Any]] = []
         self._changed = threading.Condition()
 
     def take(self, name: str, line: str) -> None:
-        """Keep a line, if it is one."""
+        """Keep a line."""
+        self.all.append(line)
         if name == "tasks" and '"event": "request"' in line:
             with self._changed:
-                self._lines.append(json.loads(line))
+                self._answered.append(json.loads(line))
                 self._changed.notify_all()
 
     def wait_for(self, name: str, value: object) -> dict[str, Any]:
-        """Return the one line whose field `name` has this value."""
+        """Return the one answered request whose field `name` has this value."""
 
         def found() -> list[dict[str, Any]]:
-            return [line for line in self._lines if line[name] == value]
+            return [line for line in self._answered if line[name] == value]
 
         with self._changed:
             assert self._changed.wait_for(found, WAIT_SECONDS)
@@ -77,7 +80,7 @@ class Traced(NamedTuple):
     stack: Stack
     home: Path
     receiver: Receiver
-    answered: Answered
+    lines: Lines
 
     @property
     def door(self) -> str:
@@ -94,25 +97,26 @@ class Traced(NamedTuple):
 def traced(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """Yield the system, with two replicas of longpoll."""
     folder = tmp_path_factory.mktemp("traced")
-    for name, text in (("policy.toml", POLICY), ("door", DOOR_KEY)):
+    for name, text in (("policy.toml", POLICY), ("door", DOOR_KEY), ("headers", f"authorization={RECEIVER_KEY}")):
         (folder / name).write_text(text)
-    answered = Answered()
+    lines = Lines()
     with Receiver() as receiver:
         config = StackConfig(
             home=folder / "home",
             longpoll_replicas=2,
-            sink=answered.take,
+            sink=lines.take,
             extra_env={
                 "ROOTS_LOG_LEVEL": "debug",
                 "ROOTS_POLICY": str(folder / "policy.toml"),
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+                "OTEL_EXPORTER_OTLP_HEADERS_FILE": str(folder / "headers"),
                 "OTEL_EXPORTER_OTLP_TIMEOUT": str(EXPORT_SECONDS),
                 "OTEL_BSP_SCHEDULE_DELAY": "100",
                 "NO_PROXY": "127.0.0.1",
             },
         )
         with background.entered(Stack(config)) as stack:
-            yield Traced(stack, config.home, receiver, answered)
+            yield Traced(stack, config.home, receiver, lines)
 
 
 def begin(flags: str = "01") -> tuple[str, dict[str, str]]:
@@ -288,7 +292,7 @@ def test_log_lines_name_the_trace_when_a_request_is_answered(traced: Traced) -> 
 
     for trace in traces:
         span = only(traced.receiver.wait_for(trace, 1, "POST"))
-        assert span.id == traced.answered.wait_for("trace_id", trace)["span_id"]
+        assert span.id == traced.lines.wait_for("trace_id", trace)["span_id"]
 
 
 def test_trace_begins_when_a_request_has_none(traced: Traced) -> None:
@@ -296,7 +300,7 @@ def test_trace_begins_when_a_request_has_none(traced: Traced) -> None:
     answer = asyncio.run(ask(traced.stack.url, "/tasks", {"description": ""}, {}))
     assert 422 == answer.status
 
-    trace = traced.answered.wait_for("status", 422)["trace_id"]
+    trace = traced.lines.wait_for("status", 422)["trace_id"]
     span = only(traced.receiver.wait_for(trace, 1))
     assert ("", 422, False) == (span.parent, span.attributes["http.response.status_code"], span.is_error)
 
@@ -349,9 +353,10 @@ def test_process_ends_in_time_when_the_receiver_is_silent(monkeypatch: pytest.Mo
 
 
 def test_no_span_holds_a_secret_when_everything_was_done(traced: Traced) -> None:
-    """I10: no uid, key or text of a message is in anything that the tests above let the services send."""
-    leaks = Leaks(traced.home, [DOOR_KEY, DESCRIPTION])
+    """I10: no uid, key or text of a message is in what the tests above let the services send, or write about it."""
+    leaks = Leaks(traced.home, [DOOR_KEY, DESCRIPTION, RECEIVER_KEY])
+    assert {RECEIVER_KEY} == traced.receiver.keys
     assert {"roots-tasks", "roots-relay", "roots-subscriptions", "roots-longpoll"} <= {
         span.service for span in traced.receiver.spans
     }
-    assert [] == leaks.lines(body.decode("latin-1") for body in traced.receiver.bodies)
+    assert [] == leaks.lines([*traced.lines.all, *(body.decode("latin-1") for body in traced.receiver.bodies)])

@@ -5,6 +5,7 @@ here does nothing, and OpenTelemetry is not even imported: `otel` does that, and
 span holds a uid, a token, a key or a message (I10). Source: docs/operations.md, Tracing.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,6 +27,8 @@ _SAMPLERS = (
 )
 _PROTOCOL = "http/protobuf"
 _EXPORTERS = ("otlp", "none")
+# What the SDK takes; it would log what it does not, and that may be a key.
+_HEADER = re.compile(r"[\w.-]+[ \t]*=[ !#-+\--:<-\[\]-~]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,12 @@ class TracingConfig:
         ):
             if url and not url.startswith(("http://", "https://")):
                 problems.append(f"{variable} is wrong: it begins with http:// or https://")
+        for variable, headers in (
+            ("OTEL_EXPORTER_OTLP_HEADERS", self.headers),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", self.traces_headers),
+        ):
+            if not all(_HEADER.fullmatch(header.strip()) for header in headers.split(",") if header.strip()):
+                problems.append(f"{variable} is wrong: it is name=value, more of them separated by commas")
         if self.sampler and self.sampler not in _SAMPLERS:
             problems.append(f"OTEL_TRACES_SAMPLER is wrong: it is one of {', '.join(_SAMPLERS)}")
         if self.sampler.endswith("traceidratio") and not _is_ratio(self.sampler_arg):

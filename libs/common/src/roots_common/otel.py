@@ -106,7 +106,7 @@ class _ServerSpans:
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Begin the span, in the trace that the request belongs to or in a new one."""
-        method = req.method if req.method in _METHODS else "_OTHER"
+        method = _method_of(req)
         names = ("traceparent", "tracestate")
         carrier = {name: value for name in names if (value := req.get_header(name)) is not None}
         span = self._tracer.start_span(
@@ -124,8 +124,7 @@ class _ServerSpans:
         """End the span; the request's path stays out, since it may hold a uid."""
         span: Span = req.context.span
         if req.uri_template:
-            method = req.method if req.method in _METHODS else "_OTHER"
-            span.update_name(f"{method} {req.uri_template}")
+            span.update_name(f"{_method_of(req)} {req.uri_template}")
             span.set_attribute("http.route", req.uri_template)
         span.set_attribute("http.response.status_code", resp.status_code)
         if resp.status_code >= _SERVER_FAULT:
@@ -180,6 +179,10 @@ def _begin_publish(tracer: Tracer, event: Event, count: int) -> Span | None:
             "roots.path": event.path,
         },
     )
+
+
+def _method_of(req: falcon.Request) -> str:
+    return req.method if req.method in _METHODS else "_OTHER"
 
 
 def _traceparent(context: SpanContext) -> str:

@@ -40,6 +40,7 @@ _KINDS: tuple[type[Target], ...] = (
 TARGETS: dict[str, Callable[[], Target]] = {
     **{kind.name: kind for kind in _KINDS},
     "roots-pair": lambda: Roots(replicas=2),
+    "roots-r3": lambda: Roots(nats_nodes=3),
 }
 EXIT_FAILED = 1
 EXIT_MISSING = 3

@@ -9,6 +9,7 @@ from bench.crowd import Crowd
 from bench.errors import LoadError
 from bench.scenarios import Figures, hold
 from bench.targets import Roots, Target
+from bench.usage import cpu_seconds
 from roots_devstack import probes
 
 _HELD = re.compile(rb"^roots_longpoll_polls_held ([0-9.e+]+)", re.MULTILINE)
@@ -35,7 +36,9 @@ async def storm(target: Target, *, polls: int, size_bytes: int) -> Figures:
     if len(target.replicas) == 1:
         await target.revive(0)
     survivor = len(target.replicas) - 1
-    began = time.perf_counter()
+    processes = {"replica": target.pids, **target.beside}
+    cpu = {name: cpu_seconds(pids) for name, pids in processes.items()}
+    own, began = time.process_time(), time.perf_counter()
     connecting = asyncio.create_task(crowd.connect("127.0.0.1", target.port_of(survivor)))
     caught_up = await _caught_up(target, survivor, crowd, len(heard))
     seconds = time.perf_counter() - began
@@ -46,7 +49,10 @@ async def storm(target: Target, *, polls: int, size_bytes: int) -> Figures:
         "disordered": float(crowd.disordered),
         "errors": float(crowd.errors),
         "slowest_answer_seconds": crowd.slowest_answer,
+        "client_us_per_client": (time.process_time() - own) / polls * 1e6,
     }
+    for name, pids in processes.items():
+        figures[f"{name}_us_per_client"] = (cpu_seconds(pids) - cpu[name]) / polls * 1e6
     crowd.close()
     return figures
 

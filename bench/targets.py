@@ -23,7 +23,7 @@ from roots_common.subjects import GRANTS_PREFIX
 from roots_common.uids import Uids
 from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker, User
+from roots_devstack.broker import Broker, Nodes, User
 from roots_devstack.child import Program
 from roots_devstack.environment import inherited
 from roots_devstack.keys import Keys
@@ -112,9 +112,9 @@ class Roots(Target):
 
     name = "roots"
 
-    def __init__(self, *, replicas: int = 1, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, replicas: int = 1, nats_nodes: Nodes = 1, env: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self.broker = Broker(self.home)
+        self.broker = Broker(self.home, nodes=nats_nodes)
         self.keys = Keys(self.home / "secrets")
         self._clients: list[BrokerClient] = []
         settings = {
@@ -147,7 +147,7 @@ class Roots(Target):
 
     @property
     def beside(self) -> Mapping[str, list[int]]:
-        """The NATS server."""
+        """The NATS servers."""
         return {"nats": [pid for server in self.broker.servers if (pid := server.process.pid) is not None]}
 
     def port_of(self, replica: int) -> int:

@@ -9,8 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
-
 from bench import plots
 from bench.measure import EXIT_MISSING
 from bench.plan import Experiment, full, quick
@@ -71,9 +69,9 @@ async def main() -> int:
 
 def _keep(results: Results, folder: Path) -> None:
     results.save(folder / "results.json")
-    mpl.rcParams["svg.hashsalt"] = "roots"
     for path in (folder / "results.json", *plots.draw(results, folder)):
         print(path)
+    print("docs/scaling.md rests on these figures: python -m bench.simulate")
 
 
 async def _measure(experiment: Experiment, target: str) -> tuple[int, str, str]:

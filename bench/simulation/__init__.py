@@ -1,0 +1,1 @@
+"""A simulation of many replicas, from what one of them was measured to cost."""

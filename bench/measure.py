@@ -15,6 +15,7 @@ import uvloop
 
 from bench import scenarios, writes
 from bench.costs import costs
+from bench.door import Door, door
 from bench.errors import LoadError, MissingPeerError
 from bench.storm import storm
 from bench.subscribe import Subscriptions, subscribe
@@ -30,11 +31,12 @@ SCENARIOS: dict[str, Callable[..., Awaitable[scenarios.Figures]]] = {
     "storm": storm,
     "costs": costs,
     "subscribe": subscribe,
+    "door": door,
     "posts": writes.posts,
     "write_to_event": writes.write_to_event,
 }
 _KINDS: tuple[type[Target], ...] = (
-    *(Roots, Nchan, Floor, Granian, Waitress, Subscriptions),
+    *(Roots, Nchan, Floor, Granian, Waitress, Subscriptions, Door),
     *(Tasks, TasksWithoutOutbox, Writes, WritesThroughGateway),
 )
 TARGETS: dict[str, Callable[[], Target]] = {

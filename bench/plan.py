@@ -114,6 +114,15 @@ def full() -> list[Experiment]:
             runs=3,
         ),
         Experiment(
+            name="door",
+            title="The door: 100 single updates a second, and 10,000 messages by `cornelius publish`",
+            scenario="door",
+            options={"updates_per_second": 100, "seconds": 20.0, "messages": 10_000, "size_bytes": MESSAGE_BYTES},
+            targets=("door",),
+            headline=("p50_ms", "p99_ms", "published_per_second", "publish_seconds", "service_us_per_update"),
+            runs=3,
+        ),
+        Experiment(
             name="posts",
             title="Tasks created on 16 connections, their events published; and without an outbox",
             scenario="posts",

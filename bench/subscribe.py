@@ -28,17 +28,21 @@ class Subscriptions(Roots):
 
     def __init__(self) -> None:
         super().__init__()
-        settings = {
+        self.door_port = ports.reserve()
+        self._service = Service(
+            "subscriptions", "roots_subscriptions", http_port=ports.reserve(), env=inherited(self.settings())
+        )
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings of the service."""
+        return {
             "ROOTS_HTTP_HOST": ports.HOST,
-            "ROOTS_DOOR_PORT": str(ports.reserve()),
+            "ROOTS_DOOR_PORT": str(self.door_port),
             "ROOTS_NATS_URL": self.broker.url,
             "ROOTS_NATS_USER": "subscriptions",
             "ROOTS_NATS_PASSWORD": self.broker.password("subscriptions"),
             "ROOTS_UID_KEY": self.keys.get("uid-key"),
         }
-        self._service = Service(
-            "subscriptions", "roots_subscriptions", http_port=ports.reserve(), env=inherited(settings)
-        )
 
     @property
     def port(self) -> int:

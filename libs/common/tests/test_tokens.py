@@ -107,6 +107,9 @@ def test_token_tells_who_when_it_is_good(verifier: TokenVerifier, algorithm: str
         ({"roots": {"hear": "**"}}, "claims"),
         ({"roots": {"hear": ["x"] * 33}}, "claims"),
         ({"roots": {"hear": ["x" * 256]}}, "claims"),
+        # Half a surrogate pair is no text: it could neither be compared with a path nor be kept.
+        ({"sub": "\ud800"}, "claims"),
+        ({"roots": {"hear": ["**", "\ud800"]}}, "claims"),
     ],
 )
 def test_token_is_refused_when_a_claim_is_wrong(verifier: TokenVerifier, others: dict[str, Any], reason: str) -> None:

@@ -124,7 +124,9 @@ class TokenVerifier:
 def _identity_of(claims: dict[str, Any]) -> Identity:
     try:
         known = msgspec.convert(claims, _Claims)
-    except msgspec.ValidationError as error:
+        # JSON can name half a surrogate pair, which is no text and could not be kept with a grant.
+        "".join([known.sub, *known.roots.hear]).encode()
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise TokenError("claims") from error
     expires = min(int(known.exp), MAX_EXPIRES)
     if expires <= time.time():

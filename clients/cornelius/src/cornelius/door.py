@@ -70,7 +70,7 @@ class Dudley:
     ) -> None:
         """Use another address, key or time from the next call on; None means the environment's, or the default.
 
-        Units: timeout_seconds is how long a call may take with all its tries, 10 by default.
+        Units: timeout_seconds is how long a call may take with all its tries, 15 by default.
         Errors: ConfigurationError when a value can't be used.
         """
         # Read now, so that a mistake is told here; and again by the first call, since the environment counts then.

@@ -123,6 +123,24 @@ async def test_users_are_refused_when_they_publish_or_subscribe_elsewhere(broker
     assert [(user, subject, 1) for user, subject in DENIED + HEARD_DENIED] == published + heard
 
 
+@pytest.mark.parametrize("stream", ["ROOTS_EVENTS", "KV_roots-grants"])
+async def test_answer_is_stored_when_a_reader_names_a_stream_for_it(broker: Broker, stream: str) -> None:
+    """What SECURITY.md says of NATS: it does not check where an answer goes. Once it does, this has to be told."""
+    target = {"ROOTS_EVENTS": "roots.events.copied", "KV_roots-grants": "$KV.roots-grants.copied"}[stream]
+    reader, relay = await connect(broker, "longpoll", asyncio.Queue()), await connect(broker, "tasks", asyncio.Queue())
+    try:
+        await relay.jetstream().publish("roots.events.tasks", b"an event")
+        await reader.publish("$JS.API.DIRECT.GET.ROOTS_EVENTS", b'{"seq":1}', reply=target)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (await reader.jetstream().stream_info(stream)).state.last_seq == (stream == "ROOTS_EVENTS"):  # noqa: ASYNC110  # the server's doing
+                await asyncio.sleep(0.02)
+        copy = await reader.jetstream().get_last_msg(stream, target)
+        assert b"an event" == copy.data
+    finally:
+        await reader.close()
+        await relay.close()
+
+
 async def test_touch_is_answered_when_longpoll_asks_subscriptions(broker: Broker) -> None:
     """Subscriptions may answer a request, although it may publish to nobody's inbox by itself."""
     refused: asyncio.Queue[str] = asyncio.Queue()

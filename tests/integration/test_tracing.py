@@ -118,6 +118,8 @@ def traced(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> 
                 "OTEL_EXPORTER_OTLP_HEADERS_FILE": str(folder / "headers"),
                 "OTEL_EXPORTER_OTLP_TIMEOUT": str(EXPORT_SECONDS),
                 "OTEL_BSP_SCHEDULE_DELAY": "100",
+                "OTEL_BSP_MAX_QUEUE_SIZE": "",
+                "OTEL_TRACES_SAMPLER": "",
                 "NO_PROXY": "127.0.0.1",
             },
         )
@@ -318,6 +320,11 @@ def test_trace_begins_when_a_request_has_none(traced: Traced) -> None:
     trace = traced.lines.wait_for("status", 422)["trace_id"]
     span = only(traced.receiver.wait_for(trace, 1))
     assert ("", 422, False) == (span.parent, span.attributes["http.response.status_code"], span.is_error)
+
+
+def test_nothing_is_complained_of_when_variables_are_empty(traced: Traced) -> None:
+    """As in a container whose settings are there to be filled in: an empty one is as good as none."""
+    assert [] == [line for line in traced.lines.all if "OTEL_" in line or "recognize" in line]
 
 
 @pytest.mark.parametrize("how", ["silent", "away"])

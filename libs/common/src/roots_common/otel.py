@@ -5,6 +5,7 @@ module that imports OpenTelemetry; see `tracing`, which imports it when it is as
 """
 
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,9 @@ class OpenTelemetry(Tracing):
     is_on = True
 
     def __init__(self, service: str, config: TracingConfig) -> None:
+        # A container's settings are often empty; the SDK would take those for wrong values, and warn.
+        for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value]:
+            del os.environ[name]
         # It warns of each try; that a batch could not be sent in the end is an error, and enough.
         logging.getLogger(trace_exporter.__name__).setLevel(logging.ERROR)
         own = {"service.name": f"roots-{service}", "host.name": socket.gethostname()}

@@ -4,11 +4,9 @@
  * Source: docs/protocol.md, Tasks.
  */
 
-/** @import { Task } from "./model.js" */
+/** @import { Members, Task } from "./operations.js" */
 
 const TIMEOUT_MS = 15_000;
-const CREATE_TRIES = 3;
-const RETRY_PAUSE_MS = 400;
 const NEXT_PAGE = /<([^>]+)>\s*;[^,]*\brel="?next"?/;
 
 /** A call that failed, with a sentence for the user. */
@@ -21,31 +19,32 @@ export class ApiError extends Error {
     super(message);
     this.status = status;
   }
+
+  /** Whether the same call may succeed later. */
+  get isPassing() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
 }
 
 export class Api {
   #fetch;
-  #pause;
 
-  /**
-   * @param {(url: string, init: RequestInit) => Promise<Response>} fetch
-   * @param {(milliseconds: number) => Promise<void>} pause
-   */
-  constructor(fetch, pause) {
+  /** @param {(url: string, init: RequestInit) => Promise<Response>} fetch */
+  constructor(fetch) {
     this.#fetch = fetch;
-    this.#pause = pause;
   }
 
   /**
    * Return all tasks, page by page.
    *
+   * @param {AbortSignal} signal
    * @returns {Promise<Task[]>}
    */
-  async list() {
+  async list(signal) {
     const tasks = [];
     for (let url = "/tasks"; url; ) {
       // Revalidated by its ETag: a list that has not changed costs a 304.
-      const response = await this.#call(url, { cache: "no-cache" });
+      const response = await this.#call(url, { cache: "no-cache", signal });
       tasks.push(...(await readContent(response)));
       url = NEXT_PAGE.exec(response.headers.get("Link") ?? "")?.[1] ?? "";
     }
@@ -53,44 +52,52 @@ export class Api {
   }
 
   /**
-   * Create a task; safe to repeat with the same key.
+   * Return a task, or null when there is none.
    *
-   * @param {string} description
-   * @param {string} key
-   * @returns {Promise<Task>}
+   * @param {string} guid
+   * @returns {Promise<Task | null>}
    */
-  async create(description, key) {
-    const init = { ...json("POST", { description }), cache: /** @type {const} */ ("no-store") };
-    const headers = { ...init.headers, "Idempotency-Key": key };
-    for (let left = CREATE_TRIES - 1; ; left -= 1) {
-      try {
-        return await readContent(await this.#call("/tasks", { ...init, headers }));
-      } catch (error) {
-        if (left === 0 || !(error instanceof ApiError) || !isPassing(error.status)) throw error;
-        await this.#pause(RETRY_PAUSE_MS);
-      }
+  async read(guid) {
+    try {
+      return await readContent(await this.#call(guid, { cache: "no-cache" }));
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return null;
+      throw error;
     }
   }
 
   /**
-   * Change some members of a task.
+   * Create a task; safe to repeat with the same key.
    *
-   * @param {string} guid
-   * @param {Partial<Pick<Task, "description" | "isDone">>} members
+   * @param {Members} members
+   * @param {string} key
    * @returns {Promise<Task>}
    */
-  async change(guid, members) {
-    return readContent(await this.#call(guid, json("PATCH", members)));
+  async create(members, key) {
+    return readContent(await this.#call("/tasks", write("POST", members, { "Idempotency-Key": key })));
   }
 
   /**
-   * Delete a task; one that is gone already is what was wanted.
+   * Change some members of a task that still has this version.
    *
    * @param {string} guid
+   * @param {Members} members
+   * @param {number} version
+   * @returns {Promise<Task>}
    */
-  async remove(guid) {
+  async change(guid, members, version) {
+    return readContent(await this.#call(guid, write("PATCH", members, { "If-Match": `"v${version}"` })));
+  }
+
+  /**
+   * Delete a task that still has this version; one that is gone already is what was wanted.
+   *
+   * @param {string} guid
+   * @param {number} version
+   */
+  async remove(guid, version) {
     try {
-      await this.#call(guid, { method: "DELETE" });
+      await this.#call(guid, { method: "DELETE", headers: { "If-Match": `"v${version}"` } });
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404) throw error;
     }
@@ -100,11 +107,12 @@ export class Api {
    * @param {string} url
    * @param {RequestInit} init
    */
-  async #call(url, init) {
+  async #call(url, { signal, ...init }) {
+    const timeout = AbortSignal.timeout(TIMEOUT_MS);
     /** @type {Response} */
     let response;
     try {
-      response = await this.#fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      response = await this.#fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
     } catch {
       throw new ApiError("The server can’t be reached.", 0);
     }
@@ -121,10 +129,18 @@ export function createKey() {
 
 /**
  * @param {string} method
- * @param {object} body
+ * @param {Members} members
+ * @param {Record<string, string>} headers
+ * @returns {RequestInit}
  */
-function json(method, body) {
-  return { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+function write(method, members, headers) {
+  // Not kept: an answer to a write says nothing of the next one.
+  return {
+    method,
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(members),
+    cache: "no-store",
+  };
 }
 
 /** @param {Response} response */
@@ -142,9 +158,4 @@ async function readProblem(response) {
   if (response.status === 404) return "Someone else has deleted this task.";
   const problem = await response.json().catch(() => null);
   return String(problem?.detail ?? problem?.title ?? `The server refused (${response.status}).`);
-}
-
-/** @param {number} status */
-function isPassing(status) {
-  return status === 0 || status === 429 || status >= 500;
 }

@@ -1,4 +1,5 @@
-/** @import { Change } from "./model.js" */
+/** @import { Change } from "/todos/pomona/follow.js" */
+/** @import { Task } from "./operations.js" */
 
 const VERBS = { added: "Added", changed: "Changed", deleted: "Deleted" };
 const LONGEST = 80;
@@ -6,15 +7,22 @@ const LONGEST = 80;
 /**
  * Return what to tell someone who can't see the list about changes that others made; "" when there is nothing.
  *
- * @param {Change[]} changes
+ * @param {Change<Task>[]} changes
  */
 export function describeNews(changes) {
   const [first] = changes;
   if (!first) return "";
   if (changes.length > 1) return `${changes.length} changes by others.`;
-  const { kind, task } = first;
-  const { description } = task;
-  const words = description.length > LONGEST ? `${description.slice(0, LONGEST)}…` : description;
-  const state = kind === "changed" ? `, ${task.isDone ? "done" : "not done"}` : "";
-  return `${VERBS[kind]} elsewhere: ${words}${state}.`;
+  const { kind, item } = first;
+  const state = kind === "changed" ? `, ${item.isDone ? "done" : "not done"}` : "";
+  return `${VERBS[kind]} elsewhere: ${shorten(item.description)}${state}.`;
+}
+
+/**
+ * Return a description that is short enough to be said, or shown in a sentence.
+ *
+ * @param {string} description
+ */
+export function shorten(description) {
+  return description.length > LONGEST ? `${description.slice(0, LONGEST)}…` : description;
 }

@@ -1,12 +1,15 @@
-/** @import { Task } from "./model.js" */
+import { shorten } from "./news.js";
+
+/** @import { Operation, ShownTask, Task } from "./operations.js" */
 
 /**
- * What a row tells when the user acts on it.
+ * What a row tells when the user acts on it. A task is given as it was when the user began to act.
  *
  * @typedef {object} RowListeners
- * @property {(guid: string, isDone: boolean) => void} onTick
- * @property {(guid: string, description: string) => void} onEdit
- * @property {(guid: string) => void} onDelete
+ * @property {(task: Task, isDone: boolean) => void} onTick
+ * @property {(task: Task, description: string) => void} onEdit
+ * @property {(task: Task) => void} onDelete
+ * @property {(operation: Operation, choice: "mine" | "theirs") => void} onDecide
  */
 
 /** One task in the list: its elements, and whether its text is being edited. */
@@ -15,10 +18,12 @@ export class Row {
   #task;
   #listeners;
   #parts;
+  /** The task as it was when its text was opened. @type {Task | null} */
+  #edited = null;
 
   /**
    * @param {HTMLTemplateElement} template
-   * @param {Task} task
+   * @param {ShownTask} task
    * @param {RowListeners} listeners
    */
   constructor(template, task, listeners) {
@@ -27,35 +32,52 @@ export class Row {
     this.#task = task;
     this.#listeners = listeners;
     this.#parts = {
+      handle: find(copy, "move", HTMLButtonElement),
       tick: find(copy, "tick", HTMLInputElement),
       edit: find(copy, "edit", HTMLButtonElement),
       description: find(copy, "description", HTMLSpanElement),
+      waiting: find(copy, "waiting", HTMLSpanElement),
       editor: find(copy, "editor", HTMLTextAreaElement),
       delete: find(copy, "delete", HTMLButtonElement),
+      conflict: find(copy, "conflict", HTMLElement),
+      question: find(copy, "question", HTMLParagraphElement),
+      mine: find(copy, "mine", HTMLButtonElement),
+      theirs: find(copy, "theirs", HTMLButtonElement),
     };
-    this.element.dataset.guid = task.guid;
     this.#listen();
     this.update(task);
   }
 
   get isEditing() {
-    return !this.#parts.editor.hidden;
+    return this.#edited !== null;
+  }
+
+  get handle() {
+    return this.#parts.handle;
+  }
+
+  get guid() {
+    return this.#task.guid;
   }
 
   /**
    * Show the task as it is now; the text in an open editor stays the user's.
    *
-   * @param {Task} task
+   * @param {ShownTask} task
    */
   update(task) {
     this.#task = task;
-    const { tick, edit, description, delete: remove } = this.#parts;
+    const { handle, tick, edit, description, waiting, delete: remove } = this.#parts;
+    this.element.dataset.guid = task.guid;
     this.element.classList.toggle("is-done", task.isDone);
     tick.checked = task.isDone;
     description.textContent = task.description;
+    waiting.hidden = !task.isWaiting;
+    handle.ariaLabel = `Move: ${task.description}`;
     tick.ariaLabel = `Done: ${task.description}`;
-    edit.ariaLabel = `Edit: ${task.description}`;
+    edit.ariaLabel = `Edit: ${task.description}${task.isWaiting ? ", not sent yet" : ""}`;
     remove.ariaLabel = `Delete: ${task.description}`;
+    this.#showConflict(task.conflict);
   }
 
   /** Draw the eye to a change that someone else made. */
@@ -66,23 +88,49 @@ export class Row {
     this.element.classList.add("is-news");
   }
 
-  /** Give the focus to the row's first control. */
+  /** End an edit that is under way, and keep what was written. */
+  save() {
+    this.#endEdit({ isSaved: true });
+  }
+
+  /** Give the focus to the row's check box. */
   focus() {
     this.#parts.tick.focus();
   }
 
   #listen() {
-    const { tick, edit, editor, delete: remove } = this.#parts;
-    tick.addEventListener("change", () => this.#listeners.onTick(this.#task.guid, tick.checked));
+    const { tick, edit, editor, delete: remove, mine, theirs } = this.#parts;
+    tick.addEventListener("change", () => this.#listeners.onTick(this.#task, tick.checked));
     edit.addEventListener("click", () => this.#beginEdit());
-    remove.addEventListener("click", () => this.#listeners.onDelete(this.#task.guid));
+    remove.addEventListener("click", () => this.#listeners.onDelete(this.#task));
     editor.addEventListener("keydown", (event) => this.#onEditorKey(event));
     editor.addEventListener("input", () => fitHeight(editor));
-    editor.addEventListener("blur", () => this.#endEdit({ isSaved: true }));
+    editor.addEventListener("blur", () => this.save());
+    mine.addEventListener("click", () => this.#decide("mine"));
+    theirs.addEventListener("click", () => this.#decide("theirs"));
+  }
+
+  /** @param {"mine" | "theirs"} choice */
+  #decide(choice) {
+    const operation = this.#task.conflict;
+    if (!operation) return;
+    this.focus();
+    this.#listeners.onDecide(operation, choice);
+  }
+
+  /** @param {Operation | null} operation */
+  #showConflict(operation) {
+    const { conflict, question, mine, theirs } = this.#parts;
+    conflict.hidden = operation === null;
+    const words = operation && describeConflict(operation);
+    question.textContent = words?.question ?? "";
+    mine.textContent = words?.mine ?? "";
+    theirs.textContent = words?.theirs ?? "";
   }
 
   #beginEdit() {
     const { edit, editor } = this.#parts;
+    this.#edited = this.#task;
     editor.value = this.#task.description;
     editor.hidden = false;
     edit.hidden = true;
@@ -102,14 +150,42 @@ export class Row {
 
   /** @param {{isSaved: boolean}} how */
   #endEdit({ isSaved }) {
-    if (!this.isEditing) return;
+    const task = this.#edited;
+    if (!task) return;
+    // Before the editor hides, which fires blur and comes back here.
+    this.#edited = null;
     const { edit, editor } = this.#parts;
-    // Shown before the editor hides, which fires blur and comes back here.
     edit.hidden = false;
     editor.hidden = true;
     const text = editor.value.trim();
-    if (isSaved && text && text !== this.#task.description) this.#listeners.onEdit(this.#task.guid, text);
+    // A task that has got its number meanwhile is known by that.
+    if (isSaved && text && text !== task.description) this.#listeners.onEdit({ ...task, guid: this.guid }, text);
   }
+}
+
+/**
+ * Return what the user is asked when others were quicker.
+ *
+ * @param {Operation} operation One with a conflict.
+ */
+export function describeConflict({ kind, members, base, conflict }) {
+  const theirs = conflict?.theirs;
+  if (!theirs) {
+    return {
+      question: "Someone else deleted this task while you changed it.",
+      mine: "Add it again",
+      theirs: "Leave it deleted",
+    };
+  }
+  const wording =
+    theirs.description !== base?.description
+      ? `changed this to “${shorten(theirs.description)}”`
+      : `marked this as ${theirs.isDone ? "done" : "not done"}`;
+  if (kind === "remove") {
+    return { question: `Someone else ${wording}, which you deleted.`, mine: "Delete it", theirs: "Keep it" };
+  }
+  const own = members.description === undefined ? "" : ` You wrote “${shorten(members.description)}”.`;
+  return { question: `Someone else ${wording}.${own}`, mine: "Keep mine", theirs: "Take theirs" };
 }
 
 /** @param {HTMLTextAreaElement} editor */

@@ -4,57 +4,173 @@ import { Backoff } from "/todos/pomona/backoff.js";
 import { Firenze } from "/todos/pomona/firenze.js";
 
 import { Api, createKey } from "./api.js";
-import { Model } from "./model.js";
-import { describeNews } from "./news.js";
-import { Sync } from "./sync.js";
+import { describeNews, shorten } from "./news.js";
+import { changeTask, createTask, lay, removeTask } from "./operations.js";
+import { Order } from "./order.js";
+import { Outbox } from "./outbox.js";
+import { describeConflict } from "./row.js";
+import { MemoryStore, openStore } from "./store.js";
 import { View } from "./view.js";
-import { Writer } from "./writer.js";
 
-/** @import { Change } from "./model.js" */
+/** @import { Change } from "/todos/pomona/follow.js" */
+/** @import { Operation, Task } from "./operations.js" */
+/** @import { Filter } from "./view.js" */
 
 /** What comes within this time is announced together. */
 const ANNOUNCE_AFTER_MS = 400;
 
-/** @param {number} milliseconds @returns {Promise<void>} */
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const REFUSED = { create: "Not added.", change: "Not saved.", remove: "Not deleted." };
 
-const model = new Model();
-const api = new Api((url, init) => fetch(url, init), pause);
-const writer = new Writer({
-  model,
-  api,
-  createKey,
-  onChange: show,
-  onFailure: (message) => view.showError(message),
+// Tabs share what waits only where they can also agree on who sends it.
+const { locks } = navigator;
+const store = locks ? await openStore() : new MemoryStore();
+const api = new Api((url, init) => fetch(url, init));
+const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
+/** @type {import("/todos/pomona/follow.js").Followed<Task>} */
+const tasks = firenze.follow("tasks", {
+  snapshot: ({ signal }) => api.list(signal),
+  key: "guid",
+  version: "version",
+  loadAtOnce: true,
 });
-const view = new View(document, { onCreate: create, onTick: tick, onEdit: edit, onDelete: remove });
-const sync = new Sync({ model, api, pause, backoff: new Backoff(Math.random), onChanges: takeChanges });
-const firenze = Firenze.create({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
+const order = new Order(findStorage());
+const view = new View(document, {
+  onCreate: (description) => void act(createTask(createKey(), { description })),
+  onTick: (task, isDone) => void act(changeTask(createKey(), task, { isDone })),
+  onEdit: (task, description) => void act(changeTask(createKey(), task, { description })),
+  onDelete: remove,
+  onDecide: (operation, choice) => void outbox.decide(operation, choice),
+  onMove: move,
+  onUndo: () => void undo(),
+});
 
-/** @type {Change[]} */
+const outbox = new Outbox({
+  store,
+  api,
+  lock: locks ? (work) => locks.request("todos-outbox", work) : (work) => work(),
+  backoff: new Backoff(Math.random, Date.now),
+  channel: locks ? new BroadcastChannel("todos-outbox") : { postMessage: () => {}, onmessage: null },
+  listeners: {
+    onChange: show,
+    onSaved: takeAnswer,
+    onFound: (task) => void tasks.apply(task),
+    onConflict: (operation) => view.announce(describeConflict(operation).question),
+    onRefused: takeBack,
+  },
+});
+
+/** @type {Change<Task>[]} */
 let news = [];
+/** The last deletion, and the task that came after it. @type {{operation: Operation, before: string | null} | null} */
+let lastDeletion = null;
 
-firenze.addEventListener("state", ({ detail }) => view.showState(detail.state));
+firenze.addEventListener("state", ({ detail }) => {
+  view.showState(detail.state);
+  if (detail.state === "live") void outbox.drain();
+});
 firenze.addEventListener("refused", () => view.showError("You may not see here what others change. Reload to see it."));
-sync.start(firenze);
+tasks.addEventListener("change", ({ detail }) => takeChanges(detail.changes, detail.origin));
+tasks.addEventListener("loaded", show);
+addEventListener("online", () => void outbox.drain());
+addEventListener("hashchange", show);
+addEventListener("storage", () => {
+  order.load();
+  show();
+});
 show();
 
+/** Return all tasks as the user left them. */
+function listTasks() {
+  return order.sort(lay(tasks.items.values(), outbox.operations, outbox.arrived));
+}
+
 function show() {
-  view.showTasks(model.list(), model.isLoaded);
+  view.showTasks(listTasks(), readFilter(), tasks.isLoaded);
+}
+
+/** @returns {Filter} */
+function readFilter() {
+  const name = location.hash.slice(1);
+  return name === "active" || name === "done" ? name : "all";
+}
+
+/** @param {Operation} operation */
+async function act(operation) {
+  view.clearError();
+  try {
+    await outbox.add(operation);
+  } catch (error) {
+    view.showError("This browser has no room to keep that.");
+    throw error;
+  }
+  if (operation.kind === "create") view.reveal(operation.guid);
+}
+
+/** @param {Task} task */
+function remove(task) {
+  const guids = listTasks().map(({ guid }) => guid);
+  const operation = removeTask(createKey(), task);
+  lastDeletion = { operation, before: guids[guids.indexOf(task.guid) + 1] ?? null };
+  void act(operation);
+  view.offerUndo(`Deleted “${shorten(task.description)}”.`);
+}
+
+/** Take the last deletion back, or make the task anew, in its old place. */
+async function undo() {
+  if (!lastDeletion) return;
+  const { operation, before } = lastDeletion;
+  const { base } = operation;
+  lastDeletion = null;
+  if (!base || (await outbox.cancel(operation.id))) return;
+  const creation = createTask(createKey(), { description: base.description, isDone: base.isDone });
+  const guids = listTasks().map(({ guid }) => guid);
+  if (before && guids.includes(before)) order.place(creation.guid, before, guids);
+  await act(creation);
+}
+
+/**
+ * @param {string} guid
+ * @param {string | null} before
+ */
+function move(guid, before) {
+  order.place(guid, before, listTasks().map((task) => task.guid));
+  show();
+  const sorted = listTasks();
+  view.announce(`Moved to ${sorted.findIndex((task) => task.guid === guid) + 1} of ${sorted.length}.`);
+}
+
+/**
+ * @param {Operation} operation
+ * @param {Task | null} answer
+ */
+function takeAnswer({ kind, guid, base }, answer) {
+  if (kind === "create" && answer) {
+    order.rename(guid, answer.guid);
+    view.rename(guid, answer.guid);
+  }
+  if (answer) tasks.apply(answer);
+  else if (base) tasks.apply({ ...base, version: base.version + 1, DELETE: true });
+}
+
+/**
+ * @param {Operation} operation
+ * @param {string} message
+ */
+function takeBack({ kind, members }, message) {
+  if (kind === "create") view.giveBack(members.description ?? "");
+  view.showError(`${REFUSED[kind]} ${message}`);
 }
 
 /**
  * Show what has come from the server, and tell of what others did.
  *
- * @param {Change[]} changes
- * @param {"list" | "update"} origin
+ * @param {Change<Task>[]} changes
+ * @param {"snapshot" | "update"} origin
  */
 function takeChanges(changes, origin) {
-  const others = changes.filter(({ task }) => origin === "update" && !writer.isOwn(task));
-  const isTaken = others.some(({ kind, task }) => kind === "deleted" && view.isEditing(task.guid));
+  const others = changes.filter(({ item }) => origin === "update" && !outbox.isOwn(item));
   show();
-  view.flash(others.map(({ task }) => task.guid));
-  if (isTaken) view.showError("Someone else has deleted the task you were editing.");
+  view.flash(others.map(({ item }) => item.guid));
   if (others.length > 0 && news.length === 0) setTimeout(announceNews, ANNOUNCE_AFTER_MS);
   news.push(...others);
 }
@@ -64,29 +180,11 @@ function announceNews() {
   news = [];
 }
 
-/** @param {string} description */
-async function create(description) {
-  view.clearError();
-  const task = await writer.create(description);
-  if (task) view.reveal(task.guid);
-  return task !== null;
-}
-
-/** @param {string} guid @param {boolean} isDone */
-function tick(guid, isDone) {
-  view.clearError();
-  void writer.change(guid, { isDone });
-}
-
-/** @param {string} guid @param {string} description */
-function edit(guid, description) {
-  view.clearError();
-  void writer.change(guid, { description });
-}
-
-/** @param {string} guid */
-function remove(guid) {
-  view.clearError();
-  const task = model.get(guid);
-  if (task) void writer.remove(task);
+/** @returns {Storage | null} */
+function findStorage() {
+  try {
+    return localStorage;
+  } catch {
+    return null;
+  }
 }

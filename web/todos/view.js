@@ -5,62 +5,104 @@
  * what others do.
  */
 
+import { Mover } from "./mover.js";
 import { find, Row } from "./row.js";
+import { describeState } from "./state.js";
 
-/** @import { Task } from "./model.js" */
+/** @import { ShownTask } from "./operations.js" */
 /** @import { RowListeners } from "./row.js" */
 
-/** @type {Record<string, {label: string, title: string}>} */
-const STATES = {
-  connecting: { label: "Connecting…", title: "Asking the server for updates." },
-  live: { label: "Live", title: "Changes made elsewhere appear here at once." },
-  waiting: { label: "Reconnecting…", title: "The server can’t be reached; trying again in a moment." },
-  offline: { label: "Offline", title: "No network. What you see may be out of date." },
-  closed: { label: "Closed", title: "Updates have ended. Reload the page." },
+/** Long enough to read and to reach; it stays for as long as it has the focus or the pointer. */
+const UNDO_MS = 10_000;
+
+/**
+ * @typedef {"all" | "active" | "done"} Filter
+ * @typedef {RowListeners & {
+ *   onCreate: (description: string) => void,
+ *   onMove: (guid: string, before: string | null) => void,
+ *   onUndo: () => void,
+ * }} ViewListeners
+ */
+
+/** @type {Record<Filter, {keeps: (task: ShownTask) => boolean, empty: string, hint: string}>} */
+const FILTERS = {
+  all: {
+    keeps: () => true,
+    empty: "All clear.",
+    hint: "Add the first task above. Everyone who has this page open sees it at once.",
+  },
+  active: { keeps: ({ isDone }) => !isDone, empty: "Nothing left to do.", hint: "What is done is under Done." },
+  done: { keeps: ({ isDone }) => isDone, empty: "Nothing done yet.", hint: "Tick a task, and it is listed here." },
 };
 
 export class View {
   #root;
   #listeners;
+  #mover;
   /** @type {Map<string, Row>} */
   #rows = new Map();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #undoEnd;
 
   /**
    * @param {Document} root
-   * @param {RowListeners & {onCreate: (description: string) => Promise<boolean>}} listeners `onCreate` resolves to
-   *   whether that succeeded.
+   * @param {ViewListeners} listeners
    */
   constructor(root, listeners) {
     this.#root = root;
     this.#listeners = listeners;
+    this.#mover = new Mover(this.#find("tasks", HTMLUListElement), listeners.onMove);
     this.#find("new-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.#create();
+      this.#create();
     });
     this.#find("dismiss", HTMLButtonElement).addEventListener("click", () => {
       this.clearError();
-      this.#find("new-task", HTMLInputElement).focus();
+      this.#focusNew();
     });
+    this.#find("undo", HTMLButtonElement).addEventListener("click", () => this.#undo());
+    root.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
   /**
-   * Show these tasks, in this order.
+   * Show the tasks that the filter keeps, in this order.
    *
-   * @param {Task[]} tasks
+   * @param {ShownTask[]} tasks
+   * @param {Filter} filter
    * @param {boolean} isLoaded Whether the list is known at all.
    */
-  showTasks(tasks, isLoaded) {
+  showTasks(tasks, filter, isLoaded) {
+    const { keeps, empty, hint } = FILTERS[filter];
+    // What is being written in stays until it is written.
+    const shown = tasks.filter((task) => keeps(task) || this.isEditing(task.guid));
     const list = this.#find("tasks", HTMLUListElement);
-    this.#removeRows(new Set(tasks.map(({ guid }) => guid)));
-    for (const [index, task] of tasks.entries()) {
+    this.#removeRows(new Set(shown.map(({ guid }) => guid)));
+    for (const [index, task] of shown.entries()) {
       const { element } = this.#updateRow(task);
       // Moved only when out of place: moving an element takes the focus from it.
-      if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
+      const isPlaced = list.children[index] === element || (this.#mover.isMoving && element.parentElement === list);
+      if (!isPlaced) list.insertBefore(element, list.children[index] ?? null);
     }
     list.ariaBusy = String(!isLoaded);
-    this.#find("loading", HTMLElement).hidden = isLoaded || tasks.length > 0;
-    this.#find("empty", HTMLElement).hidden = !isLoaded || tasks.length > 0;
+    this.#find("loading", HTMLElement).hidden = isLoaded || shown.length > 0;
+    this.#find("empty", HTMLElement).hidden = !isLoaded || shown.length > 0;
+    this.#setText("empty-title", empty);
+    this.#setText("empty-hint", hint);
+    this.#showFilter(filter);
     this.#showProgress(tasks);
+  }
+
+  /**
+   * A task is known by another name now; its row, with focus and edit, stays.
+   *
+   * @param {string} guid
+   * @param {string} newGuid
+   */
+  rename(guid, newGuid) {
+    const row = this.#rows.get(guid);
+    if (!row || this.#rows.has(newGuid)) return;
+    this.#rows.delete(guid);
+    this.#rows.set(newGuid, row);
   }
 
   /**
@@ -88,12 +130,7 @@ export class View {
 
   /** @param {string} state */
   showState(state) {
-    const { label, title } = STATES[state] ?? { label: state, title: "" };
-    const indicator = this.#find("state", HTMLElement);
-    indicator.dataset.state = state;
-    indicator.title = title;
-    const text = indicator.querySelector("span");
-    if (text) text.textContent = label;
+    describeState(this.#find("state", HTMLElement), state);
   }
 
   /**
@@ -102,14 +139,39 @@ export class View {
    * @param {string} message
    */
   showError(message) {
-    const notice = this.#find("error", HTMLElement);
-    notice.hidden = false;
-    const text = notice.querySelector("p");
-    if (text) text.textContent = message;
+    this.#setText("error-text", message);
+    this.#find("error", HTMLElement).hidden = false;
+  }
+
+  /**
+   * Put the words of a task that could not be added where they came from, unless the next ones are being written.
+   *
+   * @param {string} description
+   */
+  giveBack(description) {
+    const input = this.#find("new-task", HTMLInputElement);
+    if (!input.value) input.value = description;
   }
 
   clearError() {
     this.#find("error", HTMLElement).hidden = true;
+  }
+
+  /**
+   * Offer to undo for a while.
+   *
+   * @param {string} what
+   */
+  offerUndo(what) {
+    this.#setText("undo-text", what);
+    this.#find("undo-offer", HTMLElement).hidden = false;
+    clearTimeout(this.#undoEnd);
+    this.#undoEnd = setTimeout(() => this.#endOffer(), UNDO_MS);
+  }
+
+  withdrawUndo() {
+    clearTimeout(this.#undoEnd);
+    this.#find("undo-offer", HTMLElement).hidden = true;
   }
 
   /**
@@ -118,21 +180,44 @@ export class View {
    * @param {string} sentence
    */
   announce(sentence) {
-    this.#find("announcements", HTMLElement).textContent = sentence;
+    this.#setText("announcements", sentence);
   }
 
-  async #create() {
+  #create() {
     const input = this.#find("new-task", HTMLInputElement);
     const description = input.value.trim();
+    input.focus();
     if (!description) return;
     input.value = "";
-    input.focus();
-    const isCreated = await this.#listeners.onCreate(description);
-    // The words come back, unless the next ones are already being written.
-    if (!isCreated && !input.value) input.value = description;
+    this.#listeners.onCreate(description);
   }
 
-  /** @param {Task} task */
+  #undo() {
+    this.withdrawUndo();
+    this.#focusNew();
+    this.#listeners.onUndo();
+  }
+
+  #endOffer() {
+    const offer = this.#find("undo-offer", HTMLElement);
+    if (offer.matches(":hover, :focus-within")) this.#undoEnd = setTimeout(() => this.#endOffer(), UNDO_MS);
+    else offer.hidden = true;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    const isUndo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+    const hasOwnUndo = event.target instanceof HTMLElement && event.target.matches("textarea, input:not(:placeholder-shown)");
+    if (!isUndo || hasOwnUndo || this.#find("undo-offer", HTMLElement).hidden) return;
+    event.preventDefault();
+    this.#undo();
+  }
+
+  #focusNew() {
+    this.#find("new-task", HTMLInputElement).focus();
+  }
+
+  /** @param {ShownTask} task */
   #updateRow(task) {
     let row = this.#rows.get(task.guid);
     if (row) {
@@ -140,6 +225,7 @@ export class View {
     } else {
       const template = /** @type {HTMLTemplateElement} */ (this.#root.getElementById("task-template"));
       row = new Row(template, task, this.#listeners);
+      this.#mover.watch(row);
       this.#rows.set(task.guid, row);
     }
     return row;
@@ -153,6 +239,8 @@ export class View {
       this.#rows.delete(guid);
       row.element.remove();
       heir?.focus();
+      // What was being written is not lost with a task that someone else has deleted: it becomes a conflict.
+      row.save();
     }
   }
 
@@ -172,13 +260,32 @@ export class View {
     return heir ?? this.#find("new-task", HTMLInputElement);
   }
 
-  /** @param {Task[]} tasks */
+  /** @param {Filter} filter */
+  #showFilter(filter) {
+    for (const link of this.#find("filters", HTMLElement).querySelectorAll("a")) {
+      link.ariaCurrent = link.hash === `#${filter}` ? "true" : null;
+    }
+  }
+
+  /** @param {ShownTask[]} tasks */
   #showProgress(tasks) {
     const done = tasks.filter(({ isDone }) => isDone).length;
+    const waiting = tasks.filter(({ isWaiting }) => isWaiting).length;
     const progress = this.#find("progress", HTMLProgressElement);
     progress.max = Math.max(1, tasks.length);
     progress.value = done;
-    this.#find("count", HTMLElement).textContent = tasks.length > 0 ? `${done} of ${tasks.length} done` : "";
+    this.#setText("count", tasks.length > 0 ? `${done} of ${tasks.length} done` : "");
+    this.#setText("unsent", waiting > 0 ? `${waiting} not sent yet` : "");
+  }
+
+  /**
+   * @param {string} testId
+   * @param {string} text
+   */
+  #setText(testId, text) {
+    const element = this.#find(testId, HTMLElement);
+    // An unchanged text that is set again is read out again.
+    if (element.textContent !== text) element.textContent = text;
   }
 
   /**

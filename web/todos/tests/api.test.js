@@ -11,15 +11,12 @@ import { Api, ApiError, createKey } from "../api.js";
 function script(...answers) {
   /** @type {{url: string, init: any}[]} */
   const asked = [];
-  const api = new Api(
-    async (url, init) => {
-      asked.push({ url, init });
-      const answer = answers.shift();
-      if (answer instanceof Response) return answer;
-      throw answer;
-    },
-    async () => {},
-  );
+  const api = new Api(async (url, init) => {
+    asked.push({ url, init });
+    const answer = answers.shift();
+    if (answer instanceof Response) return answer;
+    throw answer;
+  });
   return { api, asked };
 }
 
@@ -31,56 +28,60 @@ test("list follows the link to the next page until there is none", async () => {
     reply([{ guid: "/task/1" }], { headers: { Link: '</tasks?after=1>; rel="next"' } }),
     reply([{ guid: "/task/2" }]),
   );
-  assert.deepEqual(await api.list(), [{ guid: "/task/1" }, { guid: "/task/2" }]);
+  assert.deepEqual(await api.list(new AbortController().signal), [{ guid: "/task/1" }, { guid: "/task/2" }]);
   assert.deepEqual(
     asked.map(({ url }) => url),
     ["/tasks", "/tasks?after=1"],
   );
 });
 
-test("create is repeated with the same key when there was no answer", async () => {
-  const { api, asked } = script(new TypeError("network"), new Response("", { status: 503 }), reply({ guid: "/task/1" }));
-  assert.deepEqual(await api.create("milk", "key1"), { guid: "/task/1" });
+test("create carries its key", async () => {
+  const { api, asked } = script(reply({ guid: "/task/1" }));
+  assert.deepEqual(await api.create({ description: "milk" }, "key1"), { guid: "/task/1" });
+  assert.deepEqual([asked[0]?.init.headers["Idempotency-Key"], asked[0]?.init.body], ["key1", '{"description":"milk"}']);
+});
+
+test("a failure passes when there was no answer or the server is unwell, and not when it refuses", async () => {
+  const problem = { detail: "description: at most 2000 characters" };
+  const refusal = new Response(JSON.stringify(problem), { status: 422 });
+  const { api } = script(new TypeError("network"), new Response("", { status: 503 }), refusal);
+  await assert.rejects(api.create({}, "key1"), { status: 0, isPassing: true });
+  await assert.rejects(api.create({}, "key1"), { status: 503, isPassing: true });
+  await assert.rejects(api.create({}, "key1"), { message: problem.detail, status: 422, isPassing: false });
+});
+
+test("change and remove name the version that they mean", async () => {
+  const { api, asked } = script(reply({ version: 3 }), new Response(null, { status: 204 }));
+  assert.deepEqual(await api.change("/task/1", { isDone: true }, 2), { version: 3 });
+  await api.remove("/task/1", 3);
   assert.deepEqual(
-    asked.map(({ init }) => init.headers["Idempotency-Key"]),
-    ["key1", "key1", "key1"],
+    asked.map(({ url, init }) => [url, init.method, init.body, init.headers["If-Match"]]),
+    [
+      ["/task/1", "PATCH", '{"isDone":true}', '"v2"'],
+      ["/task/1", "DELETE", undefined, '"v3"'],
+    ],
   );
 });
 
-test("create gives up after three tries", async () => {
-  const down = () => new TypeError("network");
-  const { api, asked } = script(down(), down(), down());
-  await assert.rejects(api.create("milk", "key1"), ApiError);
-  assert.equal(asked.length, 3);
-});
-
-test("create is not repeated, and says why, when the server refuses", async () => {
-  const problem = { detail: "description: at most 2000 characters" };
-  const { api, asked } = script(new Response(JSON.stringify(problem), { status: 422 }));
-  await assert.rejects(api.create("x", "key1"), { message: problem.detail, status: 422 });
-  assert.equal(asked.length, 1);
-});
-
-test("change sends only what changed", async () => {
-  const { api, asked } = script(reply({ version: 2 }));
-  assert.deepEqual(await api.change("/task/1", { isDone: true }), { version: 2 });
-  assert.deepEqual([asked[0]?.url, asked[0]?.init.method, asked[0]?.init.body], ["/task/1", "PATCH", '{"isDone":true}']);
+test("read is null when the task is gone", async () => {
+  const { api } = script(reply({ version: 3 }), new Response("", { status: 404 }));
+  assert.deepEqual([await api.read("/task/1"), await api.read("/task/1")], [{ version: 3 }, null]);
 });
 
 test("change of a task that is gone says so", async () => {
   const { api } = script(new Response("", { status: 404 }));
-  await assert.rejects(api.change("/task/1", {}), { message: "Someone else has deleted this task." });
+  await assert.rejects(api.change("/task/1", {}, 1), { message: "Someone else has deleted this task." });
 });
 
 test("remove succeeds when the task is gone already, and fails otherwise", async () => {
   const { api } = script(new Response(null, { status: 404 }), new Response(null, { status: 503 }));
-  await api.remove("/task/1");
-  await assert.rejects(api.remove("/task/1"), { status: 503 });
+  await api.remove("/task/1", 1);
+  await assert.rejects(api.remove("/task/1", 1), { status: 503 });
 });
 
 test("an answer that is no JSON is an ApiError", async () => {
   const { api } = script(new Response("<html>"));
-  await assert.rejects(api.list(), ApiError);
+  await assert.rejects(api.list(new AbortController().signal), ApiError);
 });
 
 test("keys differ", () => {

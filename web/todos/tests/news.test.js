@@ -3,16 +3,18 @@ import test from "node:test";
 
 import { describeNews } from "../news.js";
 
-/** @import { Change } from "../model.js" */
+/** @import { Change } from "/todos/pomona/follow.js" */
+/** @import { Task } from "../operations.js" */
 
 /**
- * @param {Change["kind"]} kind
+ * @param {"added" | "changed" | "deleted"} kind
  * @param {string} [description]
- * @returns {Change}
+ * @returns {Change<Task>}
  */
 const change = (kind, description = "milk") => ({
   kind,
-  task: { guid: "/task/1", description, isDone: true, version: 1 },
+  item: { guid: "/task/1", description, isDone: true, version: 1 },
+  previous: null,
 });
 
 test("one change is told in words, several as a number, none not at all", () => {

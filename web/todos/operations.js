@@ -1,0 +1,160 @@
+/**
+ * What the user has done and the server has not answered yet, and what the page shows because of it.
+ *
+ * Pure: no network, no DOM. Promises: a change that someone else made is overwritten only when the user says so; changes
+ * of different members of a task are both kept.
+ */
+
+/**
+ * @typedef {{guid: string, description: string, isDone: boolean, version: number, DELETE?: boolean}} Task
+ * @typedef {Partial<Pick<Task, "description" | "isDone">>} Members
+ */
+
+/**
+ * One thing that the user did.
+ *
+ * @typedef {object} Operation
+ * @property {string} id The idempotency key of a creation too.
+ * @property {"create" | "change" | "remove"} kind
+ * @property {string} guid Of a task that the server does not know yet: `new:` and the id of its creation.
+ * @property {Members} members What the task is to be.
+ * @property {Task | null} base The task as the user saw it; null for a creation.
+ * @property {{theirs: Task | null} | null} conflict What someone else made of the task meanwhile, null for a deletion; the
+ *   user has to decide.
+ */
+
+/** @typedef {Task & {isWaiting: boolean, conflict: Operation | null}} ShownTask */
+
+/**
+ * @param {string} id
+ * @param {Members} members
+ * @returns {Operation}
+ */
+export function createTask(id, members) {
+  return { id, kind: "create", guid: `new:${id}`, members, base: null, conflict: null };
+}
+
+/**
+ * @param {string} id
+ * @param {Task} base
+ * @param {Members} members
+ * @returns {Operation}
+ */
+export function changeTask(id, base, members) {
+  return { id, kind: "change", guid: base.guid, members, base, conflict: null };
+}
+
+/**
+ * @param {string} id
+ * @param {Task} base
+ * @returns {Operation}
+ */
+export function removeTask(id, base) {
+  return { id, kind: "remove", guid: base.guid, members: {}, base, conflict: null };
+}
+
+/**
+ * Return the tasks as the user left them: the server's, with the operations laid over them.
+ *
+ * @param {Iterable<Task>} tasks
+ * @param {Operation[]} operations
+ * @param {string | null} [arrived] A creation whose task has come before the answer to it.
+ * @returns {ShownTask[]}
+ */
+export function lay(tasks, operations, arrived = null) {
+  /** @type {Map<string, ShownTask>} */
+  const shown = new Map();
+  for (const task of tasks) shown.set(task.guid, { ...task, isWaiting: false, conflict: null });
+  for (const operation of operations) {
+    const { id, kind, guid, members, base, conflict } = operation;
+    if (kind === "remove" && !conflict) shown.delete(guid);
+    else if (kind !== "create" || id !== arrived) {
+      const task = shown.get(guid) ?? { ...(base ?? { guid, description: "", isDone: false, version: 0 }), conflict: null };
+      shown.set(guid, { ...task, ...members, isWaiting: true, conflict: conflict ? operation : task.conflict });
+    }
+  }
+  return [...shown.values()];
+}
+
+/**
+ * Return the operation to send next: the oldest whose task waits for no decision.
+ *
+ * @param {Operation[]} operations
+ */
+export function findNext(operations) {
+  const blocked = new Set(operations.filter(({ conflict }) => conflict).map(({ guid }) => guid));
+  return operations.find(({ guid }) => !blocked.has(guid)) ?? null;
+}
+
+/**
+ * Return what is left when an operation was done: what the user did on top of it is on top of the answer now.
+ *
+ * @param {Operation[]} operations
+ * @param {Operation} done
+ * @param {Task | null} answer Null after a deletion.
+ */
+export function settle(operations, done, answer) {
+  const left = operations.filter(({ id }) => id !== done.id);
+  return left.map((other) => (answer && other.guid === done.guid ? { ...other, guid: answer.guid, base: answer } : other));
+}
+
+/**
+ * Return what is left when an operation is given up, with all that was done on top of a task that will not be there.
+ *
+ * @param {Operation[]} operations
+ * @param {Operation} given
+ */
+export function giveUp(operations, given) {
+  const isGone = given.kind === "create" || given.conflict?.theirs === null;
+  return operations.filter(({ id, guid }) => id !== given.id && !(isGone && guid === given.guid));
+}
+
+/**
+ * Return what is left to do of an operation whose task is another one than the user saw; null when it is so already.
+ *
+ * @param {Operation} operation
+ * @param {Task | null} theirs The task as it is, null when it is gone.
+ * @returns {Operation | null}
+ */
+export function rebase(operation, theirs) {
+  if (operation.kind === "remove") return theirs && { ...operation, conflict: { theirs } };
+  if (!theirs) return { ...operation, conflict: { theirs } };
+  const { base, members } = operation;
+  const open = memberNames(members).filter((name) => members[name] !== theirs[name]);
+  if (open.length === 0) return null;
+  if (open.some((name) => theirs[name] !== base?.[name])) return { ...operation, conflict: { theirs } };
+  return { ...operation, base: theirs, members: Object.fromEntries(open.map((name) => [name, members[name]])) };
+}
+
+/**
+ * Return the operations after the user has decided a conflict for what is theirs, or for what is the user's own.
+ *
+ * @param {Operation[]} operations
+ * @param {Operation} conflicting
+ * @param {"mine" | "theirs"} choice
+ */
+export function decide(operations, conflicting, choice) {
+  if (choice === "theirs") return giveUp(operations, conflicting);
+  const theirs = conflicting.conflict?.theirs ?? null;
+  if (theirs) return replace(operations, { ...conflicting, base: theirs, conflict: null });
+  // Their deletion stands; the task is made anew, and what was done on top of it goes with it.
+  const { id, base, members, guid } = conflicting;
+  const creation = createTask(id, { description: base?.description, isDone: base?.isDone, ...members });
+  return replace(operations, creation).map((other) => (other.guid === guid ? { ...other, guid: creation.guid } : other));
+}
+
+/**
+ * @param {Operation[]} operations
+ * @param {Operation} operation
+ */
+export function replace(operations, operation) {
+  return operations.map((other) => (other.id === operation.id ? operation : other));
+}
+
+/**
+ * @param {Members} members
+ * @returns {(keyof Members)[]}
+ */
+function memberNames(members) {
+  return /** @type {(keyof Members)[]} */ (Object.keys(members));
+}

@@ -1,0 +1,89 @@
+/**
+ * The order in which this browser shows the tasks: as they were made, until the user moves one.
+ *
+ * Kept here and not at the server: what a task API owes to every client is the tasks, and each person's order is their own.
+ */
+
+/** @import { Task } from "./operations.js" */
+
+const KEY = "todos-order";
+
+export class Order {
+  #storage;
+  /** The order after the last move, [] before the first. @type {string[]} */
+  #guids = [];
+
+  /** @param {Pick<Storage, "getItem" | "setItem"> | null} storage Null where the browser has none. */
+  constructor(storage) {
+    this.#storage = storage;
+    this.load();
+  }
+
+  /** Read what another tab may have written. */
+  load() {
+    try {
+      const guids = JSON.parse(this.#storage?.getItem(KEY) ?? "[]");
+      this.#guids = Array.isArray(guids) ? guids.map(String) : [];
+    } catch {
+      this.#guids = [];
+    }
+  }
+
+  /**
+   * Return the tasks in their order; those that were made after the last move come last.
+   *
+   * @template {Task} Kind
+   * @param {Kind[]} tasks
+   */
+  sort(tasks) {
+    const places = new Map(this.#guids.map((guid, place) => [guid, place]));
+    const placeOf = (/** @type {Kind} */ { guid }) => places.get(guid) ?? Infinity;
+    return [...tasks].sort((a, b) => compare(placeOf(a), placeOf(b)) || compare(taskNumber(a), taskNumber(b)));
+  }
+
+  /**
+   * Put a task before another one.
+   *
+   * @param {string} guid
+   * @param {string | null} before Null puts it last.
+   * @param {string[]} guids All tasks, in their order.
+   */
+  place(guid, before, guids) {
+    const others = guids.filter((other) => other !== guid);
+    const index = before === null ? -1 : others.indexOf(before);
+    this.#save(others.toSpliced(index < 0 ? others.length : index, 0, guid));
+  }
+
+  /**
+   * A task is known by another name now.
+   *
+   * @param {string} guid
+   * @param {string} newGuid
+   */
+  rename(guid, newGuid) {
+    if (this.#guids.includes(guid)) this.#save(this.#guids.map((other) => (other === guid ? newGuid : other)));
+  }
+
+  /** @param {string[]} guids */
+  #save(guids) {
+    this.#guids = guids;
+    try {
+      this.#storage?.setItem(KEY, JSON.stringify(guids));
+    } catch {
+      // Full, or forbidden: the order lives as long as the page then.
+    }
+  }
+}
+
+/**
+ * @param {number} a
+ * @param {number} b
+ */
+function compare(a, b) {
+  return a === b ? 0 : a - b;
+}
+
+/** A task that the server does not know yet comes last. @param {Task} task */
+function taskNumber({ guid }) {
+  return guid.startsWith("/") ? Number(guid.slice(guid.lastIndexOf("/") + 1)) : Infinity;
+}

@@ -1,0 +1,94 @@
+/**
+ * Keeps the operations that wait: in IndexedDB, where they outlive the page and all tabs of the browser share them.
+ */
+
+/** @import { Operation } from "./operations.js" */
+
+const DATABASE = "todos";
+const TABLE = "outbox";
+const KEY = "operations";
+
+/**
+ * @typedef {object} Store
+ * @property {() => Promise<Operation[]>} read
+ * @property {(change: (operations: Operation[]) => Operation[]) => Promise<Operation[]>} update Replaces the operations by
+ *   what `change` makes of them, in one step for all tabs; returns that.
+ */
+
+/**
+ * Return the browser's store, or one that lives as long as the page where there is none (some private windows).
+ *
+ * @returns {Promise<Store>}
+ */
+export async function openStore() {
+  try {
+    const opening = indexedDB.open(DATABASE, 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(TABLE);
+    return new DatabaseStore(await result(opening));
+  } catch {
+    return new MemoryStore();
+  }
+}
+
+/** @implements {Store} */
+class DatabaseStore {
+  #database;
+
+  /** @param {IDBDatabase} database */
+  constructor(database) {
+    this.#database = database;
+  }
+
+  async read() {
+    return readAll(this.#database.transaction(TABLE).objectStore(TABLE));
+  }
+
+  /** @param {(operations: Operation[]) => Operation[]} change */
+  async update(change) {
+    const transaction = this.#database.transaction(TABLE, "readwrite", { durability: "strict" });
+    const table = transaction.objectStore(TABLE);
+    const changed = change(await readAll(table));
+    table.put(changed, KEY);
+    await new Promise((resolve, reject) => {
+      transaction.oncomplete = resolve;
+      transaction.onabort = () => reject(transaction.error);
+    });
+    return changed;
+  }
+}
+
+/** @implements {Store} */
+export class MemoryStore {
+  /** @type {Operation[]} */
+  #operations = [];
+
+  async read() {
+    return this.#operations;
+  }
+
+  /** @param {(operations: Operation[]) => Operation[]} change */
+  async update(change) {
+    this.#operations = change(this.#operations);
+    return this.#operations;
+  }
+}
+
+/**
+ * @param {IDBObjectStore} table
+ * @returns {Promise<Operation[]>}
+ */
+async function readAll(table) {
+  return (await result(table.get(KEY))) ?? [];
+}
+
+/**
+ * @template Result
+ * @param {IDBRequest<Result>} request
+ * @returns {Promise<Result>}
+ */
+function result(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from bench.results import Results
 from bench.simulation.clients import Load
-from bench.simulation.parameters import ANSWER_PART, FANOUT_POLLS, Parameters, median, options_of
+from bench.simulation.parameters import ANSWER_PART, FANOUT_POLLS, Parameters, cpu_seconds, median, optional, options_of
 from bench.simulation.replica import HOLD_SECONDS, SHORTEST_HOLD, TICK_SECONDS, Costs, Event, Replica, Seen
 
-_SECONDS = 1e-6
 _FIRST_EVENT_SECONDS = 0.1
 # Storms of the benchmark are over before the first holds end.
 _STORM_SECONDS = 19.0
@@ -50,11 +49,12 @@ def compare(results: Results) -> Iterator[Compared]:
     Errors: LoadError when a figure that is needed was not measured.
     """
     parameters = Parameters.of(results)
-    for polls in FANOUT_POLLS:
-        yield from _fanout(results, parameters, polls)
-    usual = usual_stretch(results)
+    stretches = _stretches(results)
+    for polls, stretch in stretches.items():
+        yield from _fanout(results, parameters, polls, stretch)
+    usual = statistics.median(stretches.values())
     yield from _mixed(results, parameters, usual)
-    if results.of("at-rest"):
+    if optional(results, "at-rest", "roots", "core_percent") is not None:
         yield _at_rest(results, parameters)
     yield from _storm(results, parameters, "roots-pair", "another replica", usual)
     yield from _storm(results, parameters, "roots", "its successor", usual)
@@ -62,7 +62,7 @@ def compare(results: Results) -> Iterator[Compared]:
 
 def usual_stretch(results: Results) -> float:
     """Return the wall time of a second of CPU, the median over the fan-outs."""
-    return statistics.median(_stretch_of(results, polls) for polls in FANOUT_POLLS)
+    return statistics.median(_stretches(results).values())
 
 
 def percentile(values: Sequence[float], part: int) -> float:
@@ -70,9 +70,13 @@ def percentile(values: Sequence[float], part: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[part - 1]
 
 
+def _stretches(results: Results) -> dict[int, float]:
+    return {polls: _stretch_of(results, polls) for polls in FANOUT_POLLS}
+
+
 def _stretch_of(results: Results, polls: int) -> float:
     name = f"fanout-{polls}"
-    delivery = median(results, name, "floor", "cpu_us_per_delivery") * _SECONDS
+    delivery = cpu_seconds(results, name, "floor", "cpu_us_per_delivery")
     costs = Costs(
         answer=delivery * ANSWER_PART,
         poll=delivery * (1 - ANSWER_PART),
@@ -80,14 +84,14 @@ def _stretch_of(results: Results, polls: int) -> float:
         slice_polls=polls,
         slice_seconds=HOLD_SECONDS,
     )
-    load = Load(delivery=median(results, name, "floor", "client_us_per_delivery") * _SECONDS)
+    load = Load(delivery=cpu_seconds(results, name, "floor", "client_us_per_delivery"))
     seen = _steady(results, name, costs, load, log_seconds=0.0, everybody=range(polls))
     return median(results, name, "floor", "p99_ms") / (percentile(seen.read, 99) * 1000)
 
 
-def _fanout(results: Results, parameters: Parameters, polls: int) -> Iterator[Compared]:
-    name, stretch = f"fanout-{polls}", _stretch_of(results, polls)
-    load = Load(delivery=median(results, name, "roots", "client_us_per_delivery") * _SECONDS * stretch)
+def _fanout(results: Results, parameters: Parameters, polls: int, stretch: float) -> Iterator[Compared]:
+    name = f"fanout-{polls}"
+    load = Load(delivery=cpu_seconds(results, name, "roots", "client_us_per_delivery") * stretch)
     costs = parameters.costs(polls, stretch=stretch)
     seen = _steady(results, name, costs, load, log_seconds=parameters.log_seconds, everybody=range(polls))
     yield from _percentiles(results, name, f"event to {polls:,} polls", seen, {50: _FAIR, 90: _CLOSE, 99: _CLOSE})
@@ -95,7 +99,7 @@ def _fanout(results: Results, parameters: Parameters, polls: int) -> Iterator[Co
 
 def _mixed(results: Results, parameters: Parameters, stretch: float) -> Iterator[Compared]:
     options = options_of(results, "mixed", "roots")
-    load = Load(delivery=median(results, "mixed", "roots", "client_us_per_delivery") * _SECONDS * stretch)
+    load = Load(delivery=cpu_seconds(results, "mixed", "roots", "client_us_per_delivery") * stretch)
     costs = parameters.costs(options["polls"] * options["paths_of_poll"] / options["paths"], stretch=stretch)
     seen = _steady(results, "mixed", costs, load, log_seconds=parameters.log_seconds, everybody=None)
     what = f"{options['events_per_second']} events a second on {options['paths']:,} paths"
@@ -140,7 +144,7 @@ def _at_rest(results: Results, parameters: Parameters) -> Compared:
     # They began together, so that their ends are within a part of a hold, and those of one tick are answered at once.
     at_once = polls / (HOLD_SECONDS * (1 - SHORTEST_HOLD)) * TICK_SECONDS
     costs = parameters.costs(at_once, ends_at_once=at_once)
-    load = Load(delivery=median(results, "fanout-1000", "roots", "client_us_per_delivery") * _SECONDS)
+    load = Load(delivery=cpu_seconds(results, "fanout-1000", "roots", "client_us_per_delivery"))
     replica = Replica(costs, load, seed=1)
     replica.hold(polls, came_together=True)
     seen = replica.run(seconds)
@@ -158,7 +162,7 @@ def _storm(results: Results, parameters: Parameters, target: str, whereto: str, 
     knows_records = target == "roots-pair"
     connection = parameters.load_connection * stretch
     load = Load(
-        delivery=median(results, "fanout-10000", "roots", "client_us_per_delivery") * _SECONDS * stretch,
+        delivery=cpu_seconds(results, "fanout-10000", "roots", "client_us_per_delivery") * stretch,
         connection=connection,
         waiting=range(_CONNECTS_AT_ONCE, polls),
     )

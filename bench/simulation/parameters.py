@@ -15,7 +15,7 @@ from bench.simulation.replica import Costs
 FANOUT_POLLS = (1_000, 5_000, 10_000)
 # Half of a delivery is the answer, half takes the next poll: what was measured is their sum.
 ANSWER_PART = 0.5
-_SECONDS = 1e-6
+_MICROSECOND = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,26 +45,26 @@ class Parameters:
         hearers = mixed["polls"] * mixed["paths_of_poll"] / mixed["paths"]
         sizes = {"unicast": 1.0, "mixed": hearers, **{f"fanout-{polls}": float(polls) for polls in FANOUT_POLLS}}
         deliveries = tuple(
-            (size, median(results, name, "roots", "cpu_us_per_delivery") * _SECONDS) for name, size in sizes.items()
+            (size, cpu_seconds(results, name, "roots", "cpu_us_per_delivery")) for name, size in sizes.items()
         )
         warm = deliveries[-1][1]
-        load = median(results, "fanout-10000", "roots", "client_us_per_delivery") * _SECONDS
+        load = cpu_seconds(results, "fanout-10000", "roots", "client_us_per_delivery")
         pair, successor = (
             {
-                name: median(results, "storm", target, f"{name}_us_per_client") * _SECONDS
+                name: cpu_seconds(results, "storm", target, f"{name}_us_per_client")
                 for name in ("replica", "nats", "client")
             }
             for target in ("roots-pair", "roots")
         )
         return cls(
             deliveries=deliveries,
-            event=median(results, "costs", "roots", "unheard_event_us") * _SECONDS,
+            event=cpu_seconds(results, "costs", "roots", "unheard_event_us"),
             # Each client of a storm polls once, and every second one is answered and polls again.
             accept=pair["replica"] - warm * (1 - ANSWER_PART) - warm / 2,
             load_connection=pair["client"] - load / 2,
             record=successor["replica"] - pair["replica"],
             nats_record=successor["nats"] - pair["nats"],
-            grant_change=median(results, "subscribe", "subscriptions", "longpoll_us_per_connect") * _SECONDS,
+            grant_change=cpu_seconds(results, "subscribe", "subscriptions", "longpoll_us_per_connect"),
             log_seconds=median(results, "unicast", "roots", "half_p50_ms") / 1000,
             idle_core_part=median(results, "idle", "roots", "core_percent") / 100,
         )
@@ -103,6 +103,11 @@ def median(results: Results, experiment: str, target: str, figure: str) -> float
     if value is None:
         raise LoadError(_missing(experiment, f"{figure} of {target}"))
     return value
+
+
+def cpu_seconds(results: Results, experiment: str, target: str, figure: str) -> float:
+    """Return one measured figure that is in microseconds. Errors: LoadError when it was not measured."""
+    return median(results, experiment, target, figure) * _MICROSECOND
 
 
 def optional(results: Results, experiment: str, target: str, figure: str) -> float | None:

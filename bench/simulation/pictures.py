@@ -21,6 +21,7 @@ _PARTS = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 35_000, 50_000)
 _HEARERS = (1, 10, 100, 1_000)
 _EVENTS = (100, 200, 500, 1_000, 2_000, 3_500, 5_000, 7_000, 10_000, 14_000, 20_000, 30_000, 40_000, 50_000)
 _ENOUGH_REPLICAS = 10_000
+_POINTS = 200
 
 
 def draw(results: Results, projection: Projection, folder: Path) -> list[Path]:
@@ -77,9 +78,10 @@ def _storms(storms: Sequence[Storm], folder: Path) -> Path:
     each = len(storms) // len(POPULATIONS)
     for number, storm in enumerate(storms):
         clients = POPULATIONS[number // each]
+        places = [round(part * (len(storm.held) - 1) / _POINTS) for part in range(_POINTS + 1)]
         axes.plot(
-            [0.0, *storm.held],
-            [100 * place / len(storm.held) for place in range(len(storm.held) + 1)],
+            [0.0, *(storm.held[place] for place in places)],
+            [0.0, *(100 * (place + 1) / len(storm.held) for place in places)],
             _STYLES[clients],
             color=_COLOURS[number % each],
             label=_once(storm.what, clients),

@@ -52,7 +52,6 @@ class Delay:
 class Storm:
     """Clients whose replicas died, and the moments in which they were held again, ascending. Units: seconds."""
 
-    clients: int
     what: str
     held: Sequence[float]
 
@@ -104,7 +103,8 @@ class Projection:
     def replicas(self, clients: int, events_per_second: float, hearers: float) -> int | None:
         """Return how many replicas stay below their part of a core; None when no number does."""
         # What each replica has to do, however many there are.
-        if self._stretch * (events_per_second * self.parameters.event + self._grants_part(clients)) >= CORE_PART:
+        common = events_per_second * self.parameters.event + self._grants_part(clients) + self.parameters.idle_core_part
+        if self._stretch * common >= CORE_PART:
             return None
         fewest = math.ceil(clients / Limits().max_held)
 
@@ -153,7 +153,7 @@ class Projection:
                 # The gateway asks another replica as soon as a connection breaks.
                 replica.connect(client, world.answered(0.0)[0])
             held += replica.run(_STORM_SECONDS).held_at.values()
-        return Storm(clients=dead * STORM_POLLS, what=what, held=sorted(held))
+        return Storm(what=what, held=sorted(held))
 
     def _event(self, published: float, hearers: Sequence[int]) -> Event:
         return Event(published=published, live=published + self.parameters.log_seconds, hearers=hearers)

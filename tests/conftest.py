@@ -8,6 +8,8 @@ import pytest
 from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack, StackConfig
 
+from .integration.leaks import Leaks
+
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[LoopThread]:
@@ -25,6 +27,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stack(background: LoopThread, home: Path) -> Iterator[Stack]:
     """Yield a running system; processes may be restarted, but what they store must stay."""
-    config = StackConfig(home=home, longpoll_replicas=2)
+    written: list[str] = []
+    config = StackConfig(home=home, longpoll_replicas=2, sink=lambda name, line: written.append(f"{name}: {line}"))
     with background.entered(Stack(config)) as running:
         yield running
+    # I10, after whatever the tests have done to it.
+    assert [] == Leaks(home).lines(written)

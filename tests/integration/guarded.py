@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from roots_devstack.stack import Stack, StackConfig
 
 from .http_client import Answer, HttpConnection
+from .leaks import Leaks
 from .listener import Listener
 
 SECRET = b"a secret for tests, of 32 bytes or more"
@@ -53,9 +54,17 @@ async def run_guarded(folder: Path) -> AsyncIterator[Stack]:
     (folder / "public.pem").write_bytes(pem)
     (folder / "door").write_text(DOOR_KEY)
     (folder / "warden").write_text(WARDEN_KEY)
-    extra_env = {"ROOTS_POLICY": str(folder / "policy.toml")}
-    async with Stack(StackConfig(home=folder / "home", longpoll_replicas=2, extra_env=extra_env)) as running:
+    written: list[str] = []
+    config = StackConfig(
+        home=folder / "home",
+        longpoll_replicas=2,
+        extra_env={"ROOTS_POLICY": str(folder / "policy.toml")},
+        sink=lambda name, line: written.append(f"{name}: {line}"),
+    )
+    async with Stack(config) as running:
         yield running
+    # I10, after whatever the tests have done to it.
+    assert [] == Leaks(config.home, [SECRET.decode(), DOOR_KEY, WARDEN_KEY]).lines(written)
 
 
 def token(subject: str, expires: int) -> str:

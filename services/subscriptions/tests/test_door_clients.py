@@ -189,3 +189,17 @@ def test_audit_names_the_client_by_a_fingerprint_when_it_is_explained_or_revoked
     assert lines[0]["client"] == lines[1]["client"]
     assert "nobody-in-particular" == lines[2]["subject"]
     assert uid not in service.log_file.read_text()
+
+
+def test_audit_has_no_path_when_what_came_is_none(service: Service, uid: str) -> None:
+    """I10: what stands in the place of a path by mistake may be anything, a token too, and of any length."""
+    before = len(service.audit_lines())
+    mistake = f"eyJ{uid}{uid}"
+    assert 422 == ask(service, "GET", f"/v1/clients/{uid}?path={mistake}").status
+    assert 422 == ask(service, "POST", "/v1/revoke", {"path": mistake}).status
+    assert 403 == ask(service, "POST", "/v1/revoke", {"path": "users/7"}).status
+    lines = service.audit_lines()[before:]
+    assert [("malformed", None), ("malformed", None), ("forbidden", "users/7")] == [
+        (line["outcome"], line.get("path")) for line in lines
+    ]
+    assert mistake not in service.log_file.read_text()

@@ -23,7 +23,7 @@ log = logs.get(LOGGER)
 
 @dataclass(slots=True, kw_only=True)
 class About:
-    """What a use was about; what is None is left out of its line."""
+    """What a use was about; what is None is left out of its line. Shape: path is one, whatever came in its place."""
 
     path: str | None = None
     subject: str | None = None

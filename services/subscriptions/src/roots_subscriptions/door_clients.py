@@ -56,15 +56,17 @@ class Revoking:
         Errors: Problem 422 or 410 for what it names, 403 for a path; BrokerUnavailableError when not everything is
             withdrawn, and then doing it again does the rest.
         """
-        use.about = About(path=target.path, subject=target.subject, uid=target.uid)
+        use.about = About(subject=target.subject, uid=target.uid)
         if target.uid is None and target.subject is None and target.path is None:
             raise Problem(422, "It names neither a uid, nor a subject, nor a path.", field="body")
         if target.uid is not None and target.subject is not None:
             raise Problem(422, "It names a uid and a subject; one of them says it all.", field="body")
         if target.uid is not None:
             self.check_uid(target.uid)
-        if target.path is not None and not use.backend.may_grant(read_path(target.path)):
-            raise Problem(403, "This key may not grant this path, nor withdraw it.")
+        if target.path is not None:
+            use.about.path = read_path(target.path)
+            if not use.backend.may_grant(target.path):
+                raise Problem(403, "This key may not grant this path, nor withdraw it.")
         revoked = self._broker.call(
             self._grants.revoke(
                 uid=target.uid, subject=target.subject, path=target.path, may_revoke=use.backend.may_grant
@@ -97,10 +99,12 @@ class Client:
         """Answer what the client hears, who it is, what it was refused and where it is held; with `?path=`, why not."""
         with self._gate.use(req, "explain") as use:
             path = req.get_param("path")
-            use.about = About(uid=uid, path=path)
+            use.about = About(uid=uid)
             self._revoking.check_uid(uid)
-            if path is not None and not _may_see(use.backend, read_path(path)):
-                raise Problem(403, "This key may neither publish on this path nor grant it.")
+            if path is not None:
+                use.about.path = read_path(path)
+                if not _may_see(use.backend, path):
+                    raise Problem(403, "This key may neither publish on this path nor grant it.")
             self._gate.spend(use, EXPLAIN_TOKENS - 1)
             resp.media = self._explain(use.backend, uid, path)
             resp.cache_control = ["no-store"]

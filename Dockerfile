@@ -1,0 +1,115 @@
+# Every image of Roots. The three services share their stages, and SERVICE names one; NATS and the gateway are targets:
+#
+#   docker build --build-arg SERVICE=longpoll --tag roots-longpoll .
+#   docker build --target gateway --tag roots-gateway .
+#   docker build --target nats --tag roots-nats .
+#
+# No image needs root, a capability or a file system that can be written to.
+ARG SERVICE=longpoll
+ARG PYTHON_IMAGE=python:3.13.18-slim-trixie
+ARG CADDY_IMAGE=caddy:2.11.7-alpine
+ARG NATS_IMAGE=nats:2.15.1-alpine
+
+
+# What a service declares, and nothing else: pip stays behind.
+FROM ${PYTHON_IMAGE} AS install
+ARG SERVICE
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# The lock comes first, so that a change of the sources finds it installed.
+COPY requirements/${SERVICE}.txt /tmp/lock.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/roots \
+    && python -m pip --python /opt/roots/bin/python install --quiet --no-deps --only-binary :all: --require-hashes \
+        --requirement /tmp/lock.txt
+COPY libs/common/src services/${SERVICE}/src /opt/roots/src/
+# Nobody can write the bytecode later, and nobody has to compare it with the sources' times.
+RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/roots/src
+
+
+FROM ${PYTHON_IMAGE} AS runtime
+ENV PATH=/opt/roots/bin:${PATH} PYTHONPATH=/opt/roots/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# A container's own loopback would be of no use to anyone; what is published is the operator's word.
+ENV ROOTS_HTTP_HOST=0.0.0.0
+COPY --from=install /opt/roots /opt/roots
+USER 10001:10001
+WORKDIR /opt/roots
+
+
+FROM runtime AS run-tasks
+EXPOSE 8000 9000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
+    CMD ["python", "-m", "roots_common.probe", "9000"]
+CMD ["python", "-m", "roots_tasks", "serve"]
+LABEL org.opencontainers.image.description="The task REST API, its migrations and the outbox relay"
+
+
+FROM runtime AS run-subscriptions
+EXPOSE 8002 8004 9002
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
+    CMD ["python", "-m", "roots_common.probe", "9002"]
+CMD ["python", "-m", "roots_subscriptions"]
+LABEL org.opencontainers.image.description="Decides which uid may hear which path; the back end's door"
+
+
+FROM runtime AS run-longpoll
+EXPOSE 8008 9008
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
+    CMD ["python", "-m", "roots_common.probe", "9008"]
+CMD ["python", "-m", "roots_longpoll"]
+LABEL org.opencontainers.image.description="Holds polls and delivers events in order, without loss"
+
+
+# What browsers load, under names that tell its content.
+FROM ${PYTHON_IMAGE} AS assets
+COPY libs/devstack/src/roots_devstack/assets.py /tmp/
+COPY web /tmp/web
+COPY clients/pomona/src /tmp/pomona
+RUN python /tmp/assets.py /tmp/web /tmp/pomona /srv
+
+
+FROM ${CADDY_IMAGE} AS gateway
+# The copy has no file capability. Caddy's own asks for one, and does not start where all of them are dropped.
+RUN cp /usr/bin/caddy /usr/local/bin/caddy
+# Nothing is kept: Caddy looks for its folders all the same.
+ENV HOME=/tmp XDG_CONFIG_HOME=/tmp XDG_DATA_HOME=/tmp
+COPY deploy/caddy/Caddyfile /etc/caddy/Caddyfile
+COPY --from=assets /srv /srv
+USER 10001:10001
+WORKDIR /srv
+EXPOSE 4020 5020
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --start-interval=1s \
+    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:4020/todos/"]
+CMD ["/usr/local/bin/caddy", "run", "--adapter", "caddyfile", "--config", "/etc/caddy/Caddyfile"]
+ARG VERSION=0.1.0 REVISION=unknown
+LABEL org.opencontainers.image.title="roots-gateway" \
+    org.opencontainers.image.description="One origin for browsers: Caddy, the todo page and Pomona" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
+
+
+FROM ${NATS_IMAGE} AS nats
+COPY deploy/nats /etc/nats
+# A new volume takes its owner from here.
+RUN mkdir /data && chown 10001:10001 /data
+USER 10001:10001
+EXPOSE 4222 8222
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
+    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8222/healthz"]
+ENTRYPOINT ["/bin/sh", "/etc/nats/start.sh"]
+CMD ["-c", "/etc/nats/nats.conf", "-a", "0.0.0.0", "-p", "4222", "-m", "8222", "-sd", "/data"]
+ARG VERSION=0.1.0 REVISION=unknown
+LABEL org.opencontainers.image.title="roots-nats" \
+    org.opencontainers.image.description="NATS with JetStream, and a user for each service" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
+
+
+# The last stage is what is built when no target is named.
+FROM run-${SERVICE} AS service
+ARG SERVICE VERSION=0.1.0 REVISION=unknown
+LABEL org.opencontainers.image.title="roots-${SERVICE}" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"

@@ -1,17 +1,19 @@
 """How events reach a target: sent without waiting for the answer, and counted until it comes."""
 
 import asyncio
-import itertools
 import time
+from collections import deque
 from typing import cast
 
-from nats.aio.client import Client as BrokerClient
-from nats.aio.msg import Msg
-from nats.js.api import Header
+from prometheus_client import CollectorRegistry
 
 from bench.errors import LoadError
-from roots_common.events import TIME_HEADER
-from roots_common.subjects import subject_of
+from roots_common.broker import BrokerConfig
+from roots_common.events import Event, new_event_id
+from roots_tasks.delivery import BATCH_LIMIT, MAX_PACE_SECONDS, PACE_SECONDS_PER_EVENT, READ_LIMIT
+from roots_tasks.metrics import RelayMetrics
+from roots_tasks.publisher import Outcome
+from roots_tasks.publisher import Publisher as RelayPublisher
 
 _FLUSH_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
@@ -42,27 +44,50 @@ class Publisher:
 
 
 class StreamPublisher(Publisher):
-    """Publishes to JetStream as the relay does: with an id and the time, each acknowledged when it is stored."""
+    """Publishes to JetStream as the relay does, through its own publisher: with its batches, its pace and its ids.
 
-    def __init__(self, client: BrokerClient) -> None:
+    What waits is a queue here; the relay reads it from Postgres.
+    """
+
+    def __init__(self, config: BrokerConfig) -> None:
         super().__init__()
-        self._client = client
-        self._inbox = client.new_inbox()
-        self._ids = itertools.count()
+        self._relay = RelayPublisher(config, RelayMetrics(CollectorRegistry()))
+        self._waiting: deque[Event] = deque()
+        self._came = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._relay.run()), asyncio.create_task(self._publish())]
 
     async def begin(self) -> None:
-        """Listen for acknowledgements."""
-        await self._client.subscribe(self._inbox, cb=self._acknowledged)
+        """Return once the stream takes events."""
+        while not self._relay.stream_check().is_ok:  # noqa: ASYNC110  # the relay looks once a second
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
 
     async def send(self, path: str, message: bytes) -> None:
         """Publish one event."""
         self.unanswered += 1
-        headers = {Header.MSG_ID: f"bench-{next(self._ids)}", TIME_HEADER: str(time.time_ns())}
-        await self._client.publish(subject_of(path), message, reply=self._inbox, headers=headers)
+        self._waiting.append(Event(path=path, message=message, event_id=new_event_id(), committed_ns=time.time_ns()))
+        self._came.set()
 
-    async def _acknowledged(self, message: Msg) -> None:
-        self.unanswered -= 1
-        self.refused += b'"error"' in message.data
+    async def _publish(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            read_at = time.monotonic()
+            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), READ_LIMIT))]
+            for start in range(0, len(taken), BATCH_LIMIT):
+                outcomes = await self._relay.publish(taken[start : start + BATCH_LIMIT])
+                self.unanswered -= len(outcomes)
+                self.refused += len(outcomes) - outcomes.count(Outcome.STORED)
+            if len(taken) < READ_LIMIT:
+                pace_seconds = min(MAX_PACE_SECONDS, len(taken) * PACE_SECONDS_PER_EVENT)
+                await asyncio.sleep(read_at + pace_seconds - time.monotonic())
+            if self._waiting:
+                self._came.set()
 
 
 class HttpPublisher(Publisher, asyncio.Protocol):

@@ -117,6 +117,7 @@ class Roots(Target):
         self.broker = Broker(self.home, nodes=nats_nodes)
         self.keys = Keys(self.home / "secrets")
         self._clients: list[BrokerClient] = []
+        self._publisher: StreamPublisher | None = None
         settings = {
             "PYTHONUNBUFFERED": "1",
             "ROOTS_HTTP_HOST": ports.HOST,
@@ -171,13 +172,15 @@ class Roots(Target):
 
     async def connect_publisher(self) -> None:
         """Publish as the relay's user."""
-        publisher = StreamPublisher(await self._connect("tasks"))
+        publisher = self._publisher = StreamPublisher(self._config_of("tasks"))
         await publisher.begin()
         self.publisher = publisher
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._publisher is not None:
+            await self._publisher.close()
         for client in self._clients:
             await client.close()
         await super().__aexit__(kind, error, trace)
@@ -213,9 +216,12 @@ class Roots(Target):
         await until_ready(replica, seconds=READY_SECONDS)
 
     async def _connect(self, user: User) -> BrokerClient:
-        client = await broker.connect(BrokerConfig(url=self.broker.url, user=user, password=self.broker.password(user)))
+        client = await broker.connect(self._config_of(user))
         self._clients.append(client)
         return client
+
+    def _config_of(self, user: User) -> BrokerConfig:
+        return BrokerConfig(url=self.broker.url, user=user, password=self.broker.password(user))
 
     async def _first_cursor(self) -> str:
         answer = await probes.get(f"http://127.0.0.1:{self.port_of(0)}/")

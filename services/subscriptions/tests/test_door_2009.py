@@ -1,6 +1,7 @@
 """`POST /` of the running service, as the client of 2009 sends it: urllib2 with a form's content type."""
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -21,6 +22,15 @@ def post(service: Service, items: Any, **headers: str) -> tuple[int, str]:
     return answer.status, answer.data.decode()
 
 
+# What Python 2.7 writes to its socket, whose libraries Cornelius used.
+URLLIB2 = (
+    "POST / HTTP/1.1\r\nAccept-Encoding: identity\r\nContent-Length: {length}\r\nHost: 127.0.0.1:8004\r\n"
+    f"Content-Type: {FORM}\r\nConnection: close\r\nUser-Agent: Python-urllib/2.7\r\n\r\n"
+)
+URLLIB = (
+    f"POST / HTTP/1.0\r\nContent-Type: {FORM}\r\nContent-Length: {{length}}\r\nHost: 127.0.0.1:8004\r\n"
+    "User-Agent: Python-urllib/1.17\r\nAccept: */*\r\n\r\n"
+)
 SUCCESS = (200, "{success:true}")
 ERROR = (200, "{error:true}")
 
@@ -33,6 +43,24 @@ def test_updates_are_events_when_posted_without_a_key(service: Service, nats: Na
     assert [(f"roots.events.tutorial.{n}", f"é{n}".encode()) for n in range(3)] == [
         (event.subject, event.data) for event in nats.events_after(end)
     ]
+
+
+@pytest.mark.parametrize("head", [URLLIB2, URLLIB], ids=["urllib2", "urllib"])
+@pytest.mark.parametrize(("path", "answer"), [("tutorial/1", b"{success:true}"), ("tutorial/*", b"{error:true}")])
+def test_answer_is_exactly_that_of_2009_when_python_2_asks(
+    service: Service, nats: Nats, head: str, path: str, answer: bytes
+) -> None:
+    """Byte by byte, in HTTP/1.0 too, where the answer ends with the connection."""
+    end = nats.events_end()
+    body = json.dumps([{"path": path, "message": "\u00e9"}]).encode()
+    with socket.create_connection(("127.0.0.1", service.door_port), timeout=10) as connection:
+        for byte in head.format(length=len(body)).encode() + body:
+            connection.sendall(bytes([byte]))
+        told, _, text = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert (b"200 OK", answer) == (told.split(b"\r\n")[0].partition(b" ")[2], text)
+    assert b"content-length: %d" % len(answer) in told.lower().split(b"\r\n")
+    published = ["é".encode()] if answer == b"{success:true}" else []
+    assert published == [event.data for event in nats.events_after(end)]
 
 
 def test_client_hears_when_it_is_connected_as_in_2009(service: Service, nats: Nats, uid: str) -> None:

@@ -62,7 +62,7 @@ async def open_routes(gateway_url: str, replicas: dict[str, str], seed: int) -> 
             proxied_urls.append(proxy.url)
             routes.append(Route(name=name, url=f"http://127.0.0.1:{parts.port}", prefix=prefix))
             routes.append(Route(name=name + PROXIED, url=proxy.url, prefix=prefix))
-        weights = [4.0, 3.0, *[3.0 / len(replicas)] * 2 * len(replicas)]
+        weights = [4.0, 3.0, *(3.0 / len(replicas) for _ in replicas for _ in (PROXIED, ""))]
         yield Routes(
             gateway_url=routes[0].url,
             proxied_gateway_url=proxied_urls[0],

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import resource
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import uvloop
 
@@ -21,7 +21,7 @@ from .chance import source
 from .check import Judgement, judge
 from .client import Client
 from .faults import kinds, matching
-from .history import History
+from .history import Fault, History
 from .log import Log
 from .notes import Notes
 from .processes import Processes
@@ -52,6 +52,30 @@ class Result:
     is_good: bool
 
 
+class System(Protocol):
+    """The running system, wherever it runs. Shape: broker_url has every NATS server."""
+
+    @property
+    def broker_url(self) -> str:
+        """Where NATS listens."""
+
+    def url(self, name: str) -> str:
+        """Return where a process serves; Postgres's has the password."""
+
+    async def wait_all_ready(self) -> None:
+        """Return once every process is ready. Errors: DevstackError."""
+
+
+class Trouble(Protocol):
+    """What happens to the system meanwhile. Shape: failures has a sentence for each process that stayed unready."""
+
+    faults: list[Fault]
+    failures: list[str]
+
+    async def run(self, seconds: float) -> None:
+        """Let it happen for `seconds`."""
+
+
 def run(settings: Settings, home: Path) -> Result:
     """Run chaos in the folder `home`, which keeps the stack's state and `processes.log`."""
     replicas = tuple(f"longpoll-{number}" for number in range(1, REPLICAS + 1))
@@ -61,28 +85,44 @@ def run(settings: Settings, home: Path) -> Result:
         (home / "processes.log").open("w", encoding="utf-8") as log,
         LoopThread() as background,
         background.entered(Stack(_stack_config(settings, home, policy, log))) as stack,
-        _many_files(),
     ):
-        chaos = Chaos(settings, home, Processes(background, stack), stack.url, replicas)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            history = runner.run(chaos.run())
-    return chaos.judge(history)
+        processes = Processes(background, stack)
+
+        def trouble(routes: Routes) -> Schedule:
+            all_kinds = kinds(processes, routes, replicas, source(settings.seed, "faults"))
+            return Schedule(matching(all_kinds, settings.faults), processes, source(settings.seed, "schedule"))
+
+        chaos = Chaos(settings, home, processes, stack.url, replicas, trouble)
+        return chaos.happen()
 
 
 class Chaos:
-    """One run on a running stack."""
+    """One run on a running system; `home` has its secrets."""
 
     def __init__(
-        self, settings: Settings, home: Path, processes: Processes, url: str, replicas: tuple[str, ...]
+        self,
+        settings: Settings,
+        home: Path,
+        processes: System,
+        url: str,
+        replicas: tuple[str, ...],
+        trouble: Callable[[Routes], Trouble],
     ) -> None:
         self._settings = settings
         self._home = home
         self._processes = processes
         self._url = url
         self._replicas = replicas
+        self._trouble = trouble
         self._notes = Notes()
         self._stopwatch = Stopwatch()
         self._failures: list[Violation] = []
+
+    def happen(self) -> Result:
+        """Let everything happen, and judge it."""
+        with _many_files(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            history = runner.run(self.run())
+        return self.judge(history)
 
     async def run(self) -> History:
         """Let everything happen, and return what did."""
@@ -105,8 +145,7 @@ class Chaos:
             tasks: list[KnownTask] = []
             task_urls = (routes.gateway_url, routes.proxied_gateway_url)
             task_writers = [TaskWriter(number, task_urls, tasks, seed, self._notes) for number in range(TASK_WRITERS)]
-            all_kinds = kinds(self._processes, routes, self._replicas, source(seed, "faults"))
-            schedule = Schedule(matching(all_kinds, self._settings.faults), self._processes, source(seed, "schedule"))
+            trouble = self._trouble(routes)
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 listening = [group.create_task(client.listen()) for client in clients]
@@ -114,14 +153,14 @@ class Chaos:
                 writing = [group.create_task(publisher.write(stop)) for publisher in publishers]
                 writing += [group.create_task(writer.write(stop, TASK_WRITES_PER_SECOND)) for writer in task_writers]
                 await asyncio.sleep(BEGIN_SECONDS)
-                await schedule.run(self._settings.seconds)
+                await trouble.run(self._settings.seconds)
                 stop.set()
                 await self._settle(clients, routes, writing)
                 end = await self._catch_up(clients, listening)
                 for task in [*listening, *changing, *writing]:
                     task.cancel()
-            self._failures += [Violation(kind="not recovered", sentence=failure) for failure in schedule.failures]
-            return await self._history(end, clients, publishers, task_writers, schedule)
+            self._failures += [Violation(kind="not recovered", sentence=failure) for failure in trouble.failures]
+            return await self._history(end, clients, publishers, task_writers, trouble)
 
     def judge(self, history: History) -> Result:
         """Return the report of a run."""
@@ -162,7 +201,7 @@ class Chaos:
         clients: list[Client],
         publishers: list[Publisher],
         task_writers: list[TaskWriter],
-        schedule: Schedule,
+        trouble: Trouble,
     ) -> History:
         async with broker_user(self._home, self._processes.broker_url, "provision") as client:
             events = await truth.read_events(client, end)
@@ -173,7 +212,7 @@ class Chaos:
             events=events,
             end=end,
             rows=await truth.read_rows(self._processes.url("postgres")),
-            faults=schedule.faults,
+            faults=trouble.faults,
             stalls=self._stopwatch.stalls,
         )
 

@@ -5,11 +5,12 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from roots_devstack.stack import Stack
 
 NewPage = Callable[[], Awaitable[Page]]
+NewTab = Callable[[BrowserContext], Awaitable[Page]]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -36,20 +37,30 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def new_page(browser: Browser, stack: Stack) -> AsyncIterator[NewPage]:
-    """Yield a function that opens the todo page as another person would: with cookies and connections of its own.
+async def new_tab(stack: Stack) -> AsyncIterator[NewTab]:
+    """Yield a function that opens the todo page in one more tab of a browser.
 
-    An error on a page's console, or one that it does not catch, fails the test.
+    An error that a page does not catch, or something that its policy forbids, fails the test.
     """
     errors: list[str] = []
 
-    async def open_page() -> Page:
-        context = await browser.new_context(viewport={"width": 900, "height": 760})
+    async def open_tab(context: BrowserContext) -> Page:
         page = await context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
         await page.goto(f"{stack.url}/todos")
         await page.get_by_test_id("state").and_(page.locator("[data-state=live]")).wait_for()
         return page
 
-    yield open_page
+    yield open_tab
     assert errors == []
+
+
+@pytest.fixture
+def new_page(browser: Browser, new_tab: NewTab) -> NewPage:
+    """Return a function that opens the todo page as another person would: with cookies and connections of its own."""
+
+    async def open_page() -> Page:
+        return await new_tab(await browser.new_context(viewport={"width": 900, "height": 760}))
+
+    return open_page

@@ -5,39 +5,15 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import expect
 
 from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack
 
 from .conftest import NewPage
-
-SEEN_MS = 1000
-"""A change is seen within a second."""
-
-RECOVERED_MS = 20_000
-"""After a process has died, its restart and the client's back-off come first."""
+from .todo_page import RECOVERED_MS, SEEN_MS, add, edit, task
 
 PROCESSES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
-
-
-def task(page: Page, description: str) -> Locator:
-    """Return the item with that description."""
-    return page.get_by_test_id("task").filter(has_text=description)
-
-
-async def add(page: Page, description: str) -> None:
-    """Type a new task and press Enter."""
-    await page.get_by_test_id("new-task").fill(description)
-    await page.get_by_test_id("new-task").press("Enter")
-
-
-async def edit(page: Page, description: str, new_description: str) -> None:
-    """Change a task's description in place."""
-    await task(page, description).get_by_test_id("edit").click()
-    editor = page.get_by_test_id("editor").and_(page.locator(":visible"))
-    await editor.fill(new_description)
-    await editor.press("Enter")
 
 
 async def test_other_page_shows_change_within_a_second_when_task_is_added_ticked_edited_and_deleted(

@@ -207,7 +207,7 @@ export class View {
   /** @param {KeyboardEvent} event */
   #onKey(event) {
     const isUndo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-    const hasOwnUndo = event.target instanceof HTMLElement && event.target.matches("textarea, input:not(:placeholder-shown)");
+    const hasOwnUndo = event.target instanceof HTMLElement && event.target.matches("textarea, input[type=text]:not(:placeholder-shown)");
     if (!isUndo || hasOwnUndo || this.#find("undo-offer", HTMLElement).hidden) return;
     event.preventDefault();
     this.#undo();

@@ -11,19 +11,15 @@ const MAX_ANSWERS = 16;
 export class History {
   /** Position of this tab; "" before the first answer. */
   position = "";
-  /** @type {{from: string, answer: Answer}[]} */
+  /** What was taken in, and where this tab was before. @type {{after: string, answer: Answer}[]} */
   #taken = [];
 
-  /**
-   * Take in an answer to a poll from `from`.
-   *
-   * @param {string} from
-   * @param {Answer} answer
-   */
-  add(from, answer) {
+  /** @param {Answer} answer */
+  add(answer) {
+    const after = this.position;
+    if (answer.reconnectWith === after) return;
     this.position = answer.reconnectWith;
-    if (from === this.position) return;
-    this.#taken.push({ from, answer });
+    this.#taken.push({ after, answer });
     if (this.#taken.length > MAX_ANSWERS) this.#taken.shift();
   }
 
@@ -43,16 +39,16 @@ export class History {
    * @param {string} position
    */
   knows(position) {
-    return position !== "" && (position === this.position || this.#taken.some(({ from }) => from === position));
+    return position !== "" && (position === this.position || this.#taken.some(({ after }) => after === position));
   }
 
   /**
-   * Return what came after a position that this tab has been at, oldest first.
+   * Return what this tab took in after a position, oldest first.
    *
    * @param {string} position
    */
   since(position) {
-    const index = this.#taken.findIndex(({ from }) => from === position);
+    const index = this.#taken.findIndex(({ after }) => after === position);
     return index < 0 ? [] : this.#taken.slice(index);
   }
 }

@@ -34,12 +34,12 @@ const ANSWER_MS = 3_000;
  *
  * @typedef {Lead
  *   | {kind: "want", paths: string[], asks: string[], isAsking: boolean, isAwake: boolean, watches: boolean}
- *   | {kind: "answer", from: string, answer: Answer}
+ *   | {kind: "answer", from: string, answer: Answer, to?: string}
  *   | {kind: "need", after: string}
  *   | {kind: "state", state: State}
  *   | {kind: "refused", refusal: PathReason}
  *   | {kind: "poll", record: Omit<Poll, "by">}} Body
- * @typedef {Body & {tab: string, term: number}} Message
+ * @typedef {Body & {tab: string, term: number}} Message An answer with `to` is a repeat, for that tab alone.
  *
  * @typedef {object} Listeners
  * @property {(position: string) => void} onLead Poll from here on, and connect what is wanted.
@@ -64,6 +64,7 @@ export class Tabs {
   #history = new History();
   #term = 0;
   #isLeading = false;
+  #needyUntil = 0;
   /** Some other tab wants to see polls. */
   #isWatched = false;
   #watches = false;
@@ -143,7 +144,7 @@ export class Tabs {
 
   /** This tab may have been away: find out whether there still is a leader, and wake it. */
   wake() {
-    if (!this.#isLeading) this.#ask(true);
+    this.#ask(true);
   }
 
   /**
@@ -153,7 +154,7 @@ export class Tabs {
    * @param {Answer} answer
    */
   share(from, answer) {
-    this.#history.add(from, answer);
+    this.#history.add(answer);
     this.#post({ kind: "answer", from, answer });
   }
 
@@ -270,6 +271,7 @@ export class Tabs {
   }
 
   #ask(isAwake = false) {
+    if (this.#isLeading || !this.#channel) return;
     this.#tellWants(true, isAwake);
     this.#await(ANSWER_MS, () => this.#apply(true));
   }
@@ -315,32 +317,40 @@ export class Tabs {
 
   /** @param {Message & {kind: "need"}} message */
   #help({ after, tab }) {
-    if (!this.#history.knows(after)) return this.#tellLead(tab);
-    this.#repeat(after);
+    if (this.#history.knows(after)) this.#repeat(after, tab);
+    else this.#tellLead(tab);
   }
 
-  /** @param {string} after */
-  #repeat(after) {
-    for (const { from, answer } of this.#history.since(after)) this.#post({ kind: "answer", from, answer });
+  /**
+   * @param {string} after
+   * @param {string} to
+   */
+  #repeat(after, to) {
+    for (const taken of this.#history.since(after)) {
+      this.#post({ kind: "answer", from: taken.after, answer: taken.answer, to });
+    }
   }
 
   /** @param {Message & {kind: "answer"}} message */
-  #hearAnswer({ from, answer }) {
+  #hearAnswer({ from, answer, to }) {
+    if (to && to !== this.#id) return;
     const history = this.#history;
     const follows = from === history.position;
     if (!follows && history.knows(answer.reconnectWith)) return;
+    if (!follows && to) return;
     // From a position that this tab has passed: better twice than not at all.
-    if (!follows && from !== "" && !history.knows(from)) return this.#post({ kind: "need", after: history.position });
-    history.add(from, answer);
+    if (!follows && from !== "" && !history.knows(from)) return this.#need();
+    this.#needyUntil = 0;
+    history.add(answer);
     this.#listeners.onAnswer(answer);
     if (this.#isLeading) this.#listeners.onLead(history.position);
   }
 
   /** @param {Message & {kind: "lead"}} lead */
-  #hearLead({ position, state, confirmed, wants, lost }) {
+  #hearLead({ position, state, confirmed, wants, lost, tab }) {
     const history = this.#history;
-    for (const [tab, paths] of Object.entries(wants)) {
-      if (tab !== this.#id) this.#wants.set(tab, new Set(paths));
+    for (const [other, paths] of Object.entries(wants)) {
+      if (other !== this.#id) this.#wants.set(other, new Set(paths));
     }
     this.#listeners.onState(state);
     if (String(wants[this.#id]?.sort()) !== String([...this.#own()].sort())) this.#tellWants(false, false);
@@ -349,7 +359,15 @@ export class Tabs {
       const isGap = history.position !== "";
       history.restart(position);
       this.#listeners.onJoin({ position, confirmed, isGap });
-    } else if (history.knows(position)) this.#repeat(position);
-    else this.#post({ kind: "need", after: history.position });
+    } else if (history.knows(position)) this.#repeat(position, tab);
+    else this.#need();
+  }
+
+  /** Ask for what this tab has missed; not again while help may be on its way. */
+  #need() {
+    const now = this.#runtime.now();
+    if (now < this.#needyUntil) return;
+    this.#needyUntil = now + ANSWER_MS;
+    this.#post({ kind: "need", after: this.#history.position });
   }
 }

@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Firenze } from "../src/firenze.js";
-import { answer, goLive, settle, World } from "./world.js";
+import { answer, Firenze, goLive, settle, World } from "./world.js";
 
 test("polls begin at the prefix on the same origin when no host is given", async () => {
   const world = new World();

@@ -5,8 +5,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import test from "node:test";
 
-import { Firenze } from "../src/firenze.js";
-import { answer } from "./world.js";
+import { answer, Firenze } from "./world.js";
 
 /** @typedef {import("node:http").IncomingMessage} Incoming @typedef {import("node:http").ServerResponse} Outgoing */
 
@@ -93,7 +92,7 @@ async function startBoth(context) {
 /**
  * Resolve with the messages of a path as soon as there are `count`.
  *
- * @param {Firenze} firenze
+ * @param {import("./world.js").Client} firenze
  * @param {string} path
  * @param {number} count
  * @returns {Promise<string[]>}

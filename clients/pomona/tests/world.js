@@ -1,12 +1,25 @@
 /** A world for tests: a clock that only moves when told, chance that is always one half, and a scripted server. */
 
-import { Firenze } from "../src/firenze.js";
+/**
+ * The library under test: its source, or the file that POMONA names, such as the minified one.
+ *
+ * @type {typeof import("../src/firenze.js")}
+ */
+const pomona = await import(process.env["POMONA"] ?? "../src/firenze.js");
+
+export const { Firenze, Followed, Messages } = pomona;
+
+/** @param {import("../src/core.js").Options} options */
+export function createFirenze(options) {
+  return new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", ...options });
+}
 
 /** Let everything that is already due happen: a macrotask comes after all microtasks. */
 export const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 /**
- * @typedef {{url: string, method: string, body: any, signal: AbortSignal,
+ * @typedef {import("../src/firenze.js").Firenze} Client
+ * @typedef {{url: string, method: string, body: any, headers: Headers, init: RequestInit, signal: AbortSignal, at: number,
  *   answer: (body: unknown, status?: number, headers?: Record<string, string>) => Promise<void>,
  *   fail: () => Promise<void>}} Call
  */
@@ -28,15 +41,9 @@ export class World {
   /** @type {{at: number, callback: () => void}[]} */
   #timers = [];
 
-  /** @param {object} [options] */
+  /** @param {import("../src/core.js").Options} [options] */
   createFirenze(options) {
-    const firenze = Firenze.create({
-      connectUrl: "/tasks/connect/%@",
-      disconnectUrl: "/tasks/disconnect/%@",
-      runtime: this.runtime(),
-      ...options,
-    });
-    return firenze;
+    return createFirenze({ runtime: this.runtime(), ...options });
   }
 
   /** @returns {Partial<import("../src/runtime.js").Runtime>} */
@@ -67,12 +74,21 @@ export class World {
     const end = this.now + milliseconds;
     await settle();
     for (let timer = this.#nextTimer(end); timer; timer = this.#nextTimer(end)) {
-      this.now = timer.at;
+      this.now = Math.max(this.now, timer.at);
       this.#timers = this.#timers.filter((other) => other !== timer);
       timer.callback();
       await settle();
     }
     this.now = end;
+  }
+
+  /**
+   * Let time go by unnoticed, as when the machine sleeps: timers are late by so much.
+   *
+   * @param {number} milliseconds
+   */
+  sleep(milliseconds) {
+    this.now += milliseconds;
   }
 
   /**
@@ -98,7 +114,8 @@ export class World {
    * @param {RequestInit} init
    * @returns {Promise<Response>}
    */
-  #fetch(url, { method = "GET", body, signal }) {
+  #fetch(url, init) {
+    const { method = "GET", body, signal } = init;
     this.log.push(`${method} ${url}`);
     return new Promise((resolve, reject) => {
       /** @param {() => void} finish */
@@ -110,7 +127,10 @@ export class World {
       /** @type {Call} */
       const call = {
         url,
+        at: this.now,
         method,
+        headers: new Headers(init.headers),
+        init,
         body: typeof body === "string" ? JSON.parse(body) : undefined,
         signal: /** @type {AbortSignal} */ (signal),
         answer: (answer, status = 200, headers = {}) => {
@@ -154,14 +174,16 @@ export async function goLive(world, paths) {
 }
 
 /**
- * Record the events of a Firenze as [type, detail].
+ * Record the events of a Firenze, or of what it follows, as [type, detail].
  *
- * @param {import("../src/core.js").Firenze} firenze
- * @param {("state" | "gap" | "refused" | "reset")[]} types
+ * @param {EventTarget} target
+ * @param {string[]} types
  */
-export function record(firenze, ...types) {
+export function record(target, ...types) {
   /** @type {[string, any][]} */
   const events = [];
-  for (const type of types) firenze.addEventListener(type, ({ detail }) => events.push([type, detail]));
+  for (const type of types) {
+    target.addEventListener(type, (event) => events.push([type, /** @type {CustomEvent} */ (event).detail]));
+  }
   return events;
 }

@@ -245,6 +245,8 @@ export class Firenze extends EventTarget {
         isFrozen = true;
         this.#tabs?.leave();
         this.#rest();
+        // Nobody knows how long that takes, and what is left of the connection then.
+        this.#setState("connecting");
       },
       onThaw: () => {
         if (!isFrozen) return this.#wake();

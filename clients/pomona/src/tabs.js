@@ -60,7 +60,8 @@ export class Tabs {
   #sharing;
   #name;
   #listeners;
-  #id;
+  /** A new one for each stay: locks of the one before may be held by a tab that is frozen. */
+  #id = "";
   #history = new History();
   #term = 0;
   #isLeading = false;
@@ -68,6 +69,8 @@ export class Tabs {
   /** Some other tab wants to see polls. */
   #isWatched = false;
   #watches = false;
+  /** @type {Set<string>} */
+  #own = new Set();
   /** What each tab wants, this one's too. @type {Map<string, Set<string>>} */
   #wants = new Map();
   /** What this tab has asked for since its last message. @type {Set<string> | null} */
@@ -92,14 +95,14 @@ export class Tabs {
     this.#sharing = sharing;
     this.#name = name;
     this.#listeners = listeners;
-    this.#id = sharing.createId();
-    this.#wants.set(this.#id, new Set());
   }
 
   /** Join the others, at the position where this tab was if it was there before. */
   join() {
     const stay = new AbortController();
     this.#stay = stay;
+    this.#id = this.#sharing.createId();
+    this.#wants.set(this.#id, this.#own);
     this.#channel = this.#sharing.createChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     // Held for as long as this tab is here: whoever is granted it knows that the tab is gone.
@@ -119,19 +122,19 @@ export class Tabs {
     this.#runtime.clearTimeout(this.#timer);
     this.#channel?.close();
     this.#channel = null;
-    for (const tab of this.#wants.keys()) if (tab !== this.#id) this.#wants.delete(tab);
+    this.#wants.clear();
   }
 
   /** @param {string} path */
   want(path) {
-    this.#own().add(path);
+    this.#own.add(path);
     this.#changed().add(path);
     if (this.#isLeading) this.#listeners.connector.want(path);
   }
 
   /** @param {string} path */
   unwant(path) {
-    this.#own().delete(path);
+    this.#own.delete(path);
     this.#changed().delete(path);
     if (this.#isLeading && !this.#isWanted(path)) this.#listeners.connector.unwant(path);
   }
@@ -182,10 +185,6 @@ export class Tabs {
     return new Set([...this.#wants.values()].flatMap((paths) => [...paths]));
   }
 
-  #own() {
-    return /** @type {Set<string>} */ (this.#wants.get(this.#id));
-  }
-
   /** @param {string} path */
   #isWanted(path) {
     return [...this.#wants.values()].some((paths) => paths.has(path));
@@ -207,7 +206,7 @@ export class Tabs {
   #tellWants(isAsking, isAwake) {
     const asks = [...(this.#asks ?? [])];
     this.#asks = null;
-    this.#post({ kind: "want", paths: [...this.#own()], asks, isAsking, isAwake, watches: this.#watches });
+    this.#post({ kind: "want", paths: [...this.#own], asks, isAsking, isAwake, watches: this.#watches });
   }
 
   /** @param {Body} body */
@@ -353,7 +352,7 @@ export class Tabs {
       if (other !== this.#id) this.#wants.set(other, new Set(paths));
     }
     this.#listeners.onState(state);
-    if (String(wants[this.#id]?.sort()) !== String([...this.#own()].sort())) this.#tellWants(false, false);
+    if (String(wants[this.#id]?.sort()) !== String([...this.#own].sort())) this.#tellWants(false, false);
     if (position === history.position || position === "") return;
     if (history.position === "" || lost === this.#id) {
       const isGap = history.position !== "";

@@ -51,7 +51,7 @@ export class Tab {
         sharing: {
           locks: browser.locks.of(this),
           createChannel: (/** @type {string} */ name) => browser.createChannel(this, name),
-          createId: () => `tab${browser.tabs.length}`,
+          createId: () => `tab${(browser.ids += 1)}`,
           digest: async (/** @type {string} */ text) => text,
         },
       },
@@ -196,6 +196,8 @@ class Locks {
 export class Browser {
   world = new World();
   locks = new Locks();
+  /** How many names for tabs were given. */
+  ids = 0;
   /** @type {Tab[]} */
   tabs = [];
   /** @type {Set<{tab: Tab, name: string, onmessage: ((event: {data: unknown}) => void) | null}>} */

@@ -46,6 +46,12 @@ class Stopping:
             await self._task
 
 
+def failed_drains(replica: Replica) -> float:
+    """Return how many drains of `replica` it tells Prometheus of as failed."""
+    families = {family.name: family for family in replica._health.collect()}
+    return families["roots_process_drain_failures"].samples[0].value
+
+
 async def test_held_polls_are_answered_over_the_window_when_the_replica_drains(around: Around, path: str) -> None:
     """I8: spread evenly, each with a wait of its own and the end of its connection; then the replica is gone."""
     stopping = Stopping(around)
@@ -145,6 +151,7 @@ async def test_drain_ends_at_once_when_nobody_is_there(around: Around) -> None:
     await stopping.stop()
     await stopping.gone()
     assert time.monotonic() - began < DRAIN_SECONDS / 2
+    assert 0 == failed_drains(stopping.replica)
 
 
 async def test_drain_ends_in_time_when_a_client_sends_half_a_request(around: Around) -> None:
@@ -157,6 +164,7 @@ async def test_drain_ends_in_time_when_a_client_sends_half_a_request(around: Aro
     await stopping.stop()
     await stopping.gone()
     assert time.monotonic() - began < DRAIN_SECONDS + 1
+    assert 1 == failed_drains(replica)
 
 
 async def test_replica_ends_when_it_was_never_ready(own: Around) -> None:

@@ -1,11 +1,7 @@
 """*Clients*: who listens, who comes and goes, and who was refused what."""
 
 from deploy.grafana.panels import Dashboard, Panel, Query, Row
-
-
-def _rate(metric: str, *by: str, selector: str = "") -> str:
-    grouping = f" by ({', '.join(by)}) " if by else ""
-    return f"sum{grouping}(rate({metric}{selector}[$__rate_interval]))"
+from deploy.grafana.promql import rate
 
 
 def _figure(title: str, description: str, expr: str, unit: str = "short") -> Panel:
@@ -55,7 +51,7 @@ _HELD = Row(
             description="Uids minted each second: pages opened, and clients that had to begin anew.",
             unit="ops",
             width=8,
-            queries=[Query(expr=_rate("roots_longpoll_uids_minted_total"), legend="begun")],
+            queries=[Query(expr=rate("roots_longpoll_uids_minted_total"), legend="begun")],
         ),
         Panel(
             title="Answers to polls",
@@ -63,7 +59,7 @@ _HELD = Row(
             unit="reqps",
             width=8,
             is_stacked=True,
-            queries=[Query(expr=_rate("roots_longpoll_http_requests_total", "status"), legend="{{status}}")],
+            queries=[Query(expr=rate("roots_longpoll_http_requests_total", "status"), legend="{{status}}")],
         ),
         Panel(
             title="Events and deliveries",
@@ -73,7 +69,7 @@ _HELD = Row(
             is_logarithmic=True,
             queries=[
                 Query(expr="max(rate(roots_longpoll_events_total[$__rate_interval]))", legend="events"),
-                Query(expr=_rate("roots_longpoll_deliveries_total"), legend="deliveries"),
+                Query(expr=rate("roots_longpoll_deliveries_total"), legend="deliveries"),
             ],
         ),
     ],
@@ -87,7 +83,7 @@ _GRANTS = Row(
             description="Paths asked for each second: granted, confirmed (held already), or refused by the policy.",
             unit="ops",
             is_stacked=True,
-            queries=[Query(expr=_rate("roots_subscriptions_connect_paths_total", "result"), legend="{{result}}")],
+            queries=[Query(expr=rate("roots_subscriptions_connect_paths_total", "result"), legend="{{result}}")],
         ),
         Panel(
             title="Disconnects and revocations",
@@ -97,11 +93,11 @@ _GRANTS = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=_rate("roots_subscriptions_disconnect_paths_total", selector='{result="withdrawn"}'),
+                    expr=rate("roots_subscriptions_disconnect_paths_total", selector='{result="withdrawn"}'),
                     legend="disconnected",
                 ),
-                Query(expr=_rate("roots_subscriptions_revoked_paths_total"), legend="revoked"),
-                Query(expr=_rate("roots_subscriptions_ended_paths_total"), legend="ended with the token"),
+                Query(expr=rate("roots_subscriptions_revoked_paths_total"), legend="revoked"),
+                Query(expr=rate("roots_subscriptions_ended_paths_total"), legend="ended with the token"),
             ],
         ),
     ],
@@ -117,9 +113,9 @@ _REFUSALS = Row(
             unit="ops",
             width=8,
             queries=[
-                Query(expr=_rate("roots_longpoll_refusals_total", "reason"), legend="{{reason}}"),
-                Query(expr=_rate("roots_longpoll_connections_refused_total"), legend="connections"),
-                Query(expr=_rate("roots_longpoll_slow_clients_total"), legend="slow"),
+                Query(expr=rate("roots_longpoll_refusals_total", "reason"), legend="{{reason}}"),
+                Query(expr=rate("roots_longpoll_connections_refused_total"), legend="connections"),
+                Query(expr=rate("roots_longpoll_slow_clients_total"), legend="slow"),
             ],
             thresholds=[("green", None), ("red", 0.1)],
         ),
@@ -131,15 +127,15 @@ _REFUSALS = Row(
             width=8,
             queries=[
                 Query(
-                    expr=_rate("roots_subscriptions_connect_paths_total", selector='{result="refused"}'),
+                    expr=rate("roots_subscriptions_connect_paths_total", selector='{result="refused"}'),
                     legend="paths, by the policy",
                 ),
                 Query(
-                    expr=_rate("roots_subscriptions_tokens_total", "result", selector='{result!="good"}'),
+                    expr=rate("roots_subscriptions_tokens_total", "result", selector='{result!="good"}'),
                     legend="subscriptions: {{result}}",
                 ),
                 Query(
-                    expr=_rate("roots_tasks_tokens_total", "result", selector='{result!="good"}'),
+                    expr=rate("roots_tasks_tokens_total", "result", selector='{result!="good"}'),
                     legend="tasks: {{result}}",
                 ),
             ],
@@ -151,7 +147,7 @@ _REFUSALS = Row(
             unit="ops",
             width=8,
             is_stacked=True,
-            queries=[Query(expr=_rate("roots_longpoll_gaps_total", "reason"), legend="{{reason}}")],
+            queries=[Query(expr=rate("roots_longpoll_gaps_total", "reason"), legend="{{reason}}")],
             thresholds=[("green", None), ("red", 0.02)],
         ),
     ],
@@ -166,7 +162,7 @@ _DOOR = Row(
             "fast.",
             unit="ops",
             is_stacked=True,
-            queries=[Query(expr=_rate("roots_subscriptions_door_uses_total", "outcome"), legend="{{outcome}}")],
+            queries=[Query(expr=rate("roots_subscriptions_door_uses_total", "outcome"), legend="{{outcome}}")],
         ),
         Panel(
             title="Messages of back ends",
@@ -175,7 +171,7 @@ _DOOR = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=_rate("roots_subscriptions_door_messages_total", "backend", "outcome"),
+                    expr=rate("roots_subscriptions_door_messages_total", "backend", "outcome"),
                     legend="{{backend}}: {{outcome}}",
                 )
             ],

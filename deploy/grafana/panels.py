@@ -13,10 +13,14 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One PromQL expression, and what its series are called."""
+    """One PromQL expression, and what its series are called.
+
+    Shape: has_exemplars shows single observations, each of which knows its trace, as points.
+    """
 
     expr: str
     legend: str = ""
+    has_exemplars: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
                 "expr": query.expr,
                 "legendFormat": "{{le}}" if is_heatmap else query.legend,
                 "format": "heatmap" if is_heatmap else "time_series",
+                "exemplar": query.has_exemplars,
                 "instant": panel.kind == "stat",
                 "range": panel.kind != "stat",
             }

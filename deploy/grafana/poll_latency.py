@@ -1,19 +1,20 @@
 """*Poll latency*: how long users wait for a change, and where that time goes."""
 
 from deploy.grafana.panels import Dashboard, Panel, Query, Row
+from deploy.grafana.promql import quantile, rate
 
 # The part of deliveries that may be late, and what a delivery may take. Source: deploy/prometheus/rules/recording.yml.
 _LATE_ALLOWED = 0.01
 _WAITS = (("green", None), ("orange", 0.1), ("red", 0.25))
-_CHOSEN = 'instance=~"$replica"'
+_CHOSEN = '{instance=~"$replica"}'
 
 
-def _quantile(quantile: float, metric: str, *by: str) -> str:
-    labels = ", ".join(["le", *by])
-    return (
-        f"histogram_quantile({quantile}, "
-        f"sum by ({labels}) (rate(roots_longpoll_{metric}_bucket{{{_CHOSEN}}}[$__rate_interval])))"
-    )
+def _quantile(part: float, metric: str, *by: str) -> str:
+    return quantile(part, f"roots_longpoll_{metric}", *by, selector=_CHOSEN)
+
+
+def _rate(metric: str, *by: str) -> str:
+    return rate(f"roots_longpoll_{metric}", *by, selector=_CHOSEN)
 
 
 def _burn(window: str) -> Query:
@@ -73,13 +74,14 @@ _DELIVERY = Row(
     panels=[
         Panel(
             title="Delivery time",
-            description="Only polls that were held when the event came: how long a client stayed away is shown below.",
+            description="Only polls that were held when the event came: how long a client stayed away is shown below. "
+            "With tracing on, points are single deliveries, and name their traces.",
             unit="s",
             is_logarithmic=True,
             queries=[
                 Query(expr=_quantile(0.5, "delivery_seconds"), legend="p50"),
                 Query(expr=_quantile(0.9, "delivery_seconds"), legend="p90"),
-                Query(expr=_quantile(0.99, "delivery_seconds"), legend="p99"),
+                Query(expr=_quantile(0.99, "delivery_seconds"), legend="p99", has_exemplars=True),
             ],
             thresholds=_WAITS,
             has_limits=True,
@@ -90,10 +92,7 @@ _DELIVERY = Row(
             kind="heatmap",
             unit="s",
             queries=[
-                Query(
-                    expr="sum by (le) "
-                    f"(increase(roots_longpoll_delivery_seconds_bucket{{{_CHOSEN}}}[$__rate_interval]))"
-                )
+                Query(expr=f"sum by (le) (increase(roots_longpoll_delivery_seconds_bucket{_CHOSEN}[$__rate_interval]))")
             ],
         ),
     ],
@@ -111,8 +110,7 @@ _STAGES = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=f"sum by (stage) (rate(roots_longpoll_stage_seconds_sum{{{_CHOSEN}}}[$__rate_interval])) / "
-                    f"sum by (stage) (rate(roots_longpoll_stage_seconds_count{{{_CHOSEN}}}[$__rate_interval]))",
+                    expr=f"{_rate('stage_seconds_sum', 'stage')} / {_rate('stage_seconds_count', 'stage')}",
                     legend="{{stage}}",
                 )
             ],
@@ -146,7 +144,7 @@ _REPLICAS = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=f"sum by (instance) (rate(roots_longpoll_deliveries_total{{{_CHOSEN}}}[$__rate_interval]))",
+                    expr=_rate("deliveries_total", "instance"),
                     legend="{{instance}}",
                 )
             ],
@@ -166,7 +164,7 @@ _HOLDS = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=f"sum by (outcome) (rate(roots_longpoll_hold_seconds_count{{{_CHOSEN}}}[$__rate_interval]))",
+                    expr=_rate("hold_seconds_count", "outcome"),
                     legend="{{outcome}}",
                 )
             ],

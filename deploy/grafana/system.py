@@ -1,17 +1,10 @@
 """*System*: every service by requests, errors and duration, and what they stand on."""
 
 from deploy.grafana.panels import Dashboard, Panel, Query, Row
+from deploy.grafana.promql import quantile, rate
 
 _FAULTS = (("green", None), ("red", 0.05))
 _HTTP = (("tasks", "tasks"), ("subscriptions", "subscriptions"), ("door", "subscriptions_door"))
-
-
-def _rate(metric: str, *by: str, selector: str = "") -> str:
-    return f"sum by ({', '.join(by)}) (rate({metric}{selector}[$__rate_interval]))"
-
-
-def _quantile(quantile: float, metric: str, *by: str) -> str:
-    return f"histogram_quantile({quantile}, {_rate(f'{metric}_bucket', 'le', *by)})"
 
 
 _REQUESTS = Row(
@@ -40,7 +33,7 @@ _REQUESTS = Row(
             unit="s",
             width=8,
             queries=[
-                Query(expr=_quantile(0.99, f"roots_{name}_http_request_seconds"), legend=job) for job, name in _HTTP
+                Query(expr=quantile(0.99, f"roots_{name}_http_request_seconds"), legend=job) for job, name in _HTTP
             ],
         ),
         Panel(
@@ -51,7 +44,7 @@ _REQUESTS = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=_rate("caddy_http_request_duration_seconds_count", "code", selector='{handler!="metrics"}'),
+                    expr=rate("caddy_http_request_duration_seconds_count", "code", selector='{handler!="metrics"}'),
                     legend="{{code}}",
                 )
             ],
@@ -75,7 +68,7 @@ _REQUESTS = Row(
             unit="ops",
             width=8,
             is_stacked=True,
-            queries=[Query(expr=_rate("roots_tasks_changes_total", "change"), legend="{{change}}")],
+            queries=[Query(expr=rate("roots_tasks_changes_total", "change"), legend="{{change}}")],
         ),
     ],
 )
@@ -106,8 +99,8 @@ _OUTBOX = Row(
             unit="s",
             width=6,
             queries=[
-                Query(expr=_quantile(0.5, "roots_tasks_relay_publish_seconds"), legend="p50"),
-                Query(expr=_quantile(0.99, "roots_tasks_relay_publish_seconds"), legend="p99"),
+                Query(expr=quantile(0.5, "roots_tasks_relay_publish_seconds"), legend="p50"),
+                Query(expr=quantile(0.99, "roots_tasks_relay_publish_seconds"), legend="p99"),
             ],
         ),
         Panel(
@@ -117,7 +110,7 @@ _OUTBOX = Row(
             unit="ops",
             width=6,
             is_stacked=True,
-            queries=[Query(expr=_rate("roots_tasks_relay_published_total", "result"), legend="{{result}}")],
+            queries=[Query(expr=rate("roots_tasks_relay_published_total", "result"), legend="{{result}}")],
         ),
     ],
 )
@@ -139,7 +132,7 @@ _NATS = Row(
             unit="s",
             width=6,
             queries=[
-                Query(expr=_quantile(0.99, "roots_subscriptions_broker_seconds", "operation"), legend="{{operation}}")
+                Query(expr=quantile(0.99, "roots_subscriptions_broker_seconds", "operation"), legend="{{operation}}")
             ],
         ),
         Panel(
@@ -159,8 +152,8 @@ _NATS = Row(
             unit="ops",
             width=6,
             queries=[
-                Query(expr=_rate("roots_longpoll_repaired_messages_total", "stream"), legend="repaired: {{stream}}"),
-                Query(expr="sum(rate(roots_longpoll_live_connections_total[$__rate_interval]))", legend="connections"),
+                Query(expr=rate("roots_longpoll_repaired_messages_total", "stream"), legend="repaired: {{stream}}"),
+                Query(expr=rate("roots_longpoll_live_connections_total"), legend="connections"),
             ],
         ),
         Panel(
@@ -219,7 +212,7 @@ _STORES = Row(
             description="For clients whose position the ring has left. shared are those that one reading served.",
             unit="ops",
             width=6,
-            queries=[Query(expr=_rate("roots_longpoll_replays_total", "result"), legend="{{result}}")],
+            queries=[Query(expr=rate("roots_longpoll_replays_total", "result"), legend="{{result}}")],
         ),
         Panel(
             title="Clients with grants",
@@ -237,16 +230,14 @@ _STORES = Row(
             "reported again.",
             unit="ops",
             width=8,
-            queries=[Query(expr=_rate("roots_subscriptions_touches_total", "result"), legend="{{result}}")],
+            queries=[Query(expr=rate("roots_subscriptions_touches_total", "result"), legend="{{result}}")],
         ),
         Panel(
             title="Overtaken writes of grants",
             description="Writes that another one had overtaken; they are tried again.",
             unit="ops",
             width=8,
-            queries=[
-                Query(expr="sum(rate(roots_subscriptions_grant_conflicts_total[$__rate_interval]))", legend="conflicts")
-            ],
+            queries=[Query(expr=rate("roots_subscriptions_grant_conflicts_total"), legend="conflicts")],
         ),
     ],
 )

@@ -92,7 +92,16 @@ def _lay_out(rows: Sequence[Row]) -> list[dict[str, Any]]:
     top = 0
     for row in rows:
         place = {"h": 1, "w": COLUMNS, "x": 0, "y": top}
-        panels.append({"id": len(panels) + 1, "type": "row", "title": row.title, "collapsed": False, "gridPos": place})
+        panels.append(
+            {
+                "id": len(panels) + 1,
+                "type": "row",
+                "title": row.title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": place,
+            }
+        )
         top += 1
         left = height = 0
         for panel in row.panels:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .expressions import PROMETHEUS, ROOT, RULES, rules
+from .expressions import PROMETHEUS, ROOT, RULES, dashboards, rules
 
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 RUNBOOK = ROOT / "docs" / "runbook.md"
@@ -60,6 +60,14 @@ def test_every_alert_leads_to_its_entry_of_the_runbook_when_it_fires() -> None:
         assert f"`{alert['labels']['severity']}`." in entry
         assert "**Look**" in entry
         assert "**Do**" in entry
+
+
+def test_runbook_names_panels_when_it_says_where_to_look() -> None:
+    """What stands in quotation marks is the title of a panel or of a row."""
+    titles = {panel["title"] for dashboard in dashboards().values() for panel in dashboard["panels"]}
+    named = set(re.findall(r'"([A-Z][^"]+)"', RUNBOOK.read_text(encoding="utf-8")))
+    assert named
+    assert set() == named - titles
 
 
 def test_alertmanager_knows_every_alert_that_it_inhibits() -> None:

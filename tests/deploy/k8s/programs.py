@@ -1,0 +1,91 @@
+"""What runs in each container, and what of its environment it reads: from the programs' own sources."""
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+from roots_common.config import ServiceConfig
+from roots_common.provision import ProvisionConfig
+from roots_longpoll.config import Config as LongpollConfig
+from roots_subscriptions.config import SubscriptionsConfig
+from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+
+CONFIGS: dict[tuple[str, ...], type] = {
+    ("python", "-m", "roots_tasks", "serve"): ServeConfig,
+    ("python", "-m", "roots_tasks", "relay"): RelayConfig,
+    ("python", "-m", "roots_tasks", "migrate"): MigrateConfig,
+    ("python", "-m", "roots_common.provision"): ProvisionConfig,
+    ("python", "-m", "roots_subscriptions"): SubscriptionsConfig,
+    ("python", "-m", "roots_longpoll"): LongpollConfig,
+}
+"""The configuration class of each command of ours."""
+
+# Of Go's runtime, which Caddy and NATS have.
+_GO = {"GOMEMLIMIT"}
+_POSTGRES = {"POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS"}
+
+
+def variables(config: type) -> set[str]:
+    """Return the variables that a configuration class reads, by file too."""
+    names = {field.metadata["variable"] for field in fields(config)}
+    return names | {f"{name}_FILE" for name in names}
+
+
+def secret_variables() -> set[str]:
+    """Return the variables whose values are secret."""
+    configs = CONFIGS.values()
+    return {field.metadata["variable"] for config in configs for field in fields(config) if not field.repr}
+
+
+def gateway_variables() -> set[str]:
+    """Return the variables that the Caddyfile reads."""
+    return set(re.findall(r"\{\$([A-Z_]+)", (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8"))) | _GO
+
+
+def nats_variables() -> set[str]:
+    """Return the variables that NATS's configuration reads; the image reads each from a file as well."""
+    texts = [_uncommented(path.read_text(encoding="utf-8")) for path in (DEPLOY / "nats").glob("*.conf")]
+    names = {name for text in texts for name in re.findall(r"\$(ROOTS_[A-Z_]+)", text)}
+    return names | {f"{name}_FILE" for name in names} | _GO
+
+
+def _uncommented(text: str) -> str:
+    return re.sub(r"#.*", "", text)
+
+
+OTHERS: dict[str, Callable[[], set[str]]] = {
+    "roots-gateway": gateway_variables,
+    "roots-nats": nats_variables,
+    "postgres": lambda: _POSTGRES,
+    "natsio/prometheus-nats-exporter": set,
+}
+"""What programs read that are not ours, by their images."""
+
+
+def gateway_grace_seconds(env: dict[str, str]) -> float:
+    """Return how long the gateway waits for requests under way when it stops."""
+    text = (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8")
+    found = re.search(r"grace_period (?:\{\$([A-Z_]+):)?([\d.]+)s", text)
+    if found is None:
+        raise ValueError("the Caddyfile has no grace_period")
+    return float(env.get(found[1] or "", f"{found[2]}s").removesuffix("s"))
+
+
+def gateway_ports() -> set[int]:
+    """Return the ports on which the Caddyfile listens when it is told no other."""
+    text = (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8")
+    return {int(port) for port in re.findall(r"_ADDRESS::(\d+)\}", text)}
+
+
+def listening_ports(config: object) -> set[int]:
+    """Return the ports on which a service listens with this configuration."""
+    return {getattr(config, name) for name in ("http_port", "admin_port", "door_port") if hasattr(config, name)}
+
+
+def drain_seconds(config: object) -> float:
+    """Return how long a service may take to stop."""
+    return config.drain_seconds if isinstance(config, ServiceConfig) else 0.0

@@ -1,0 +1,77 @@
+"""What kustomize builds from deploy/k8s is sound: each check, on both overlays and on each component."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from . import checks_network, checks_objects, checks_pods
+from .conftest import OVERLAYS, Build
+from .documented import documented_secrets
+from .manifests import WORKLOADS, Manifests, references
+
+Check = Callable[[Manifests], Iterator[str]]
+
+CHECKS: list[Check] = [
+    checks_pods.probes,
+    checks_pods.security,
+    checks_pods.stops,
+    checks_pods.resources,
+    checks_pods.images,
+    checks_pods.environment,
+    checks_pods.ports,
+    checks_pods.policies,
+    checks_pods.jobs,
+    checks_objects.namespaces,
+    checks_objects.selectors,
+    checks_objects.disruption,
+    checks_objects.scaling,
+    checks_objects.secrecy,
+    checks_objects.wired,
+    checks_objects.ways_in,
+    checks_objects.jetstream,
+    checks_objects.watched,
+]
+# Edges can be compared where both of their ends are.
+WHOLE = [name for name in OVERLAYS if not name.startswith("component-")]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_manifests_are_sound_when_built(build: Build, overlay: str, check: Check) -> None:
+    """No check finds a mistake in what kustomize builds."""
+    assert [] == list(check(build(overlay)))
+
+
+@pytest.mark.parametrize("overlay", WHOLE)
+def test_network_policies_allow_what_is_used_when_built(build: Build, overlay: str) -> None:
+    """Every edge that the manifests use is allowed, and every edge that is allowed is used."""
+    assert [] == list(checks_network.edges(build(overlay)))
+
+
+def test_secrets_are_documented_when_production_needs_them(build: Build) -> None:
+    """The table of secrets that are made elsewhere has what production needs, and nothing else."""
+    production = build("overlay-production")
+    needed: dict[str, set[str]] = {}
+    for found in production.of(*WORKLOADS):
+        for kind, name, key in references(found):
+            if kind == "Secret":
+                # A secret that is mounted whole is a certificate of cert-manager's form.
+                needed.setdefault(name, set()).update({"ca.crt", "tls.crt", "tls.key"} if key is None else {key})
+
+    assert documented_secrets() == needed
+
+
+def test_no_secret_is_written_down_when_production_is_built(build: Build) -> None:
+    """The production overlay brings no Secret: it names those that are made elsewhere."""
+    assert [] == build("overlay-production").of("Secret")
+
+
+def test_core_kinds_are_all_there_is_when_no_component_is_used(build: Build) -> None:
+    """A cluster without custom kinds takes both overlays."""
+    groups = {
+        found["apiVersion"].rpartition("/")[0]
+        for name in ("overlay-dev", "overlay-production")
+        for found in build(name).objects
+    }
+
+    assert groups <= {"", "apps", "batch", "policy", "autoscaling", "networking.k8s.io", "scheduling.k8s.io"}

@@ -1,5 +1,6 @@
 """A real Chromium, and pages of the running system in it."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,13 @@ NewPage = Callable[[], Awaitable[Page]]
 NewTab = Callable[[BrowserContext], Awaitable[Page]]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+async def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Return once that is so. Errors: TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(is_so):  # noqa: ASYNC110  # the server's state, which tells of no change
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,11 @@ NewTab = Callable[[BrowserContext], Awaitable[Page]]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
+def find_chromium() -> str | None:
+    """Return the browser's path: CHROMIUM, or the system's."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 async def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
     """Return once that is so. Errors: TimeoutError."""
     async with asyncio.timeout(seconds):
@@ -25,8 +30,8 @@ async def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Return the browser's path: CHROMIUM, or the system's. Without one its tests are skipped; in CI they fail."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    """Return the browser's path. Without one its tests are skipped; in CI they fail."""
+    path = find_chromium()
     if path is None:
         message = "there is no Chromium; install one, or name it: CHROMIUM=/path/to/chromium"
         if os.environ.get("CI"):

@@ -103,9 +103,4 @@ def _count_lines(counts: Counter[str]) -> Iterable[str]:
 def _verdict_lines(settings: Settings, violations: list[Violation]) -> Iterable[str]:
     found = Counter(violation.kind for violation in violations)
     yield ", ".join(f"{found[kind]} {kind}" for kind in KINDS)
-    faults = f" CHAOS_FAULTS='{settings.faults}'" if settings.faults else ""
-    nodes = f" ROOTS_NATS_NODES={settings.nats_nodes}" if settings.nats_nodes > 1 else ""
-    yield (
-        f"again: make chaos CHAOS_SEED={settings.seed} CHAOS_SECONDS={settings.seconds:g} "
-        f"CHAOS_CLIENTS={settings.clients}{faults}{nodes}"
-    )
+    yield f"again: {settings.again}"

@@ -26,6 +26,16 @@ class Settings:
     faults: str = setting("CHAOS_FAULTS", default="")
     nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
 
+    @property
+    def again(self) -> str:
+        """The command that does the same once more."""
+        faults = f" CHAOS_FAULTS='{self.faults}'" if self.faults else ""
+        nodes = f" ROOTS_NATS_NODES={self.nats_nodes}" if self.nats_nodes > 1 else ""
+        return (
+            f"make chaos CHAOS_SEED={self.seed} CHAOS_SECONDS={self.seconds:g} CHAOS_CLIENTS={self.clients}"
+            f"{faults}{nodes}"
+        )
+
 
 # The app that clients connect by, and what it lets anyone hear.
 APP = "chaos"

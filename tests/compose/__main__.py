@@ -26,6 +26,15 @@ PAUSE_SECONDS = 3.0
 REPLICAS = 3
 
 
+class ComposeSettings(Settings):
+    """The settings of a run here."""
+
+    @property
+    def again(self) -> str:
+        """The command that does the same once more."""
+        return f"python -m tests.compose --seed {self.seed} --seconds {self.seconds:g} --clients {self.clients}"
+
+
 class Restarts:
     """Restarts each service, once in a round. Shape: faults is what happened, failures what was not ready again."""
 
@@ -72,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("services", nargs="*", default=list(SERVICES), help="what to restart; everything by default")
     arguments = parser.parse_args()
-    settings = Settings(seconds=arguments.seconds, clients=arguments.clients, seed=arguments.seed)
+    settings = ComposeSettings(seconds=arguments.seconds, clients=arguments.clients, seed=arguments.seed)
     logs.configure("compose", "error")
     policy = HOME / "chaos-policy" / "policy.toml"
     policy.parent.mkdir(exist_ok=True)

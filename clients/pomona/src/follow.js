@@ -51,7 +51,7 @@ export class Followed extends EventTarget {
   items = new Map();
   /** Whether the whole list has been loaded once. */
   isLoaded = false;
-  /** Grows with each change event, for frameworks that ask whether something changed. */
+  /** Grows with each `change` and each `loaded`, for frameworks that ask whether something changed. */
   revision = 0;
   #options;
   #keyOf;
@@ -178,6 +178,7 @@ export class Followed extends EventTarget {
       changes.filter((change) => change !== null),
       "snapshot",
     );
+    this.revision += 1;
     this.#emit("loaded", null);
   }
 

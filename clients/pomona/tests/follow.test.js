@@ -109,7 +109,7 @@ test("the newest version wins, whether update, snapshot or own write brings it",
   await say(world, "a.3.1", task("b", 2), task("b", 1));
   assert.deepEqual(shown(followed), [task("a", 5), task("b", 2)]);
   assert.deepEqual(events.filter(([type]) => type === "change").length, 3);
-  assert.equal(followed.revision, 3);
+  assert.equal(followed.revision, 4);
 });
 
 test("a change is told with what was there before", async () => {

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { Backoff } from "../src/backoff.js";
 import { answer, goLive, record, World } from "./world.js";
 
 /** @param {World} world */
@@ -250,4 +251,76 @@ test("a gap is told before the updates that follow it", async () => {
   const gaps = [{ path: "tasks", reason: "expired" }];
   await (await world.request("comet")).answer(answer("uid1/a.9.0", [["tasks", "later"]], { gaps }));
   assert.deepEqual(told, [gaps[0], "later"]);
+});
+
+test("waits are long when the retries of a minute are used up, however often a poll succeeds between", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  for (let number = 2; number < 12; number += 1) {
+    await (await world.request("comet/uid1")).fail();
+    await world.pass(500);
+    await (await world.request("comet/uid1")).answer(answer(`uid1/a.${number}.0`, [["tasks", "x"]]));
+  }
+  await (await world.request("comet/uid1")).fail();
+  await world.pass(15_999);
+  assert.deepEqual(world.open, []);
+  await world.pass(1);
+  assert.equal((await world.request("comet/uid1")).url, "/comet/uid1/a.11.0");
+});
+
+test("the budget of retries is whole again after a quiet minute", async () => {
+  const world = new World();
+  const backoff = new Backoff(() => 1, () => world.now);
+  for (let retry = 0; retry < 10; retry += 1) {
+    backoff.reset();
+    assert.equal(backoff.next(), 1_000);
+  }
+  assert.equal(backoff.next(), 32_000);
+  world.now += 60_000;
+  backoff.reset();
+  assert.equal(backoff.next(), 1_000);
+});
+
+test("a visible page that slept polls at once, and one that was only late does not", async () => {
+  const world = new World();
+  world.createFirenze();
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  const held = await world.request("comet/uid1");
+  world.sleep(9_000);
+  await world.pass(5_000);
+  assert.equal(held.signal.aborted, false);
+  world.sleep(40_000);
+  await world.pass(5_000);
+  assert.equal(held.signal.aborted, true);
+});
+
+test("a frozen page holds no poll, and begins where it was when it is thawed", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  firenze.connect("tasks", () => {});
+  await goLive(world, ["tasks"]);
+  world.page.document.dispatchEvent(new Event("freeze"));
+  await world.pass(60_000);
+  assert.deepEqual(world.open, []);
+  world.page.document.dispatchEvent(new Event("resume"));
+  assert.equal((await world.request("comet/uid1")).url, "/comet/uid1/a.1.1");
+  await (await world.request(/comet\/$/)).answer(answer("uid2/a.1.0"));
+  assert.deepEqual([firenze.state, firenze.getDoloresId()], ["live", "uid1"]);
+});
+
+test("polls are told of with times, status, outcome and cursor, and without the uid", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  const events = record(firenze, "poll");
+  await (await world.request("comet")).answer(answer("uid1/a.1.0"));
+  await world.pass(200);
+  await (await world.request("comet/uid1")).answer(answer("uid1/a.3.0", [["tasks", "x"], ["tasks", "y"]]));
+  await (await world.request("comet/uid1")).answer("", 503);
+  const ends = events.map(([, poll]) => poll);
+  assert.deepEqual(ends, [
+    { startedAt: 0, endedAt: 0, status: 200, outcome: "answer", cursor: "", updates: 0, by: "tab" },
+    { startedAt: 0, endedAt: 200, status: 200, outcome: "answer", cursor: "a.1.0", updates: 2, by: "tab" },
+    { startedAt: 200, endedAt: 200, status: 503, outcome: "failed", cursor: "a.3.0", updates: 0, by: "tab" },
+  ]);
 });

@@ -1,7 +1,7 @@
 """What somebody does without a network is kept, sent once, and never put over what others did without their word."""
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from .conftest import NewPage, NewTab
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, shown, task, visible
@@ -120,3 +120,18 @@ async def test_deletion_is_undone_when_the_user_asks(pages: tuple[Page, Page]) -
     await expect(mine.get_by_test_id("description")).to_have_text(["Buy milk", "Call Ann"])
     await expect(mine.get_by_test_id("unsent")).to_have_text("")
     await mine.context.set_offline(False)
+
+
+async def test_page_works_alone_when_tabs_can_not_agree(browser: Browser, new_tab: NewTab) -> None:
+    """Without Web Locks, as on a page without TLS, each tab polls, and keeps what waits to itself."""
+    context = await browser.new_context()
+    await context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })")
+    mine, theirs = await new_tab(context), await new_tab(context)
+    await context.set_offline(True)
+    await add(mine, "Kept by one tab")
+    await expect(task(theirs, "Kept by one tab")).to_have_count(0)
+    await context.set_offline(False)
+    await expect_saved(mine)
+    await expect(task(theirs, "Kept by one tab")).to_have_count(1, timeout=RECOVERED_MS)
+    await delete(theirs, "Kept by one tab")
+    await expect(task(mine, "Kept by one tab")).to_have_count(0)

@@ -96,6 +96,19 @@ async def test_wire_is_shown_when_its_page_is_open(browser: Browser, stack: Stac
     assert [] == errors
 
 
+async def test_text_is_shown_as_it_is_when_it_looks_like_markup(new_page: NewPage) -> None:
+    """What a task says is never run, in its own row and in what is said of it; the policy would forbid it besides."""
+    mine, theirs = await new_page(), await new_page()
+    markup = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    await add(mine, markup)
+    await expect(task(theirs, markup)).to_have_count(1)
+    await expect(theirs.get_by_test_id("announcements")).to_contain_text("<img src=x onerror")
+    await delete(theirs, markup)
+    await expect(theirs.get_by_test_id("undo-text")).to_contain_text("<img src=x onerror")
+    for page in (mine, theirs):
+        assert (0, "Todos · Roots") == (await page.locator("main img[src=x], main script").count(), await page.title())
+
+
 async def test_nothing_jumps_when_the_list_is_loaded_and_others_add_to_it(new_page: NewPage) -> None:
     """A task at the end moves none before it, and a notice lies over the page: no shift that anyone would see."""
     mine, theirs = await new_page(), await new_page()

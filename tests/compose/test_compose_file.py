@@ -114,6 +114,21 @@ def test_environment_has_only_what_is_read_when_it_is_set(name: str) -> None:
             assert str(value).removeprefix("/run/secrets/") in SERVICES[name]["secrets"]
 
 
+def test_image_has_listed_files_only_when_it_is_built() -> None:
+    """Everything is left out of a build but what .dockerignore lets in again: no secret, no state, no checkout."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+    let_in = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+
+    assert patterns[0] == "*"
+    assert let_in
+    assert [path for path in let_in if path.startswith(".") or "secret" in path] == []
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert {path for line in copied for path in line.replace("${SERVICE}", "*").split()} <= {
+        *let_in,
+        "deploy/caddy/Caddyfile",
+    }
+
+
 def test_secrets_are_made_when_they_are_named() -> None:
     """deploy/compose/secrets.sh makes each, and each is somebody's."""
     script = (ROOT / "deploy/compose/secrets.sh").read_text(encoding="utf-8")

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+import yaml
 
 from . import checks_network, checks_objects, checks_pods
 from .conftest import OVERLAYS, Build
 from .documented import documented_secrets
 from .manifests import WORKLOADS, Manifests, references
+from .programs import ROOT
 
 Check = Callable[[Manifests], Iterator[str]]
 
@@ -64,6 +66,17 @@ def test_secrets_are_documented_when_production_needs_them(build: Build) -> None
 def test_no_secret_is_written_down_when_production_is_built(build: Build) -> None:
     """The production overlay brings no Secret: it names those that are made elsewhere."""
     assert [] == build("overlay-production").of("Secret")
+
+
+def test_images_are_those_of_compose_when_both_have_them(build: Build) -> None:
+    """Both ways to run Roots in containers have the same images, of the same versions where others make them."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"].values()
+    theirs = dict(service["image"].split(":", 1) for service in compose)
+    workloads = build("dev-everything").workloads
+    ours = dict(container["image"].split(":", 1) for workload in workloads for container in workload.containers)
+
+    assert set() == {name for name in ours if name.startswith("roots-")} - theirs.keys()
+    assert {} == {name: tag for name, tag in ours.items() if theirs.get(name, tag) not in (tag, "${ROOTS_TAG:-dev}")}
 
 
 def test_core_kinds_are_all_there_is_when_no_component_is_used(build: Build) -> None:

@@ -27,24 +27,32 @@ _HELD = Row(
     panels=[
         Panel(
             title="Held polls by replica",
-            description="The gateway gives each poll to the replica with the fewest. The line is what one replica "
-            "may hold.",
+            description="The gateway gives each poll to the replica with the fewest.",
             unit="short",
-            queries=[
-                Query(expr="sum by (instance) (roots_longpoll_polls_held)", legend="{{instance}}"),
-                Query(expr="min(roots_longpoll_polls_held_limit)", legend="at most, each"),
-            ],
-            is_logarithmic=True,
+            width=8,
+            is_stacked=True,
+            queries=[Query(expr="sum by (instance) (roots_longpoll_polls_held)", legend="{{instance}}")],
         ),
         Panel(
             title="Connections by replica",
             description="Far more than held polls are connections that ask nothing.",
             unit="short",
+            width=8,
+            is_stacked=True,
+            queries=[Query(expr="sum by (instance) (roots_longpoll_connections)", legend="{{instance}}")],
+        ),
+        Panel(
+            title="Fullest replica",
+            description="The part of the polls and connections it may have that the fullest replica has. At 80 % more "
+            "replicas are due; a full one refuses.",
+            unit="percentunit",
+            width=8,
             queries=[
-                Query(expr="sum by (instance) (roots_longpoll_connections)", legend="{{instance}}"),
-                Query(expr="min(roots_longpoll_connections_limit)", legend="at most, each"),
+                Query(expr="max(roots_longpoll_polls_held / roots_longpoll_polls_held_limit)", legend="held polls"),
+                Query(expr="max(roots_longpoll_connections / roots_longpoll_connections_limit)", legend="connections"),
             ],
-            is_logarithmic=True,
+            thresholds=[("green", None), ("red", 0.8)],
+            has_limits=True,
         ),
         Panel(
             title="Clients begun",

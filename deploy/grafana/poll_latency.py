@@ -98,27 +98,33 @@ _DELIVERY = Row(
     ],
 )
 
+_MEAN = f"({_rate('stage_seconds_sum', 'stage')} / {_rate('stage_seconds_count', 'stage')})"
 _STAGES = Row(
     title="Where the time goes",
     panels=[
         Panel(
             title="Mean by stage",
-            description="The stages follow each other, so their means add up to the mean delivery. commit_to_broker "
-            "is the outbox, the relay and NATS's disk; broker_to_replica the network; replica_to_write "
-            "the turn of each client.",
+            description="The stages follow each other, so their means add up to the mean delivery. commit_to_broker is "
+            "the outbox, the relay and NATS's disk; broker_to_replica the network; replica_to_write the turn of each "
+            "client.",
             unit="s",
+            width=8,
+            is_logarithmic=True,
+            queries=[Query(expr=_MEAN, legend="{{stage}}")],
+        ),
+        Panel(
+            title="Share of each stage",
+            description="Of the mean delivery.",
+            unit="percentunit",
+            width=8,
             is_stacked=True,
-            queries=[
-                Query(
-                    expr=f"{_rate('stage_seconds_sum', 'stage')} / {_rate('stage_seconds_count', 'stage')}",
-                    legend="{{stage}}",
-                )
-            ],
+            queries=[Query(expr=f"{_MEAN} / on () group_left sum({_MEAN})", legend="{{stage}}")],
         ),
         Panel(
             title="p99 by stage",
             description="The slowest hundredth of each stage. These do not add up: they are of different deliveries.",
             unit="s",
+            width=8,
             is_logarithmic=True,
             queries=[Query(expr=_quantile(0.99, "stage_seconds", "stage"), legend="{{stage}}")],
         ),

@@ -12,10 +12,14 @@ _REQUESTS = Row(
     panels=[
         Panel(
             title="Requests",
-            description="Answered each second, over five minutes. door is the back ends' door of subscriptions.",
+            description="Answered each second. door is the back ends' door of subscriptions.",
             unit="reqps",
             width=8,
-            queries=[Query(expr="roots:http_requests:rate5m", legend="{{job}}")],
+            is_logarithmic=True,
+            queries=[
+                Query(expr=rate(f"roots_{name}_http_requests_total"), legend=job)
+                for job, name in (*_HTTP, ("longpoll", "longpoll"))
+            ],
         ),
         Panel(
             title="Errors",
@@ -55,7 +59,6 @@ _REQUESTS = Row(
             "subscriptions are 0 in good times.",
             unit="short",
             width=8,
-            is_logarithmic=True,
             queries=[
                 Query(expr='sum(caddy_http_requests_in_flight{handler!="metrics"})', legend="gateway"),
                 Query(expr="sum(roots_tasks_http_queue_requests)", legend="wait for tasks"),
@@ -162,6 +165,7 @@ _NATS = Row(
             "told of a gap.",
             unit="bytes",
             width=12,
+            is_logarithmic=True,
             queries=[
                 Query(expr="max by (stream) (roots_subscriptions_stream_bytes)", legend="{{stream}}"),
                 Query(
@@ -259,9 +263,7 @@ _PROCESSES = Row(
             unit="short",
             width=6,
             queries=[
-                Query(
-                    expr="sum by (job, check) (1 - roots_process_ready) > 0 or vector(0)", legend="{{job}} {{check}}"
-                ),
+                Query(expr="sum by (job) (1 - roots_process_ready)", legend="{{job}}"),
                 Query(expr="sum(roots_process_draining)", legend="stopping"),
             ],
             thresholds=[("green", None), ("red", 1)],

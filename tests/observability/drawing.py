@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
@@ -27,7 +28,8 @@ _PAGE, _PANEL, _EDGE, _TEXT, _FAINT, _GRID = "#111217", "#181b1f", "#2c3235", "#
 _COLOURS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}
 _LINES = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#f2495c", "#8ab8ff", "#96d98d", "#ffb357", "#ca95e5")
 _SIZES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-_MAX_LEGEND = 8
+# Parts below it are shown with decimals.
+_SMALL_PART = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,21 +170,23 @@ def _dress(axes: Axes, seconds: Any) -> None:
 
 
 def _legend(axes: Axes, lines: list[Line], colours: list[str]) -> None:
-    """Name the series below; of many, those with the highest values."""
+    """Name the series below in two rows; of many, those with the highest values."""
+    high, wide = (side / axes.figure.dpi for side in (axes.bbox.height, axes.bbox.width))
+    columns = max(2, int(wide / (0.34 + 0.062 * max(len(line.name) for line in lines))))
     order = sorted(range(len(lines)), key=lambda number: -float(np.nanmax(lines[number].values)))
-    named = sorted(order[:_MAX_LEGEND])
-    handles = [mpl.lines.Line2D([], [], color=colours[number], linewidth=2) for number in named]
+    left_over = len(lines) - 2 * columns
+    named = sorted(order if left_over <= 0 else order[: 2 * columns - 1])
+    handles = [Line2D([], [], color=colours[number], linewidth=2) for number in named]
     names = [lines[number].name for number in named]
-    if len(lines) > _MAX_LEGEND:
-        handles.append(mpl.lines.Line2D([], [], linewidth=0))
-        names.append(f"and {len(lines) - _MAX_LEGEND} more")
-    high, wide = (axes.bbox.height / axes.figure.dpi, axes.bbox.width / axes.figure.dpi)
+    if left_over > 0:
+        handles.append(Line2D([], [], linewidth=0))
+        names.append(f"and {left_over + 1} more")
     axes.legend(
         handles,
         names,
         loc="upper left",
         bbox_to_anchor=(-0.42 / wide, -0.21 / high),
-        ncols=min(len(names), max(2, int(wide / (0.32 + 0.062 * max(map(len, names)))))),
+        ncols=min(len(names), columns),
         fontsize=6.5,
         labelcolor=_FAINT,
         frameon=False,
@@ -197,7 +201,8 @@ def amount(value: float, unit: str, decimals: int | None = None) -> str:
     if math.isinf(value):
         return "more"
     if unit == "percentunit":
-        return f"{value * 100:.{2 if decimals is None else decimals}f}".rstrip("0").rstrip(".") + " %"
+        places = (2 if 0 < value < _SMALL_PART else 0) if decimals is None else decimals
+        return f"{value * 100:.{places}f} %"
     if unit == "s":
         return _time(value)
     size, letter = next(((size, letter) for size, letter in _SIZES if abs(value) >= size), (1.0, ""))

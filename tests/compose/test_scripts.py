@@ -1,0 +1,67 @@
+"""The two scripts of the containers: one makes their secrets, the other gives NATS what came as files."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from roots_devstack.broker import USERS
+from roots_devstack.programs import venv_program
+
+ROOT = Path(__file__).parents[2]
+SECRETS = ROOT / "deploy/compose/secrets.sh"
+START = ROOT / "deploy/nats/start.sh"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """Return a folder of secrets, just made."""
+    subprocess.run(["/bin/sh", SECRETS, tmp_path / "made"], check=True, timeout=30)
+    return tmp_path / "made"
+
+
+def test_secrets_are_their_owners_alone_when_they_are_made(secrets: Path) -> None:
+    """Nobody else enters the folder; in it a container's own user can read what it is given."""
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {0o444}
+
+
+def test_secrets_are_long_and_need_no_quotes_when_they_are_made(secrets: Path) -> None:
+    """32 random bytes each, a letter first as nats.conf needs it; the URL of Postgres has its password."""
+    texts = {file.name: file.read_text(encoding="ascii").strip() for file in secrets.iterdir()}
+    url = texts.pop("postgres-url")
+
+    assert url == f"postgresql://tasks:{texts['postgres-tasks']}@postgres:5432/tasks"
+    assert len(set(texts.values())) == len(texts)
+    for text in texts.values():
+        assert len(text) == 44
+        assert text[0] == "k"
+        assert text.replace("-", "").replace("_", "").isalnum()
+
+
+def test_secrets_stay_when_they_are_made_again(secrets: Path) -> None:
+    """One that was removed is made anew, the others keep their values."""
+    before = {file.name: file.read_text(encoding="ascii") for file in secrets.iterdir()}
+    (secrets / "uid-key").unlink()
+
+    subprocess.run(["/bin/sh", SECRETS, secrets], check=True, timeout=30)
+
+    after = {file.name: file.read_text(encoding="ascii") for file in secrets.iterdir()}
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == ["uid-key"]
+
+
+def test_nats_knows_its_users_when_their_passwords_are_files(secrets: Path) -> None:
+    """`nats-server -t` reads the whole configuration, and refuses a variable that is not set."""
+    programs = f"{venv_program('nats-server').parent}{os.pathsep}{os.environ['PATH']}"
+    files = {f"ROOTS_NATS_{user.upper()}_PASSWORD_FILE": str(secrets / f"nats-{user}") for user in USERS}
+    command = ["/bin/sh", str(START), "-c", str(ROOT / "deploy/nats/nats.conf"), "-t"]
+
+    def check(settings: dict[str, str]) -> int:
+        env = {"PATH": programs, "ROOTS_NATS_NAME": "nats", **settings}
+        return subprocess.run(command, env=env, check=False, capture_output=True, timeout=30).returncode
+
+    assert check(files) == 0
+    assert check({}) != 0

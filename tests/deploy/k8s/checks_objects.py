@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from roots_common.health import LAST_SCRAPE_SECONDS
+
 from . import programs
 from .documented import documented_secrets
 from .manifests import WORKLOADS, Manifests, Object, bytes_of, decoded, references, selects
@@ -167,5 +169,8 @@ def watched(manifests: Manifests) -> Iterator[str]:
             is_found = selects(spec["selector"], workload.labels) and ports & workload.ports.keys()
             if workload.kind != "Job" and workload.name != "postgres" and not is_found:
                 yield f"PodMonitor/{found['metadata']['name']} does not find {workload.name}"
+        for endpoint in spec["podMetricsEndpoints"]:
+            if float(endpoint["interval"].removesuffix("s")) >= LAST_SCRAPE_SECONDS:
+                yield f"PodMonitor/{found['metadata']['name']} would miss a last scrape of a process that ends"
         if spec.get("jobLabel") != "app.kubernetes.io/name":
             yield f"PodMonitor/{found['metadata']['name']} gives jobs other names than rules and dashboards have"

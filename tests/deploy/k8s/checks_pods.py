@@ -20,7 +20,7 @@ RESTRICTED_CONTAINER = {
     "capabilities": {"drop": ["ALL"]},
 }
 # What a full node adds to a stop.
-GRACE_RESERVE_SECONDS = 5
+GRACE_RESERVE_SECONDS = 3
 
 
 def probes(manifests: Manifests) -> Iterator[str]:

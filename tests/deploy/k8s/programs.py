@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from roots_common.config import ServiceConfig
+from roots_common.health import LAST_SCRAPE_SECONDS
 from roots_common.provision import ProvisionConfig
 from roots_longpoll.config import Config as LongpollConfig
 from roots_subscriptions.config import SubscriptionsConfig
@@ -87,5 +88,5 @@ def listening_ports(config: object) -> set[int]:
 
 
 def drain_seconds(config: object) -> float:
-    """Return how long a service may take to stop."""
-    return config.drain_seconds if isinstance(config, ServiceConfig) else 0.0
+    """Return how long a service may take to stop: one whose drain failed also waits for a last scrape."""
+    return config.drain_seconds + LAST_SCRAPE_SECONDS if isinstance(config, ServiceConfig) else 0.0

@@ -37,14 +37,13 @@ export class Api {
   /**
    * Return all tasks, page by page.
    *
-   * @param {AbortSignal} signal
    * @returns {Promise<Task[]>}
    */
-  async list(signal) {
+  async list() {
     const tasks = [];
     for (let url = "/tasks"; url; ) {
       // Revalidated by its ETag: a list that has not changed costs a 304.
-      const response = await this.#call(url, { cache: "no-cache", signal });
+      const response = await this.#call(url, { cache: "no-cache" });
       tasks.push(...(await readContent(response)));
       url = NEXT_PAGE.exec(response.headers.get("Link") ?? "")?.[1] ?? "";
     }
@@ -107,12 +106,11 @@ export class Api {
    * @param {string} url
    * @param {RequestInit} init
    */
-  async #call(url, { signal, ...init }) {
-    const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  async #call(url, init) {
     /** @type {Response} */
     let response;
     try {
-      response = await this.#fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+      response = await this.#fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
     } catch {
       throw new ApiError("The server can’t be reached.", 0);
     }

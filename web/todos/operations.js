@@ -25,13 +25,20 @@
 
 /** @typedef {Task & {isWaiting: boolean, conflict: Operation | null}} ShownTask */
 
+const NEW = "new:";
+
+/** Whether this is the guid of a task that the server does not know yet. @param {string} guid */
+export function isNew(guid) {
+  return guid.startsWith(NEW);
+}
+
 /**
  * @param {string} id
  * @param {Members} members
  * @returns {Operation}
  */
 export function createTask(id, members) {
-  return { id, kind: "create", guid: `new:${id}`, members, base: null, conflict: null };
+  return { id, kind: "create", guid: NEW + id, members, base: null, conflict: null };
 }
 
 /**

@@ -4,6 +4,8 @@
  * Kept here and not at the server: what a task API owes to every client is the tasks, and each person's order is their own.
  */
 
+import { isNew } from "./operations.js";
+
 /** @import { Task } from "./operations.js" */
 
 const KEY = "todos-order";
@@ -85,5 +87,5 @@ function compare(a, b) {
 
 /** A task that the server does not know yet comes last. @param {Task} task */
 function taskNumber({ guid }) {
-  return guid.startsWith("/") ? Number(guid.slice(guid.lastIndexOf("/") + 1)) : Infinity;
+  return isNew(guid) ? Infinity : Number(guid.slice(guid.lastIndexOf("/") + 1));
 }

@@ -7,7 +7,7 @@
  */
 
 import { ApiError } from "./api.js";
-import { decide, findNext, giveUp, rebase, replace, settle } from "./operations.js";
+import { decide, findNext, giveUp, isNew, rebase, replace, settle } from "./operations.js";
 
 /** @import { Api } from "./api.js" */
 /** @import { Operation, Task } from "./operations.js" */
@@ -27,6 +27,10 @@ import { decide, findNext, giveUp, rebase, replace, settle } from "./operations.
 export class Outbox {
   /** What waits, oldest first. @type {Operation[]} */
   operations = [];
+  /** What the store does not have yet: it is shown at once, however slow the disk. @type {Operation[]} */
+  #unsaved = [];
+  /** The tasks that this tab's creations became, by the guids they had before. @type {Map<string, Task>} */
+  #created = new Map();
   #store;
   #api;
   #lock;
@@ -44,7 +48,7 @@ export class Outbox {
 
   /**
    * @param {object} parts
-   * @param {Store} parts.store
+   * @param {Promise<Store>} parts.store
    * @param {Pick<Api, "create" | "change" | "remove" | "read">} parts.api
    * @param {<Result>(work: () => Promise<Result>) => Promise<Result>} parts.lock Runs one work at a time in all tabs.
    * @param {{next: () => number, reset: () => void}} parts.backoff
@@ -69,7 +73,16 @@ export class Outbox {
 
   /** @param {Operation} operation */
   async add(operation) {
-    await this.#update((operations) => [...operations, operation]);
+    this.#unsaved.push(operation);
+    this.#take(this.operations);
+    try {
+      await this.#update((operations) => [...operations, this.#onTopOfAnswer(operation)]);
+    } catch (error) {
+      this.#forgetUnsaved(operation);
+      this.#take(this.operations.filter(({ id }) => id !== operation.id));
+      throw error;
+    }
+    this.#forgetUnsaved(operation);
     void this.drain();
   }
 
@@ -119,26 +132,32 @@ export class Outbox {
     if (this.#isDraining) return;
     this.#isDraining = true;
     clearTimeout(this.#retry);
+    this.#retry = undefined;
     try {
       while (this.#isAskedAgain) {
         this.#isAskedAgain = false;
         const outcome = await this.#lock(() => this.#sendNext());
         if (outcome === "sent") this.#isAskedAgain = true;
-        if (outcome === "stuck") this.#retry = setTimeout(() => void this.drain(), this.#backoff.next());
+        if (outcome === "stuck") this.#drainLater();
       }
     } finally {
       this.#isDraining = false;
     }
   }
 
+  #drainLater() {
+    this.#retry ??= setTimeout(() => void this.drain(), this.#backoff.next());
+  }
+
   /** @returns {Promise<"sent" | "stuck" | "empty">} */
   async #sendNext() {
-    this.#take(await this.#store.read());
+    this.#take(await (await this.#store).read());
     const operation = findNext(this.operations);
     if (!operation) return "empty";
     this.#tell(operation.id);
     try {
       const answer = await this.#send(operation);
+      if (operation.kind === "create" && answer) this.#created.set(operation.guid, answer);
       this.#listeners.onSaved(operation, answer);
       await this.#update((operations) => settle(operations, operation, answer));
     } catch (error) {
@@ -157,6 +176,7 @@ export class Outbox {
    */
   async #send({ id, kind, guid, members, base }) {
     if (kind === "create") return this.#api.create(members, id);
+    if (isNew(guid)) throw new ApiError("The task was never created.", 404);
     const version = base?.version ?? 0;
     if (kind === "change") return this.#api.change(guid, members, version);
     await this.#api.remove(guid, version);
@@ -182,7 +202,7 @@ export class Outbox {
   /** @param {Operation} operation */
   async #compare(operation) {
     try {
-      const theirs = await this.#api.read(operation.guid);
+      const theirs = isNew(operation.guid) ? null : await this.#api.read(operation.guid);
       if (theirs) this.#listeners.onFound(theirs);
       const left = rebase(operation, theirs);
       await this.#update((operations) => (left ? replace(operations, left) : settle(operations, operation, theirs)));
@@ -196,7 +216,7 @@ export class Outbox {
 
   /** @param {(operations: Operation[]) => Operation[]} change */
   async #update(change) {
-    this.#take(await this.#store.update(change));
+    this.#take(await (await this.#store).update(change));
     this.#channel.postMessage({ sending: this.#sending });
   }
 
@@ -210,12 +230,30 @@ export class Outbox {
   async #hear({ sending }) {
     this.#sending = sending;
     if (sending !== this.#arrived) this.#arrived = null;
-    this.#take(await this.#store.read());
+    this.#take(await (await this.#store).read());
+    // The tab that has kept it may be gone before it could send it.
+    if (this.operations.length > 0) this.#drainLater();
+  }
+
+  /** @param {Operation} operation */
+  #forgetUnsaved(operation) {
+    this.#unsaved = this.#unsaved.filter(({ id }) => id !== operation.id);
+  }
+
+  /**
+   * Return the operation as one on the task that its creation has become meanwhile.
+   *
+   * @param {Operation} operation
+   */
+  #onTopOfAnswer(operation) {
+    const base = this.#created.get(operation.guid);
+    return base && operation.kind !== "create" ? { ...operation, guid: base.guid, base } : operation;
   }
 
   /** @param {Operation[]} operations */
   #take(operations) {
-    this.operations = operations;
+    const ids = new Set(operations.map(({ id }) => id));
+    this.operations = [...operations, ...this.#unsaved.filter(({ id }) => !ids.has(id))];
     this.#listeners.onChange();
   }
 }

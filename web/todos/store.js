@@ -45,7 +45,7 @@ class DatabaseStore {
 
   /** @param {(operations: Operation[]) => Operation[]} change */
   async update(change) {
-    const transaction = this.#database.transaction(TABLE, "readwrite", { durability: "strict" });
+    const transaction = this.#database.transaction(TABLE, "readwrite");
     const table = transaction.objectStore(TABLE);
     const changed = change(await readAll(table));
     table.put(changed, KEY);

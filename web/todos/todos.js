@@ -23,12 +23,13 @@ const REFUSED = { create: "Not added.", change: "Not saved.", remove: "Not delet
 
 // Tabs share what waits only where they can also agree on who sends it.
 const { locks } = navigator;
-const store = locks ? await openStore() : new MemoryStore();
+// Not waited for: the list is there before a slow disk is.
+const store = locks ? openStore() : Promise.resolve(new MemoryStore());
 const api = new Api((url, init) => fetch(url, init));
 const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
 /** @type {import("/todos/pomona/follow.js").Followed<Task>} */
 const tasks = firenze.follow("tasks", {
-  snapshot: ({ signal }) => api.list(signal),
+  snapshot: () => api.list(),
   key: "guid",
   version: "version",
   loadAtOnce: true,

@@ -29,7 +29,7 @@ class Bench {
     /** @type {Promise<unknown>} */
     let last = Promise.resolve();
     return new Outbox({
-      store: this.store,
+      store: Promise.resolve(this.store),
       api: {
         create: (...args) => this.#send("create", ...args),
         change: (...args) => this.#send("change", ...args),
@@ -181,4 +181,41 @@ test("news of one's own doing is known as such while it is on its way", async ()
   await bench.answer(salt);
   assert.deepEqual([bench.outbox.isOwn(salt), bench.outbox.arrived], [false, null]);
   await bench.answer(milk);
+});
+
+test("an operation is shown before the store has it, and is on top of what its creation has become by then", async () => {
+  const bench = new Bench();
+  await bench.add(createTask("a", { description: "salt" }));
+  const salt = { ...milk, guid: "/task/9", description: "salt" };
+  const update = bench.store.update.bind(bench.store);
+  /** @type {() => void} */
+  let write = () => {};
+  const disk = new Promise((resolve) => (write = () => resolve(null)));
+  bench.store.update = async (change) => {
+    if (bench.waiting.includes("b")) await disk;
+    return update(change);
+  };
+  const adding = bench.outbox.add({ ...changeTask("b", milk, { isDone: true }), guid: "new:a" });
+  assert.deepEqual(bench.waiting, ["a", "b"]);
+  const creating = bench.sent.splice(0);
+  creating[0]?.resolve(salt);
+  await settled();
+  write();
+  await adding;
+  await settled();
+  assert.deepEqual(await bench.answer({ ...salt, version: 2 }), ["change", "/task/9", { isDone: true }, 1]);
+  assert.deepEqual(bench.waiting, []);
+});
+
+test("what was done to a task that was never created is the user's to keep, and is not sent", async () => {
+  const bench = new Bench();
+  await bench.add({ ...changeTask("b", milk, { isDone: true }), guid: "new:lost" });
+  assert.deepEqual([bench.sent.length, bench.told], [0, ["conflict b"]]);
+});
+
+test("an operation that the store can't keep is taken back, and the caller told", async () => {
+  const bench = new Bench();
+  bench.store.update = () => Promise.reject(new Error("full"));
+  await assert.rejects(bench.outbox.add(removeTask("a", milk)), { message: "full" });
+  assert.deepEqual(bench.waiting, []);
 });

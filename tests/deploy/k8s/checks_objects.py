@@ -160,6 +160,28 @@ def jetstream(manifests: Manifests) -> Iterator[str]:
             yield "NATS's certificate is not for the names by which its servers are reached"
 
 
+def spreading(manifests: Manifests) -> Iterator[str]:
+    """Find workloads that one lost node or zone would take away, where there is a priority class, as in production."""
+    classes = {found["metadata"]["name"] for found in manifests.of("PriorityClass")}
+    least = {
+        found["spec"]["scaleTargetRef"]["name"]: found["spec"].get("minReplicas") or found["spec"]["minReplicaCount"]
+        for found in manifests.of("HorizontalPodAutoscaler", "ScaledObject")
+    }
+    for workload in manifests.workloads if classes else []:
+        if workload.kind == "Job":
+            continue
+        apart = workload.pod.get("affinity", {}).get("podAntiAffinity", {})
+        wanted = "required" if workload.name == "nats" else "preferred"
+        if not apart.get(f"{wanted}DuringSchedulingIgnoredDuringExecution"):
+            yield f"{workload.name}'s pods may all be on one node"
+        if not workload.pod.get("topologySpreadConstraints"):
+            yield f"{workload.name}'s pods may all be in one zone"
+        if workload.pod.get("priorityClassName") not in classes:
+            yield f"{workload.name} has no priority"
+        if workload.spec.get("replicas", least.get(workload.name, 1)) < 2:
+            yield f"{workload.name} may have one pod only"
+
+
 def watched(manifests: Manifests) -> Iterator[str]:
     """Find pods whose figures a monitor misses, but for those of Postgres, which has none itself."""
     for found in manifests.of("PodMonitor"):

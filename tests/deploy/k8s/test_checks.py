@@ -4,10 +4,13 @@ from copy import deepcopy
 
 import pytest
 
-from .broken import BROKEN, Break
+from . import broken_objects, broken_pods
+from .breaking import Break
 from .conftest import Build
 from .manifests import Manifests
 from .test_manifests import Check
+
+BROKEN = [*broken_pods.BROKEN, *broken_objects.BROKEN]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ CHECKS: list[Check] = [
     checks_objects.wired,
     checks_objects.ways_in,
     checks_objects.jetstream,
+    checks_objects.spreading,
     checks_objects.watched,
 ]
 # Edges can be compared where both of their ends are.

@@ -1,15 +1,17 @@
 """What kustomize builds from deploy/k8s is sound: each check, on both overlays and on each component."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import yaml
 
 from . import checks_network, checks_objects, checks_pods
 from .conftest import OVERLAYS, Build
-from .documented import documented_secrets
-from .manifests import WORKLOADS, Manifests, references
-from .programs import ROOT
+from .documented import README, documented_secrets
+from .manifests import WORKLOADS, Manifests, references, render
+from .programs import DEPLOY, ROOT
 
 Check = Callable[[Manifests], Iterator[str]]
 
@@ -67,6 +69,21 @@ def test_secrets_are_documented_when_production_needs_them(build: Build) -> None
 def test_no_secret_is_written_down_when_production_is_built(build: Build) -> None:
     """The production overlay brings no Secret: it names those that are made elsewhere."""
     assert [] == build("overlay-production").of("Secret")
+
+
+def test_overlay_of_the_document_builds_when_it_is_copied(kustomize: Sequence[str], tmp_path: Path) -> None:
+    """The example of a production overlay in the document is one: with its registry, its policy and its gateway."""
+    example = README.read_text(encoding="utf-8").partition("```yaml\n# kustomization.yaml\n")[2].partition("```")[0]
+    shutil.copytree(DEPLOY, tmp_path / "roots/deploy")
+    (tmp_path / "policy.toml").write_text('[apps.tasks]\nallow = [{ paths = ["news"], who = "anyone" }]\n')
+    (tmp_path / "kustomization.yaml").write_text(example, encoding="utf-8")
+
+    built = render(kustomize, tmp_path)
+
+    assert "registry.example/roots-tasks:0.1.0" == built.workload("tasks").main["image"]
+    assert "news" in built.get("ConfigMap", "policy")["data"]["policy.toml"]
+    assert "public" == built.get("HTTPRoute", "gateway")["spec"]["parentRefs"][0]["name"]
+    assert [] == [sentence for check in CHECKS for sentence in check(built)]
 
 
 def test_images_are_those_of_compose_when_both_have_them(build: Build) -> None:

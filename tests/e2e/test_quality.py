@@ -1,11 +1,12 @@
 """Both pages for everyone: nothing for axe to find, on a small screen too, with keys alone, and without a jump."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from roots_devstack.stack import Stack
 
@@ -109,12 +110,29 @@ async def test_text_is_shown_as_it_is_when_it_looks_like_markup(new_page: NewPag
         assert (0, "Todos · Roots") == (await page.locator("main img[src=x], main script").count(), await page.title())
 
 
-async def test_nothing_jumps_when_the_list_is_loaded_and_others_add_to_it(new_page: NewPage) -> None:
-    """A task at the end moves none before it, and a notice lies over the page: no shift that anyone would see."""
-    mine, theirs = await new_page(), await new_page()
+async def test_nothing_jumps_when_the_list_is_loaded_and_others_add_to_it(
+    browser: Browser, new_page: NewPage, stack: Stack
+) -> None:
+    """The place for the list is kept, a task at the end moves none before it, and a notice lies over the page."""
+    theirs, mine = await new_page(), await (await browser.new_context()).new_page()
+    await add(theirs, "Was there")
+    await expect_saved(theirs)
+    may_come = asyncio.Event()
+
+    async def delay(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    await mine.route("**/tasks", delay)
+    await mine.goto(f"{stack.url}/todos")
+    await expect(mine.get_by_test_id("loading")).to_be_visible()
+    await mine.screenshot()
+    may_come.set()
+    await expect(task(mine, "Was there")).to_have_count(1)
     await add(theirs, "At the end")
     await expect(task(mine, "At the end")).to_have_count(1)
     assert await mine.evaluate(SHIFTED) < UNSEEN_SHIFT
+    await delete(theirs, "Was there")
     await delete(theirs, "At the end")
 
 

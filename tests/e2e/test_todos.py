@@ -61,19 +61,6 @@ async def test_page_works_by_keyboard_when_there_is_no_mouse(new_page: NewPage) 
     await expect(edited).to_have_count(0)
 
 
-async def test_page_says_that_it_is_offline_when_the_network_is_gone(new_page: NewPage) -> None:
-    """The state is always visible, and what others did meanwhile appears when the network is back."""
-    mine, theirs = await new_page(), await new_page()
-    await mine.context.set_offline(True)
-    await expect(mine.get_by_test_id("state")).to_have_attribute("data-state", "offline", timeout=5000)
-
-    await add(theirs, "Meanwhile e2e")
-    await mine.context.set_offline(False)
-    await expect(task(mine, "Meanwhile e2e")).to_have_count(1, timeout=RECOVERED_MS)
-    await expect(mine.get_by_test_id("state")).to_have_attribute("data-state", "live", timeout=RECOVERED_MS)
-    await task(theirs, "Meanwhile e2e").get_by_test_id("delete").click()
-
-
 @pytest.mark.timeout(240)
 async def test_pages_see_each_other_again_when_any_single_process_was_killed(
     new_page: NewPage, stack: Stack, background: LoopThread

@@ -162,6 +162,17 @@ BROKEN: list[Broken] = [
         checks_objects.jetstream,
         lambda one: spec(one, "Certificate", "nats-server")["dnsNames"].pop(),
     ),
+    ("nobody signs nats-server-tls", checks_objects.certified, lambda one: drop(one, "Issuer", "nats-authority")),
+    (
+        "the authority nats-authority has no certificate",
+        checks_objects.certified,
+        lambda one: drop(one, "Certificate", "nats-authority"),
+    ),
+    (
+        "nobody shows nats-clients-tls",
+        checks_objects.certified,
+        lambda one: spec(one, "Certificate", "nats-client").update(secretName="nats-clients-tls"),
+    ),
     ("nats's pods may all be on one node", checks_objects.spreading, let_servers_meet),
     (
         "may all be in one zone",

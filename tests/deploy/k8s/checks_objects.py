@@ -160,6 +160,24 @@ def jetstream(manifests: Manifests) -> Iterator[str]:
             yield "NATS's certificate is not for the names by which its servers are reached"
 
 
+def certified(manifests: Manifests) -> Iterator[str]:
+    """Find certificates that nobody signs or nobody shows, and authorities without a certificate."""
+    issuers = {found["metadata"]["name"] for found in manifests.of("Issuer")}
+    made = {found["spec"]["secretName"]: found["spec"] for found in manifests.of("Certificate")}
+    used = {name for found in manifests.of(*WORKLOADS) for _, name, _ in references(found)}
+    for found in manifests.of("Issuer"):
+        authority = found["spec"].get("ca", {}).get("secretName")
+        if authority is not None and not made.get(authority, {}).get("isCA"):
+            yield f"the authority {found['metadata']['name']} has no certificate"
+        used.add(authority)
+    for secret, certificate in made.items():
+        if certificate["issuerRef"]["name"] not in issuers:
+            yield f"nobody signs {secret}"
+        # On an overlay that does not speak TLS there is nobody to show one.
+        if used & made.keys() - {"nats-authority"} and secret not in used:
+            yield f"nobody shows {secret}"
+
+
 def spreading(manifests: Manifests) -> Iterator[str]:
     """Find workloads that one lost node or zone would take away, where there is a priority class, as in production."""
     classes = {found["metadata"]["name"] for found in manifests.of("PriorityClass")}

@@ -33,6 +33,7 @@ CHECKS: list[Check] = [
     checks_objects.wired,
     checks_objects.ways_in,
     checks_objects.jetstream,
+    checks_objects.certified,
     checks_objects.spreading,
     checks_objects.watched,
 ]

@@ -10,6 +10,9 @@ from roots_devstack.stack import Stack, StackConfig
 
 from .integration.leaks import Leaks
 
+OTHER_ORIGIN = "http://pages.localhost"
+"""Pages of this origin may poll."""
+
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[LoopThread]:
@@ -28,7 +31,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(background: LoopThread, home: Path) -> Iterator[Stack]:
     """Yield a running system; processes may be restarted, but what they store must stay."""
     written: list[str] = []
-    config = StackConfig(home=home, longpoll_replicas=2, sink=lambda name, line: written.append(f"{name}: {line}"))
+    config = StackConfig(
+        home=home,
+        longpoll_replicas=2,
+        extra_env={"ROOTS_CORS_ORIGINS": OTHER_ORIGIN},
+        sink=lambda name, line: written.append(f"{name}: {line}"),
+    )
     with background.entered(Stack(config)) as running:
         yield running
     # I10, after whatever the tests have done to it.

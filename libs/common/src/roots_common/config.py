@@ -67,8 +67,9 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 class ServiceConfig:
     """What every long-running process of Roots is told; a service adds its own ports and settings.
 
-    Units: drain_seconds from SIGTERM to the exit at the latest; drain_linger_seconds of it the process still accepts
-        connections, so that what balances in front of it can notice that it is unready.
+    Units: drain_seconds from SIGTERM to the exit at the latest, but for a last scrape after a drain that failed (see
+        `health`); drain_linger_seconds of it the process still accepts connections, so that what balances in front of
+        it can notice that it is unready.
     """
 
     http_host: str = setting("ROOTS_HTTP_HOST", default="127.0.0.1")

@@ -17,7 +17,8 @@ import { createRuntime, watchPage } from "./runtime.js";
 /** @import { Action } from "./handlers.js" */
 /** @import { Outcome, State } from "./poller.js" */
 /** @import { Runtime } from "./runtime.js" */
-/** @import { Listeners, Tabs } from "./tabs.js" */
+/** @import { Share, Shareable } from "./sharing.js" */
+/** @import { Tabs } from "./tabs.js" */
 
 /**
  * @typedef {object} Options
@@ -30,29 +31,11 @@ import { createRuntime, watchPage } from "./runtime.js";
  * @property {GetToken} [token] Returns the bearer token for requests to connect and disconnect.
  * @property {Record<string, string>} [headers] More headers for these requests.
  * @property {RequestCredentials} [credentials] Whether these requests carry cookies; "same-origin" by default.
- * @property {boolean | string} [shared] Whether tabs with the same options share one poll, true by default; a text, such
- *   as the user's name, has only tabs with the same text share.
+ * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: with tabs of that text only.
  * @property {Partial<Runtime>} [runtime] Replaces parts of the world, for tests.
  */
 
-/**
- * What finding tabs to share with takes; its outcome is null when this one is to poll for itself.
- *
- * @typedef {object} Shareable
- * @property {Runtime} runtime
- * @property {Credentials} credentials
- * @property {Options} settings
- * @property {string} url Where it polls.
- * @property {Listeners} listeners
- * @typedef {(page: Shareable) => Promise<Tabs | null>} Share
- */
-
-/**
- * One poll that has ended; times are milliseconds since 1970, `cursor` is what it asked from ("" for a first poll).
- *
- * @typedef {{startedAt: number, endedAt: number, status: number, outcome: Outcome["kind"], cursor: string,
- *   updates: number, by: "tab" | "leader"}} Poll
- */
+/** @typedef {import("./poller.js").Poll} Poll */
 
 /**
  * @typedef {object} FirenzeEvents
@@ -109,7 +92,13 @@ export class Firenze extends EventTarget {
       runtime,
       this.#credentials,
       { connect: settings.connectUrl, disconnect: settings.disconnectUrl },
-      { onRefused: (refusal) => this.#refuse(refusal), onUnknownUid: () => this.#beginAnew() },
+      {
+        onRefused: (refusal) => {
+          this.#tabs?.shareRefusal(refusal);
+          this.#emitFor("refused", refusal);
+        },
+        onUnknownUid: () => this.#beginAnew(),
+      },
     );
     this.#poller = new Poller(runtime, pollUrl(settings), {
       onState: (state) => this.#setState(state),
@@ -272,7 +261,10 @@ export class Firenze extends EventTarget {
         onAnswer: (answer) => this.#accept(answer),
         onJoin: (lead) => this.#join(lead),
         onState: (state) => this.#setState(state),
-        onRefused: (refusal) => this.#hearRefusal(refusal),
+        onRefused: (refusal) => {
+          this.#connector.markRefused(refusal.path);
+          this.#emitFor("refused", refusal);
+        },
         onPoll: (record) => this.#emit("poll", { ...record, by: "leader" }),
         onWake: () => this.#wake(),
       },
@@ -301,7 +293,7 @@ export class Firenze extends EventTarget {
   #join({ position, confirmed, isGap }) {
     this.#takeUid(readUid(position), confirmed);
     for (const path of confirmed) {
-      if (isGap) this.#tellGap({ path, reason: "tab" });
+      if (isGap) this.#emitFor("gap", { path, reason: "tab" });
       this.#handlers.deliver(path, "");
     }
   }
@@ -320,7 +312,7 @@ export class Firenze extends EventTarget {
   /** @param {Answer} answer */
   #accept(answer) {
     if (answer.uid !== this.#uid) this.#takeUid(answer.uid);
-    for (const gap of answer.gaps) this.#tellGap(gap);
+    for (const gap of answer.gaps) this.#emitFor("gap", gap);
     for (const { path, message } of answer.updates) {
       if (this.#isClosed()) return;
       if (path === WITHDRAWN_PATH) this.#connector.withdraw(message);
@@ -349,23 +341,6 @@ export class Firenze extends EventTarget {
     this.#handlers.deliver(path, message);
   }
 
-  /** @param {PathReason} gap */
-  #tellGap(gap) {
-    if (this.#handlers.has(gap.path)) this.#emit("gap", gap);
-  }
-
-  /** @param {PathReason} refusal */
-  #refuse(refusal) {
-    this.#tabs?.shareRefusal(refusal);
-    if (this.#handlers.has(refusal.path)) this.#emit("refused", refusal);
-  }
-
-  /** @param {PathReason} refusal */
-  #hearRefusal(refusal) {
-    this.#connector.markRefused(refusal.path);
-    if (this.#handlers.has(refusal.path)) this.#emit("refused", refusal);
-  }
-
   /** @param {{startedAt: number, from: string, outcome: Outcome}} poll */
   #tellPoll({ startedAt, from, outcome }) {
     const updates = outcome.kind === "answer" ? outcome.answer.updates.length : 0;
@@ -387,6 +362,16 @@ export class Firenze extends EventTarget {
     this.#state = state;
     this.#tabs?.shareState(state);
     this.#emit("state", { state, previous });
+  }
+
+  /**
+   * Tell of a path, unless only other tabs want it.
+   *
+   * @param {"gap" | "refused"} type
+   * @param {PathReason} detail
+   */
+  #emitFor(type, detail) {
+    if (this.#handlers.has(detail.path)) this.#emit(type, detail);
   }
 
   /**

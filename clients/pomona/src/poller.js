@@ -21,6 +21,13 @@ const FRESH_MS = 1_000;
 const BEGIN_ANEW = new Set([400, 410]);
 
 /**
+ * One poll that has ended; times are milliseconds since 1970, `cursor` is what it asked from ("" for a first poll).
+ *
+ * @typedef {{startedAt: number, endedAt: number, status: number, outcome: Outcome["kind"], cursor: string,
+ *   updates: number, by: "tab" | "leader"}} Poll
+ */
+
+/**
  * @typedef {"connecting" | "live" | "waiting" | "offline" | "closed"} State
  * @typedef {{kind: "answer", status: number, answer: Answer}
  *   | {kind: "failed", status: number, floorMs: number}

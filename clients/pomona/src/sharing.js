@@ -6,7 +6,10 @@
 
 import { Tabs } from "./tabs.js";
 
-/** @import { Shareable } from "./core.js" */
+/** @import { Options } from "./core.js" */
+/** @import { Credentials } from "./credentials.js" */
+/** @import { Runtime } from "./runtime.js" */
+/** @import { Listeners } from "./tabs.js" */
 
 /**
  * What tabs share with.
@@ -16,6 +19,18 @@ import { Tabs } from "./tabs.js";
  * @property {(name: string) => BroadcastChannel} createChannel
  * @property {() => string} createId
  * @property {(text: string) => Promise<string>} digest Short, and tells nothing of the text.
+ */
+
+/**
+ * What finding tabs to share with takes; its outcome is null when this one is to poll for itself.
+ *
+ * @typedef {object} Shareable
+ * @property {Runtime} runtime
+ * @property {Credentials} credentials
+ * @property {Options} settings
+ * @property {string} url Where it polls.
+ * @property {Listeners} listeners
+ * @typedef {(page: Shareable) => Promise<Tabs | null>} Share
  */
 
 /** Claims that differ between two tokens of the same person. */

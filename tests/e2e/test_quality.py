@@ -81,6 +81,7 @@ async def test_wire_is_shown_when_its_page_is_open(browser: Browser, stack: Stac
     uids: list[str] = []
     page.on("request", lambda request: uids.extend(re.findall(r"/comet/([^/]+)/", request.url)))
     await page.goto(f"{stack.url}/todos/inspect")
+    await expect(page.get_by_test_id("messages")).to_contain_text("the path is confirmed")
     await page.get_by_test_id("try").click()
 
     await expect(page.get_by_test_id("messages")).to_contain_text('"DELETE":true')

@@ -4,7 +4,7 @@ import { Firenze } from "/todos/pomona/firenze.js";
 
 import { Api, createKey } from "./api.js";
 import { readCursor } from "./cursor.js";
-import { find } from "./row.js";
+import { find, setText as setTextOf } from "./page.js";
 import { describeState } from "./state.js";
 import { DELAY_BOUNDS_MS, Wire } from "./wire.js";
 
@@ -181,6 +181,5 @@ function copyOf(id) {
  * @param {string} text
  */
 function setText(testId, text) {
-  const element = find(document, testId, HTMLElement);
-  if (element.textContent !== text) element.textContent = text;
+  setTextOf(document, testId, text);
 }

@@ -1,4 +1,5 @@
 import { shorten } from "./news.js";
+import { find } from "./page.js";
 
 /** @import { Operation, ShownTask, Task } from "./operations.js" */
 
@@ -192,19 +193,4 @@ export function describeConflict({ kind, members, base, conflict }) {
 function fitHeight(editor) {
   editor.style.height = "auto";
   editor.style.height = `${editor.scrollHeight}px`;
-}
-
-/**
- * Return the element with this test id.
- *
- * @template {Element} Kind
- * @param {ParentNode} root
- * @param {string} testId
- * @param {new () => Kind} kind
- * @returns {Kind}
- */
-export function find(root, testId, kind) {
-  const element = root.querySelector(`[data-testid="${testId}"]`);
-  if (!(element instanceof kind)) throw new Error(`The page lacks ${testId}`);
-  return element;
 }

@@ -69,7 +69,7 @@ firenze.addEventListener("state", ({ detail }) => {
   view.showState(detail.state);
   if (detail.state === "live") void outbox.drain();
 });
-firenze.addEventListener("refused", () => view.showError("You may not see here what others change. Reload to see it."));
+firenze.addEventListener("refused", () => view.notices.showError("You may not see here what others change. Reload to see it."));
 tasks.addEventListener("change", ({ detail }) => takeChanges(detail.changes, detail.origin));
 tasks.addEventListener("loaded", show);
 addEventListener("online", () => void outbox.drain());
@@ -97,11 +97,11 @@ function readFilter() {
 
 /** @param {Operation} operation */
 async function act(operation) {
-  view.clearError();
+  view.notices.clearError();
   try {
     await outbox.add(operation);
   } catch (error) {
-    view.showError("This browser has no room to keep that.");
+    view.notices.showError("This browser has no room to keep that.");
     throw error;
   }
   if (operation.kind === "create") view.reveal(operation.guid);
@@ -113,7 +113,7 @@ function remove(task) {
   const operation = removeTask(createKey(), task);
   lastDeletion = { operation, before: guids[guids.indexOf(task.guid) + 1] ?? null };
   void act(operation);
-  view.offerUndo(`Deleted “${shorten(task.description)}”.`);
+  view.notices.offerUndo(`Deleted “${shorten(task.description)}”.`);
 }
 
 /** Take the last deletion back, or make the task anew, in its old place. */
@@ -159,7 +159,7 @@ function takeAnswer({ kind, guid, base }, answer) {
  */
 function takeBack({ kind, members }, message) {
   if (kind === "create") view.giveBack(members.description ?? "");
-  view.showError(`${REFUSED[kind]} ${message}`);
+  view.notices.showError(`${REFUSED[kind]} ${message}`);
 }
 
 /**

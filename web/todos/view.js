@@ -6,14 +6,13 @@
  */
 
 import { Mover } from "./mover.js";
-import { find, Row } from "./row.js";
+import { Notices } from "./notices.js";
+import { find, setText } from "./page.js";
+import { Row } from "./row.js";
 import { describeState } from "./state.js";
 
 /** @import { ShownTask } from "./operations.js" */
 /** @import { RowListeners } from "./row.js" */
-
-/** Long enough to read and to reach; it stays for as long as it has the focus or the pointer. */
-const UNDO_MS = 10_000;
 
 /**
  * @typedef {"all" | "active" | "done"} Filter
@@ -36,13 +35,12 @@ const FILTERS = {
 };
 
 export class View {
+  notices;
   #root;
   #listeners;
   #mover;
   /** @type {Map<string, Row>} */
   #rows = new Map();
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #undoEnd;
 
   /**
    * @param {Document} root
@@ -56,12 +54,8 @@ export class View {
       event.preventDefault();
       this.#create();
     });
-    this.#find("dismiss", HTMLButtonElement).addEventListener("click", () => {
-      this.clearError();
-      this.#focusNew();
-    });
-    this.#find("undo", HTMLButtonElement).addEventListener("click", () => this.#undo());
-    root.addEventListener("keydown", (event) => this.#onKey(event));
+    const focusNew = () => this.#find("new-task", HTMLInputElement).focus();
+    this.notices = new Notices(root, { onUndo: listeners.onUndo, onClosed: focusNew });
   }
 
   /**
@@ -134,16 +128,6 @@ export class View {
   }
 
   /**
-   * Show an error until it is dismissed or something succeeds.
-   *
-   * @param {string} message
-   */
-  showError(message) {
-    this.#setText("error-text", message);
-    this.#find("error", HTMLElement).hidden = false;
-  }
-
-  /**
    * Put the words of a task that could not be added where they came from, unless the next ones are being written.
    *
    * @param {string} description
@@ -151,27 +135,6 @@ export class View {
   giveBack(description) {
     const input = this.#find("new-task", HTMLInputElement);
     if (!input.value) input.value = description;
-  }
-
-  clearError() {
-    this.#find("error", HTMLElement).hidden = true;
-  }
-
-  /**
-   * Offer to undo for a while.
-   *
-   * @param {string} what
-   */
-  offerUndo(what) {
-    this.#setText("undo-text", what);
-    this.#find("undo-offer", HTMLElement).hidden = false;
-    clearTimeout(this.#undoEnd);
-    this.#undoEnd = setTimeout(() => this.#endOffer(), UNDO_MS);
-  }
-
-  withdrawUndo() {
-    clearTimeout(this.#undoEnd);
-    this.#find("undo-offer", HTMLElement).hidden = true;
   }
 
   /**
@@ -190,31 +153,6 @@ export class View {
     if (!description) return;
     input.value = "";
     this.#listeners.onCreate(description);
-  }
-
-  #undo() {
-    this.withdrawUndo();
-    this.#focusNew();
-    this.#listeners.onUndo();
-  }
-
-  #endOffer() {
-    const offer = this.#find("undo-offer", HTMLElement);
-    if (offer.matches(":hover, :focus-within")) this.#undoEnd = setTimeout(() => this.#endOffer(), UNDO_MS);
-    else offer.hidden = true;
-  }
-
-  /** @param {KeyboardEvent} event */
-  #onKey(event) {
-    const isUndo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-    const hasOwnUndo = event.target instanceof HTMLElement && event.target.matches("textarea, input[type=text]:not(:placeholder-shown)");
-    if (!isUndo || hasOwnUndo || this.#find("undo-offer", HTMLElement).hidden) return;
-    event.preventDefault();
-    this.#undo();
-  }
-
-  #focusNew() {
-    this.#find("new-task", HTMLInputElement).focus();
   }
 
   /** @param {ShownTask} task */
@@ -283,9 +221,7 @@ export class View {
    * @param {string} text
    */
   #setText(testId, text) {
-    const element = this.#find(testId, HTMLElement);
-    // An unchanged text that is set again is read out again.
-    if (element.textContent !== text) element.textContent = text;
+    setText(this.#root, testId, text);
   }
 
   /**

@@ -6,12 +6,15 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from roots_devstack.stack import Stack
 
 NewPage = Callable[[], Awaitable[Page]]
 NewTab = Callable[[BrowserContext], Awaitable[Page]]
+
+# Where a test doesn't say how soon: a busy machine has three browsers and three systems at a time.
+expect.set_options(timeout=15_000)
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 

@@ -17,6 +17,7 @@ import { find } from "./page.js";
 export class Row {
   element;
   #task;
+  #isShown = false;
   #listeners;
   #parts;
   /** The task as it was when its text was opened. @type {Task | null} */
@@ -67,7 +68,11 @@ export class Row {
    * @param {ShownTask} task
    */
   update(task) {
+    const isShown = this.#isShown && isSame(this.#task, task);
     this.#task = task;
+    this.#isShown = true;
+    // Most of a long list is as it was.
+    if (isShown) return;
     const { handle, tick, edit, description, waiting, delete: remove } = this.#parts;
     this.element.dataset.guid = task.guid;
     this.element.classList.toggle("is-done", task.isDone);
@@ -187,6 +192,17 @@ export function describeConflict({ kind, members, base, conflict }) {
   }
   const own = members.description === undefined ? "" : ` You wrote “${shorten(members.description)}”.`;
   return { question: `Someone else ${wording}.${own}`, mine: "Keep mine", theirs: "Take theirs" };
+}
+
+/**
+ * Whether two versions of a task look the same.
+ *
+ * @param {ShownTask} one
+ * @param {ShownTask} other
+ */
+function isSame(one, other) {
+  const names = /** @type {const} */ (["guid", "description", "isDone", "isWaiting", "conflict"]);
+  return names.every((name) => one[name] === other[name]);
 }
 
 /** @param {HTMLTextAreaElement} editor */

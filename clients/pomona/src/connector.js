@@ -75,6 +75,7 @@ export class Connector {
   activate(wanted) {
     this.#isActive = true;
     this.#wanted = new Set(wanted);
+    this.#pause.cutShort();
     this.#schedule();
   }
 
@@ -170,10 +171,15 @@ export class Connector {
   async #regain(path) {
     const uid = this.#uid;
     this.#standing.set(path, "refused");
-    const isRenewed = await this.#credentials.isOther(this.#tokens.get(path)).catch(() => false);
+    const isRenewed = await this.#hasOtherToken(path).catch(() => false);
     if (this.#uid !== uid || this.#standing.get(path) !== "refused") return;
     if (isRenewed && this.#wanted.has(path)) this.want(path);
     else this.#refuse({ path, reason: "withdrawn" });
+  }
+
+  /** Without a record it was another tab that asked, with what is the token here too. @param {string} path */
+  async #hasOtherToken(path) {
+    return this.#credentials.isOther(this.#tokens.get(path) ?? (await this.#credentials.current()));
   }
 
   /** What the page does within one turn goes into one request. */

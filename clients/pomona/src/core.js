@@ -8,7 +8,7 @@
 import { checkPath, readUid, WITHDRAWN_PATH } from "./answers.js";
 import { Connector } from "./connector.js";
 import { Credentials } from "./credentials.js";
-import { Handlers } from "./handlers.js";
+import { Handlers, readHandler } from "./handlers.js";
 import { Poller } from "./poller.js";
 import { createRuntime, watchPage } from "./runtime.js";
 
@@ -65,6 +65,9 @@ export class Firenze extends EventTarget {
   #uid = null;
   #hadUid = false;
   #watchesPolls = false;
+  /** It is known whether tabs share. */
+  #isReady = false;
+  #isFrozen = false;
 
   /**
    * @param {Options} [options]
@@ -217,33 +220,37 @@ export class Firenze extends EventTarget {
     const { page } = this.runtime;
     if (page) watchPage({ ...this.runtime, page }, this.#pageListeners(), this.#watch.signal);
     const tabs = await this.#share?.(this.#shareable());
-    if (this.#isClosed()) return;
-    if (!tabs) return this.#lead("");
-    for (const path of this.#handlers.paths()) tabs.want(path);
-    if (this.#watchesPolls) tabs.watchPolls();
-    this.#tabs = tabs;
-    tabs.join();
+    for (const path of this.#handlers.paths()) tabs?.want(path);
+    if (this.#watchesPolls) tabs?.watchPolls();
+    this.#tabs = tabs ?? null;
+    this.#isReady = true;
+    this.#begin();
   }
 
   #pageListeners() {
-    let isFrozen = false;
     return {
       onWake: () => this.#wake(),
       onOffline: () => this.#poller.loseNetwork(),
       onFreeze: () => {
-        isFrozen = true;
+        this.#isFrozen = true;
         this.#tabs?.leave();
         this.#rest();
         // Nobody knows how long that takes, and what is left of the connection then.
         this.#setState("connecting");
       },
       onThaw: () => {
-        if (!isFrozen) return this.#wake();
-        isFrozen = false;
-        if (this.#tabs) this.#tabs.join();
-        else this.#lead(this.#poller.position);
+        if (!this.#isFrozen) return this.#wake();
+        this.#isFrozen = false;
+        this.#begin();
       },
     };
+  }
+
+  /** Begin, or go on where it was. */
+  #begin() {
+    if (!this.#isReady || this.#isFrozen || this.#isClosed()) return;
+    if (this.#tabs) this.#tabs.join();
+    else this.#lead(this.#poller.position);
   }
 
   /** @returns {Shareable} */
@@ -381,17 +388,6 @@ export class Firenze extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/**
- * Return target and action of a call that may have left the target out.
- *
- * @param {any} target
- * @param {Action | undefined} action
- * @returns {[any, any]}
- */
-function readHandler(target, action) {
-  return action === undefined ? [null, target] : [target, action];
 }
 
 /** @param {{host: string, port: number | string, protocol: string, prefix: string}} settings */

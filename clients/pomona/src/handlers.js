@@ -83,3 +83,14 @@ export class Handlers {
     }
   }
 }
+
+/**
+ * Return target and action of a call that may have left the target out.
+ *
+ * @param {any} target
+ * @param {Action | undefined} action
+ * @returns {[any, any]}
+ */
+export function readHandler(target, action) {
+  return action === undefined ? [null, target] : [target, action];
+}

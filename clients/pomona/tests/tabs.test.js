@@ -288,6 +288,65 @@ test("a page alone in the back/forward cache ends its poll, and goes on from its
   assert.deepEqual(heard[0], [""]);
 });
 
+test("a page that is frozen while it looks for others begins once, when it is thawed", async () => {
+  const browser = new Browser();
+  const opening = browser.open();
+  const [tab] = browser.tabs;
+  await Promise.resolve();
+  tab?.page.document.dispatchEvent(new Event("freeze"));
+  await opening;
+  assert.equal(browser.polls().length, 0);
+  tab?.page.document.dispatchEvent(new Event("resume"));
+  await settle();
+  assert.equal(browser.polls().length, 1);
+});
+
+/**
+ * Have the second of two tabs lead, whose tokens are given one after the other, and withdraw the path.
+ *
+ * @param {string[]} tokens
+ */
+async function withdrawAfterHandOver(...tokens) {
+  const browser = new Browser();
+  const token = () => (tokens.length > 1 ? (tokens.shift() ?? "") : (tokens[0] ?? ""));
+  const [first, second] = [await browser.open({ shared: "ann" }), await browser.open({ shared: "ann", token })];
+  hear(first);
+  hear(second);
+  await goLive(browser.world, ["tasks"]);
+  await first.crash();
+  const events = record(second.firenze, "refused");
+  await (await browser.world.request("/comet/")).answer(answer("uid1/a.1.2", [["::+::disconnect", "tasks"]]));
+  await settle();
+  return { browser, events };
+}
+
+test("the next tab that leads renews the token of a path that another one asked for", async () => {
+  const { browser, events } = await withdrawAfterHandOver("T1", "T2");
+  const request = await browser.world.request("/connect/");
+  assert.deepEqual([request.headers.get("Authorization"), events], ["Bearer T2", []]);
+});
+
+test("the next tab that leads does not fight over a path that was taken away", async () => {
+  const { browser, events } = await withdrawAfterHandOver("T1");
+  assert.deepEqual(events, [["refused", { path: "tasks", reason: "withdrawn" }]]);
+  assert.equal(browser.polls().length, 1);
+});
+
+test("a tab that leads again does not wait for what failed when it led before", async () => {
+  const browser = new Browser();
+  const tab = await browser.open();
+  hear(tab);
+  await (await browser.world.request("/comet/")).answer(answer("uid1/a.1.0"));
+  for (let failures = 0; failures < 6; failures += 1) {
+    await (await browser.world.request("/connect/")).fail();
+    if (failures < 5) await browser.world.pass(16_000);
+  }
+  await tab.hide();
+  await tab.show();
+  await browser.world.pass(0);
+  assert.equal(browser.world.open.filter(({ url }) => url.includes("/connect/")).length, 1);
+});
+
 /** @param {object} claims */
 const jwt = (claims) => `x.${btoa(JSON.stringify(claims))}.y`;
 

@@ -31,8 +31,8 @@ def build_minified(folder: Path) -> Path:
     return folder / "dist"
 
 
-async def serve(context: BrowserContext, url: str, *folders: Path) -> None:
-    """Have `{url}/pomona/` answer with an empty page, and the scripts of these folders beside it."""
+async def serve(context: BrowserContext, url: str, *folders: Path, body: str = "") -> None:
+    """Have `{url}/pomona/` answer with a page, empty or with this body, and the scripts of these folders beside it."""
 
     async def answer(route: Route) -> None:
         name = route.request.url.rpartition("/")[2]
@@ -40,7 +40,8 @@ async def serve(context: BrowserContext, url: str, *folders: Path) -> None:
             script = next(folder / name for folder in folders if (folder / name).exists())
             await route.fulfill(body=script.read_text(encoding="utf-8"), content_type="text/javascript")
         else:
-            await route.fulfill(body='<!doctype html><html lang="en"><title>Pomona</title>', content_type="text/html")
+            page = f'<!doctype html><html lang="en"><title>Pomona</title>{body}'
+            await route.fulfill(body=page, content_type="text/html")
 
     await context.route(f"{url}/pomona/*", answer)
 

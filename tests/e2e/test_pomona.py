@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import APIRequestContext, Browser, BrowserContext, Page, Route, async_playwright
+from playwright.async_api import APIRequestContext, Browser, BrowserContext, Page, Route, async_playwright, expect
 from tests.conftest import OTHER_ORIGIN
 from tests.integration.metrics import value
 
@@ -165,6 +166,19 @@ async def test_page_of_2009_shows_changes_when_it_is_unmodified(
     await page.wait_for_function("guid => Todos.store.records[guid]?.isDone === true", arg=guid)
     await somebody.delete(guid)
     await page.wait_for_function("guid => !(guid in Todos.store.records)", arg=guid)
+
+
+async def test_plain_page_of_the_readme_shows_tasks_when_it_is_copied(
+    browser: Browser, stack: Stack, somebody: SomebodyElse
+) -> None:
+    """Word for word, at the gateway, with the library that the gateway serves."""
+    [html] = re.findall(r"```html\n(.*?)```", (POMONA / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    context = await browser.new_context()
+    await serve(context, stack.url, body=html)
+    page = await context.new_page()
+    await page.goto(f"{stack.url}/pomona/")
+    await somebody.create("Read the README")
+    await expect(page.get_by_role("listitem").filter(has_text="Read the README")).to_have_count(1)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,5 +1,6 @@
 """A short random session: three browsers, faults, and then all pages are equal to Postgres."""
 
+import pytest
 from playwright.async_api import Browser
 
 from roots_devstack.background import LoopThread
@@ -11,6 +12,7 @@ SECONDS = 12
 SEED = 1
 
 
+@pytest.mark.timeout(240)
 async def test_pages_are_equal_to_postgres_when_three_people_and_faults_had_their_way(
     browser: Browser, stack: Stack, background: LoopThread
 ) -> None:

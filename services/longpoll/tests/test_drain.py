@@ -168,9 +168,9 @@ async def test_drain_ends_in_time_when_a_client_sends_half_a_request(around: Aro
 
 
 async def test_replica_ends_when_it_was_never_ready(own: Around) -> None:
-    """A replica without NATS stops like any other."""
+    """A replica without NATS stops like any other, also before it takes connections."""
     await own.kill()
     stopping = Stopping(own)
-    await until(stopping.replica.listening.is_set)
+    await until(lambda: stopping.replica.port)
     await stopping.stop()
     await stopping.gone()

@@ -152,8 +152,32 @@ async def test_gap_is_told_when_the_stream_is_created_again(own: Around, path: s
         assert (path, "newer") in (await page.hear()).updates
 
 
-async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(own: Around, path: str) -> None:
+async def test_port_is_closed_until_polls_are_served_when_a_replica_begins(
+    own: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: a gateway then asks another replica, so that one which begins is no error to any client."""
+    monkeypatch.setattr(app, "FIRST_VIEW_SECONDS", 60.0)
+    await own.kill()
+    replica, stopped = Replica(own.config()), asyncio.Event()
+    running_replica = asyncio.create_task(replica.run(stopped))
+    try:
+        await until(lambda: replica.port)
+        with pytest.raises(ConnectionRefusedError):
+            await Wire.open(replica.port)
+        await own.start()
+        await until(replica.listening.is_set)
+        wire = await Wire.open(replica.port)
+        assert 200 == (await wire.ask("/")).status
+    finally:
+        stopped.set()
+        await running_replica
+
+
+async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(
+    own: Around, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A replica starts without NATS, says what it waits for, and recovers by itself."""
+    monkeypatch.setattr(app, "FIRST_VIEW_SECONDS", 0.1)
     await own.kill()
     async with running(own.config(), is_ready=False) as replica:
         wire = await Wire.open(replica.port)
@@ -170,8 +194,9 @@ async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(own
         assert [(path, "x")] == (await page.hear()).updates
 
 
-async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around) -> None:
+async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica waits for what provisioning creates."""
+    monkeypatch.setattr(app, "FIRST_VIEW_SECONDS", 0.1)
     await own.administrate(f"STREAM.DELETE.{EVENTS_STREAM}")
     async with running(own.config(), is_ready=False) as replica:
         wire = await Wire.open(replica.port)

@@ -45,6 +45,9 @@ from roots_longpoll.world import World
 # So many of the latest events are read at the start, so that clients that come from a replica that died find them here.
 PRELOAD_EVENTS = 4096
 LISTEN_BACKLOG = 65_535
+# A replica whose NATS is there has its view in a fraction of this, on a busy machine too.
+FIRST_VIEW_SECONDS = 5.0
+LOOK_SECONDS = 0.02
 
 log = logs.get(__name__)
 
@@ -95,12 +98,14 @@ class Replica:
         registry.register(StatsCollector(self._stats, self._gauges()))
         admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
         listener = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._connections), config.http_host, config.http_port, backlog=LISTEN_BACKLOG
+            lambda: Connection(self._connections),
+            config.http_host,
+            config.http_port,
+            backlog=LISTEN_BACKLOG,
+            start_serving=False,
         )
         admin.start()
         self.port, self.admin_port = listener.sockets[0].getsockname()[1], admin.port
-        self.listening.set()
-        log.info("listening", port=self.port, admin_port=self.admin_port)
         try:
             async with asyncio.TaskGroup() as group:
                 background = [
@@ -108,6 +113,7 @@ class Replica:
                     group.create_task(_every(1 / SWEEPS_PER_SECOND, self._sweep)),
                     group.create_task(_every(health.HEARTBEAT_SECONDS, self._health.beat)),
                     group.create_task(self._follow()),
+                    group.create_task(self._listen(listener)),
                     group.create_task(self._touch()),
                 ]
                 if self._traces is not None:
@@ -134,6 +140,20 @@ class Replica:
                 await self._client.close()
             admin.close()
         log.info("stopped")
+
+    async def _listen(self, listener: asyncio.Server) -> None:
+        """Take connections once polls can be served, or after FIRST_VIEW_SECONDS to say why they can't.
+
+        A gateway that finds the port closed asks another replica; one that was answered 503 hands that on.
+        """
+        end = time.monotonic() + FIRST_VIEW_SECONDS
+        while self._connections.refusal is not None and time.monotonic() < end:  # noqa: ASYNC110  # swept
+            await asyncio.sleep(LOOK_SECONDS)
+        if self._connections.is_draining:
+            return
+        await listener.start_serving()
+        self.listening.set()
+        log.info("listening", port=self.port, admin_port=self.admin_port)
 
     async def _follow(self) -> None:
         """Connect to NATS, then follow both streams."""
@@ -217,8 +237,9 @@ class Replica:
 
     def _check_view(self) -> Check:
         waiting = [name for name, follower in self._followers.items() if not follower.is_ready]
-        # Polls are refused until the next sweep has seen the view; ready means served.
-        if not self._followers or waiting or self._connections.refusal is not None:
+        # Polls are served once a sweep has seen the view; ready means that.
+        is_served = self.listening.is_set() and self._connections.refusal is None
+        if not self._followers or waiting or not is_served:
             return Check(is_ok=False, detail=f"waiting for a complete view of {', '.join(waiting) or 'the streams'}")
         return Check(is_ok=True, detail="complete")
 

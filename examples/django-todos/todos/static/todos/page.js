@@ -73,7 +73,10 @@ async function put(guid, change) {
 
 document.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await ask("POST", "/tasks", { description: input.value })) input.value = "";
+  const description = input.value;
+  const isAdded = await ask("POST", "/tasks", { description });
+  // Unless the next one is being written: the task may have been heard of, and shown, before the answer came.
+  if (isAdded && input.value === description) input.value = "";
 });
 
 /** Ask Django, and return its answer, or null after saying what is wrong. */

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+from nats.aio.msg import Msg
+
 from roots_common import broker
 from roots_common.broker import BrokerConfig
 
@@ -50,3 +53,21 @@ async def test_connection_is_ended_when_a_try_to_reconnect_was_not_welcomed() ->
         while 2 not in moody.ended:  # noqa: ASYNC110  # what is awaited has no event
             await asyncio.sleep(0.01)
         await client.close()
+
+
+async def test_request_is_cancelled_when_its_answer_comes_in_the_same_moment() -> None:
+    """I8: a loop that was told to stop stops, though asyncio.wait_for of Python 3.11 forgets such a cancellation."""
+    moody = MoodyServer()
+    async with await asyncio.start_server(moody.serve, "127.0.0.1", 0) as server, asyncio.timeout(DEADLINE_SECONDS):
+        port = server.sockets[0].getsockname()[1]
+        client = await broker.connect(BrokerConfig(url=f"nats://127.0.0.1:{port}", user="tasks", password="secret"))
+        asking = asyncio.create_task(client.request("subject", timeout=DEADLINE_SECONDS))
+        while not client._resp_map:  # noqa: ASYNC110  # what is awaited has no event
+            await asyncio.sleep(0)
+        (answer,) = client._resp_map.values()
+        answer.set_result(Msg(client))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await client.close()
+        moody.is_lost.set()

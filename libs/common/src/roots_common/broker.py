@@ -9,10 +9,11 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from roots_common import logs
 from roots_common.config import setting
@@ -34,6 +35,7 @@ _UID = re.compile(rf"[A-Za-z0-9_-]{{{UID_CHARACTERS}}}")
 
 log = logs.get(__name__)
 
+_Result = TypeVar("_Result")
 Listener = Callable[[], Awaitable[None]]
 
 
@@ -115,7 +117,7 @@ async def connect(
             client._public_nkey = read_nkey(config.nkey_seed).public  # noqa: SLF001
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
-                await client.connect(**_options(config), **_callbacks(client, on_reconnect, on_error))
+                await _cancellable(client.connect(**_options(config), **_callbacks(client, on_reconnect, on_error)))
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await client.close()
             if tries % TRIES_PER_LOG == 0:
@@ -127,11 +129,31 @@ async def connect(
 
 
 class _Client(Client):
+    async def request(self, *args: Any, **options: Any) -> Msg:
+        return await _cancellable(super().request(*args, **options))
+
+    async def flush(self, *args: Any, **options: Any) -> None:
+        await _cancellable(super().flush(*args, **options))
+
     async def _connect_to_server(self, s: Any) -> None:
         # A try that was accepted and then failed leaves its socket behind: nats-py 2.16 just puts another in its place.
         if self._transport:
             self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
+
+
+async def _cancellable(work: Awaitable[_Result]) -> _Result:
+    """Return the result of `work`, unless the task was cancelled meanwhile.
+
+    nats-py waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes together with the
+    answer: a loop of ours then went on for ever, and the process with it.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    result = await work
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 def inbox_prefix(user: str) -> bytes:

@@ -9,9 +9,7 @@ import random
 import time
 
 from roots_common.uids import Uids
-from roots_longpoll import answers
 from roots_longpoll.answers import GapReason
-from roots_longpoll.cursor import render
 from roots_longpoll.fanout import Fanout
 from roots_longpoll.grants import UNKNOWN, Client, GrantsView, Known, Unknown
 from roots_longpoll.holds import Holds
@@ -19,6 +17,7 @@ from roots_longpoll.hub import Hub
 from roots_longpoll.poll import Limits, Outside, Poll, Replay, Reply, State
 from roots_longpoll.ring import Event, Ring, cut
 from roots_longpoll.stats import Outcome, Stats
+from roots_longpoll.telling import Telling
 
 # Clients sent away by a drain come back spread over this time, so that the other replicas are not hit at once.
 DRAIN_RETRY_MS = (100, 1500)
@@ -41,6 +40,7 @@ class Desk:
         self._is_stale = False
         self._polls: dict[bytes, Poll] = {}
         self._hub: Hub[Poll] = Hub()
+        self._telling = Telling(ring=ring, uids=uids, stats=stats, limits=limits)
         self._holds = Holds(limits.hold_seconds)
         self._ahead: dict[Poll, int] = {}
         self._fanout = Fanout(
@@ -61,7 +61,7 @@ class Desk:
 
     def welcome(self, reply: Reply) -> None:
         """Begin a client: answer at once with a new uid and the cursor of now."""
-        reply.answer(self._welcome_body())
+        reply.answer(self._telling.welcome())
 
     def accepts(self, uid: bytes) -> bool:
         """Tell whether `uid` was minted by this system and has not expired."""
@@ -123,7 +123,7 @@ class Desk:
     def finish_early(self, poll: Poll) -> None:
         """Answer a poll with no updates and its own cursor, since a newer request takes its place."""
         if poll.state is not State.DONE:
-            self._finish(poll, Outcome.SUPERSEDED, answers.empty(_own(poll)))
+            self._finish(poll, Outcome.SUPERSEDED, self._telling.same(poll))
 
     # What the stream and the grants tell
 
@@ -227,7 +227,7 @@ class Desk:
         events = [event for event in replay.backlog.events if event.path in client.paths]
         gaps: list[tuple[str, GapReason]] = [(path, "expired") for path in replay.expired if path in client.paths]
         if events or gaps:
-            backlog = cut(events, replay.backlog.seq, *self._room(client, poll.told))
+            backlog = cut(events, replay.backlog.seq, *self._telling.room(client, poll.told))
             poll.seq = backlog.seq
             self._answer(poll, client, events=backlog.events, gaps=gaps)
         else:
@@ -307,7 +307,7 @@ class Desk:
             poll.state = State.READING
             self._outside.replay(poll, starts)
             return
-        backlog = ring.collect(starts, *self._room(client, told))
+        backlog = ring.collect(starts, *self._telling.room(client, told))
         poll.seq = backlog.seq
         if backlog.events or told < client.n:
             self._answer(poll, client, events=backlog.events)
@@ -321,7 +321,7 @@ class Desk:
             self._outside.look_up(poll)
         elif poll.told:
             # Its record is gone, or a new one has begun: the client has to connect its paths again, under a new uid.
-            self._finish(poll, Outcome.RENEWED, self._welcome_body())
+            self._finish(poll, Outcome.RENEWED, self._telling.welcome())
         elif poll.epoch != self._ring.epoch or poll.seq > self._ring.head:
             # Nothing was granted, so nothing is missed: the client just takes up the cursor of now.
             self._end_hold(poll, Outcome.TIMEOUT)
@@ -357,14 +357,6 @@ class Desk:
 
     # Answer
 
-    def _room(self, client: Client, told: int) -> tuple[int, int]:
-        """Return how many events, and bytes of them, an answer has room for beside the changes of the grants (I7)."""
-        limits = self._limits
-        if told >= client.n:
-            return limits.max_updates, limits.max_answer_bytes
-        changes = client.changes_after(told)
-        return max(0, limits.max_updates - len(changes)), limits.max_answer_bytes - sum(map(len, changes))
-
     def _answer(
         self,
         poll: Poll,
@@ -374,13 +366,7 @@ class Desk:
         gaps: list[tuple[str, GapReason]] | None = None,
     ) -> None:
         """Answer one poll with the changes of its grants, `events` and `gaps`, and the cursor after them."""
-        body = answers.full(
-            updates=client.changes_after(poll.told) + [event.update for event in events],
-            uid=poll.uid,
-            position_text=answers.position(self._ring.epoch_text, poll.seq),
-            grants_text=client.n_text,
-            gaps=gaps or (),
-        )
+        body = self._telling.news(poll, client, events, gaps or ())
         for _, reason in gaps or ():
             self.stats.gaps[reason] += 1
         self._finish(poll, Outcome.GAP if gaps else Outcome.EVENT if events else Outcome.GRANT, body)
@@ -395,27 +381,9 @@ class Desk:
 
     def _end_hold(self, poll: Poll, outcome: Outcome, *, retry_ms: int | None = None) -> None:
         """Answer a poll without updates; what came while it was held is no news to its client, unless we can't tell."""
-        client = poll.client
-        if self._is_stale or poll in self._ahead:
-            body = answers.empty(_own(poll), retry_ms)
-        else:
-            body = answers.full(
-                updates=(),
-                uid=poll.uid,
-                position_text=answers.position(self._ring.epoch_text, self._ring.head),
-                grants_text=b"0" if client is None else client.n_text,
-                retry_ms=retry_ms,
-            )
+        is_unsure = self._is_stale or poll in self._ahead
+        body = self._telling.same(poll, retry_ms) if is_unsure else self._telling.nothing(poll, retry_ms)
         self._finish(poll, outcome, body)
-
-    def _welcome_body(self) -> bytes:
-        self.stats.uids_minted += 1
-        return answers.full(
-            updates=(),
-            uid=self._uids.mint().encode(),
-            position_text=answers.position(self._ring.epoch_text, self._ring.head),
-            grants_text=b"0",
-        )
 
     def _finish(self, poll: Poll, outcome: Outcome, body: bytes) -> None:
         self._close(poll, outcome)
@@ -447,8 +415,3 @@ class Desk:
 def _is_behind(client: Known, told: int) -> bool:
     """Tell whether `client` lacks a change of its grants, when it was told of those up to `told`."""
     return told > (0 if client is None else client.n)
-
-
-def _own(poll: Poll) -> bytes:
-    """Return `uid/cursor`, as its client has it."""
-    return b"%b/%b" % (poll.uid, render(poll.cursor))

@@ -91,11 +91,11 @@ def test_errors_say_what_to_do_when_the_real_door_refuses(dudley: Dudley, door_u
     """The door's answers are those that the client was made for."""
     nobody = Dudley(url=door_url)
     with pytest.raises(KeyRefusedError):
-        nobody.update("tasks", "")
+        nobody.update("tasks", "x")
     with pytest.raises(ForbiddenError):
         nobody.connect(FOREIGN_UID, [PATH])
     with pytest.raises(InvalidError):
-        dudley.update("no path", "")
+        dudley.update("no path", "x")
     with pytest.raises(InvalidError):
         dudley.update(PATH, "x" * (64 * 1024 + 1))
     with pytest.raises(UnknownUidError):
@@ -105,7 +105,7 @@ def test_errors_say_what_to_do_when_the_real_door_refuses(dudley: Dudley, door_u
     with pytest.raises(InvalidError):
         dudley.connect(FOREIGN_UID, ["no path"])
     with pytest.raises(KeyRefusedError):
-        Dudley(url=door_url, key="not-the-key-of-anybody").update(PATH, "")
+        Dudley(url=door_url, key="not-the-key-of-anybody").update(PATH, "x")
     with pytest.raises(PublishError) as caught:
         dudley.updates([(PATH, '"good"'), ("no path", "1"), ("::connect", "2"), (PATH, '"good"')])
     assert [("no path", 422), ("::connect", 422)] == [

@@ -122,6 +122,7 @@ function showCursor(cursor) {
   setText("place", sequence);
   setText("place-words", `number ${place.sequence}`);
   setText("grants", grants);
+  setText("grants-words", `number ${parseInt(grants, 36)}`);
   setText("sequence", `Message ${place.sequence}`);
 }
 

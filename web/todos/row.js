@@ -150,8 +150,11 @@ export class Row {
     // Enter that ends the composition of a Japanese or Chinese word is not meant for us.
     if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
     event.preventDefault();
+    const isEmptied = event.key === "Enter" && this.#parts.editor.value.trim() === "";
     this.#endEdit({ isSaved: event.key === "Enter" });
     this.#parts.edit.focus();
+    // Whoever takes all of its text away wants the task gone; it can be undone.
+    if (isEmptied) this.#listeners.onDelete(this.#task);
   }
 
   /** @param {{isSaved: boolean}} how */

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
 from roots_devstack.child import Program
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes import Process, Watch, run_once
+from roots_devstack.waiting import until_ready
 
 DEADLINE_SECONDS = 10.0
 STUBBORN = (
@@ -92,6 +94,31 @@ async def test_start_tells_why_when_the_program_is_missing() -> None:
 
     with pytest.raises(DevstackError, match=r"ghost can't be started: .*No such file"):
         await process.start()
+
+
+@dataclass
+class NeverReady:
+    """A part whose process can't be asked."""
+
+    process: Process
+    name: str = "sample"
+    url: str | None = None
+    admin_url: str | None = None
+
+    async def unready_reason(self) -> str:
+        """Return that it does not answer."""
+        return "it does not answer"
+
+
+async def test_waiting_ends_when_the_process_can_not_run_as_it_is_configured() -> None:
+    """Who starts the system reads the sentence once, instead of each restart's for a minute."""
+    process = Process(python("import sys; print('HOLD is wrong'); sys.exit(2)"))
+    await process.start()
+    try:
+        with pytest.raises(DevstackError, match=r"sample can't run as it is configured(.|\n)*HOLD is wrong"):
+            await until_ready(NeverReady(process), seconds=DEADLINE_SECONDS)
+    finally:
+        await process.stop()
 
 
 async def test_run_once_shows_the_last_lines_when_the_program_fails() -> None:

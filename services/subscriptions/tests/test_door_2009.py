@@ -95,16 +95,16 @@ def test_key_counts_when_one_is_sent(service: Service, nats: Nats, uid: str) -> 
     key = {"Authorization": f"Bearer {KEY}"}
     assert SUCCESS == post(service, [{"path": "::connect", "message": f"{uid}->tasks"}], **key)
     assert {"tasks"} == set(nats.stored(uid)["paths"])
-    assert (403, "{error:true}") == post(service, [{"path": "tutorial/1", "message": ""}], **key)
+    assert (403, "{error:true}") == post(service, [{"path": "tutorial/1", "message": "x"}], **key)
     wrong = {"Authorization": "Bearer wrong-key-of-some-length"}
-    assert (401, "{error:true}") == post(service, [{"path": "tutorial/1", "message": ""}], **wrong)
+    assert (401, "{error:true}") == post(service, [{"path": "tutorial/1", "message": "x"}], **wrong)
 
 
 def test_nothing_is_done_when_one_step_is_forbidden(service: Service, nats: Nats, uid: str) -> None:
     """I5: without a key, only what the policy names; a request with more than that does nothing at all."""
     end = nats.events_end()
-    for forbidden in ({"path": "tasks", "message": ""}, {"path": "::connect", "message": f"{uid}->tasks"}):
-        steps = [{"path": "tutorial/1", "message": ""}, forbidden]
+    for forbidden in ({"path": "tasks", "message": "x"}, {"path": "::connect", "message": f"{uid}->tasks"}):
+        steps = [{"path": "tutorial/1", "message": "x"}, forbidden]
         assert (403, "{error:true}") == post(service, steps)
     assert end == nats.events_end()
 
@@ -115,14 +115,15 @@ def test_nothing_is_done_when_one_step_is_forbidden(service: Service, nats: Nats
         b"",
         b"{",
         b"\xff",
-        {"path": "tutorial/1", "message": ""},
+        {"path": "tutorial/1", "message": "x"},
         "text",
         None,
         [1],
         ["tutorial/1"],
         [{"path": "tutorial/1", "message": 1}],
-        [{"path": ["tutorial/1"], "message": ""}],
-        [{"path": "tutorial/*", "message": ""}],
+        [{"path": "tutorial/1", "message": ""}],
+        [{"path": ["tutorial/1"], "message": "x"}],
+        [{"path": "tutorial/*", "message": "x"}],
         [{"path": "::gone", "message": "x"}],
         [{"path": "::+::disconnect", "message": "tutorial/1"}],
         [{"path": "::connect", "message": "tutorial/1"}],
@@ -130,7 +131,7 @@ def test_nothing_is_done_when_one_step_is_forbidden(service: Service, nats: Nats
         [{"path": "::connect", "message": "a->b->c"}],
         [{"path": "::connect", "message": "->"}],
         [{"path": "tutorial/1", "message": "x" * 65_537}],
-        [{"path": "tutorial/1", "message": ""}] * 1001,
+        [{"path": "tutorial/1", "message": "x"}] * 1001,
     ],
 )
 def test_answer_is_an_error_and_nothing_is_done_when_the_body_is_wrong(

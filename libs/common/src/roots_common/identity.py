@@ -41,10 +41,6 @@ class Audience:
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
 
-    def admits(self, identity: Identity) -> bool:
-        """Tell whether `identity` belongs to it."""
-        return self.shortfall(identity) is None
-
     def shortfall(self, identity: Identity) -> str | None:
         """Return what `identity` lacks, None when it belongs to it."""
         if self.is_anyone:

@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard output, with a constant event name and fields.
 
-Records of the libraries (waitress, nats) pass through the same formatter, so that a log line is always JSON.
+Records of the libraries (waitress, nats, psycopg) pass through the same formatter, so that a log line is always JSON;
+they are the event `library`, and what they say is its `detail`.
 """
 
 import logging
@@ -24,6 +25,12 @@ def configure(service: str, level: str = "info") -> None:
         add_service,
         structlog.processors.format_exc_info,
     ]
+
+    def name_library(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        # Its words change each time: as the event they could be neither counted nor searched for.
+        event.update(event="library", logger=event["_record"].name, detail=event["event"])
+        return event
+
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -37,7 +44,7 @@ def configure(service: str, level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), name_library, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),

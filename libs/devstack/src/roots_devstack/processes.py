@@ -42,11 +42,15 @@ UNWATCHED = Watch()
 
 
 class Process:
-    """Keeps one program running. All methods belong to one event loop."""
+    """Keeps one program running. All methods belong to one event loop.
+
+    Shape: last_status is that of its latest death, None before one.
+    """
 
     def __init__(self, program: Program, watch: Watch = UNWATCHED) -> None:
         self.program = program
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.last_status: int | None = None
         self._watch = watch
         self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -118,7 +122,7 @@ class Process:
         pause = FIRST_PAUSE_SECONDS
         while True:
             born = time.monotonic()
-            status = await child.wait()
+            status = self.last_status = await child.wait()
             if self._is_halted:
                 return
             self._set_child(None)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from roots_common.config import EXIT_USAGE
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes import Process, with_tail
 
@@ -35,13 +36,16 @@ class Part(Protocol):
 async def until_ready(part: Part, *, seconds: float) -> None:
     """Return once `part` is ready.
 
-    Errors: DevstackError, with what it lacks and the last it wrote, when it is not ready within `seconds`.
+    Errors: DevstackError, with what it lacks and the last it wrote, when it is not ready within `seconds`; at once when
+        it ended because of its configuration, which another try would not mend.
     """
     reason: str | None = "it was not asked"
     try:
         async with asyncio.timeout(seconds):
             # Polled: readiness is another process's, and no event of ours tells of it.
-            while (reason := await part.unready_reason()) is not None:  # noqa: ASYNC110
+            while (reason := await part.unready_reason()) is not None:
+                if part.process.last_status == EXIT_USAGE:
+                    raise DevstackError(with_tail(f"{part.name} can't run as it is configured", part.process.tail))
                 await asyncio.sleep(_INTERVAL_SECONDS)
     except TimeoutError as error:
         sentence = f"{part.name} was not ready after {seconds:.0f} s: {reason}"

@@ -63,7 +63,8 @@ def check_messages(items: Sequence[Any]) -> list[Message]:
     if errors:
         first = errors[0]
         place = f"[{first['index']}]" + (f".{first['field']}" if first["field"] else "")
-        raise Problem(422, f"{len(errors)} of the messages are wrong, none is published.", field=place, errors=errors)
+        detail = f"None of the {len(items)} messages is published. How many are wrong: {len(errors)}."
+        raise Problem(422, detail, field=place, errors=errors)
     return messages
 
 
@@ -89,6 +90,8 @@ def _fault_of(message: Message) -> tuple[str, str] | None:
         size = len(message.message.encode())
     except UnicodeEncodeError:
         return "message", "it has half a surrogate pair, which is no text"
+    if size == 0:
+        return "message", "it is empty, which is the word for a path that was just granted"
     if size > MAX_MESSAGE_BYTES:
         return "message", f"it has {size} bytes of UTF-8, more than {MAX_MESSAGE_BYTES}"
     if message.id is not None and _ID.fullmatch(message.id) is None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
+from cornelius import Dudley
+
 UID_A, UID_B = "A" * 43, "B" * 43
 CONNECTED = {"connected": ["tasks"], "refused": []}
 
@@ -155,3 +157,11 @@ class ScriptedServer:
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(content)
+
+
+KEY = "k-of-todos"
+
+
+def door(server: ScriptedServer, timeout_seconds: float = 20.0) -> Dudley:
+    """Return a client of the scripted door."""
+    return Dudley(url=server.url, key=KEY, timeout_seconds=timeout_seconds)

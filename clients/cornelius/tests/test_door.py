@@ -17,19 +17,22 @@ from cornelius import (
     Message,
     Published,
     PublishError,
-    Revoked,
     UnavailableError,
     UnknownUidError,
 )
 
-from .support import CUT, ERROR, REVOKED, SUCCESS, UID_A, Log, Request, Scripted, ScriptedServer, Step, problem
-
-KEY = "k-of-todos"
-
-
-def door(server: ScriptedServer, timeout_seconds: float = 20.0) -> Dudley:
-    """Return a client of the scripted door."""
-    return Dudley(url=server.url, key=KEY, timeout_seconds=timeout_seconds)
+from .support import (
+    CUT,
+    KEY,
+    UID_A,
+    Log,
+    Request,
+    Scripted,
+    ScriptedServer,
+    Step,
+    door,
+    problem,
+)
 
 
 def test_update_publishes_with_key_and_id_when_it_is_called() -> None:
@@ -229,104 +232,6 @@ def test_update_raises_when_the_answer_is_none_of_the_door(body: bytes) -> None:
     """Another server at that address is told from a door."""
     with ScriptedServer([Scripted(200, body)]) as server, pytest.raises(AnswerError, match="is this"):
         door(server).update("tasks", "1")
-
-
-@pytest.mark.parametrize("uid", ["", ".", "..", "../revoke", "a?path=b", "a->b", "ä", "a" * 256, "a\n"])
-def test_call_sends_nothing_when_the_uid_can_be_none(uid: str) -> None:
-    """A uid comes from a browser: nothing that it says names another resource, or is another command."""
-    with ScriptedServer([]) as server:
-        dudley = door(server)
-        for call in (dudley.explain, dudley.forget, lambda uid: dudley.connect(uid, ["tasks"])):
-            with pytest.raises(UnknownUidError):
-                call(uid)
-    assert [] == server.requests
-
-
-def test_connect_and_disconnect_send_the_commands_of_2009_when_called() -> None:
-    """One request, whatever the number of paths; none for no path."""
-    with ScriptedServer([SUCCESS, SUCCESS]) as server:
-        dudley = door(server)
-        dudley.connect(UID_A, ["tasks", "users/7"])
-        dudley.disconnect(UID_A, iter(["tasks"]))
-        dudley.connect(UID_A, [])
-    connects = [{"path": "::connect", "message": f"{UID_A}->{path}"} for path in ("tasks", "users/7")]
-    disconnect = {"path": "::disconnect", "message": f"{UID_A}->tasks"}
-    assert [("POST", "/", connects), ("POST", "/", [disconnect])] == server.requests
-
-
-def test_connect_is_sent_again_when_the_failure_passes() -> None:
-    """Connecting twice is connecting."""
-    with ScriptedServer([Scripted(503, b"{error:true}", {"Retry-After": "0"}), CUT, SUCCESS]) as server:
-        door(server).connect(UID_A, ["tasks"])
-    assert 3 == len(server.requests)
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (ERROR, InvalidError),
-        (Scripted(401, b"{error:true}"), KeyRefusedError),
-        (Scripted(403, b"{error:true}"), ForbiddenError),
-        (Scripted(200, b"<html>"), AnswerError),
-    ],
-)
-def test_connect_raises_what_to_do_when_it_is_refused(answer: Scripted, error: type[AnswerError]) -> None:
-    """The answer of 2009 says little; its status says more."""
-    with ScriptedServer([answer]) as server, pytest.raises(AnswerError) as caught:
-        door(server).connect(UID_A, ["tasks"])
-    assert error is type(caught.value)
-
-
-def test_connect_raises_when_paths_are_one_text() -> None:
-    """A text is a list of its letters, which nobody wants to hear."""
-    with ScriptedServer([]) as server, pytest.raises(TypeError):
-        door(server).connect(UID_A, "tasks")
-
-
-def test_explain_returns_the_answer_when_asked_for_a_path() -> None:
-    """The door's own words, as they are."""
-    with ScriptedServer([Scripted(200, {"uid": "…"})]) as server:
-        assert {"uid": "…"} == door(server).explain(UID_A, path="users/7&x")
-    assert f"/v1/clients/{UID_A}?path=users%2F7%26x" == server.requests[0].path
-
-
-def test_forget_deletes_the_client_when_called() -> None:
-    """The answer counts what was withdrawn."""
-    with ScriptedServer([REVOKED]) as server:
-        assert Revoked(clients=1, paths=2) == door(server).forget(UID_A)
-    assert ("DELETE", f"/v1/clients/{UID_A}") == server.requests[0][:2]
-
-
-@pytest.mark.parametrize(
-    "named",
-    [
-        {"uid": UID_A},
-        {"subject": "7"},
-        {"path": "tasks"},
-        {"uid": UID_A, "path": "tasks"},
-        {"subject": "7", "path": "tasks"},
-    ],
-)
-def test_revoke_sends_what_is_named_when_called(named: dict[str, str]) -> None:
-    """Nothing more."""
-    with ScriptedServer([REVOKED]) as server:
-        assert Revoked(clients=1, paths=2) == door(server).revoke(**named)
-    assert ("POST", "/v1/revoke", named) == server.requests[0]
-
-
-@pytest.mark.parametrize("named", [{}, {"uid": UID_A, "subject": "7"}])
-def test_revoke_sends_nothing_when_it_would_mean_everything(named: dict[str, str]) -> None:
-    """Nobody means that."""
-    with ScriptedServer([]) as server, pytest.raises(TypeError):
-        door(server).revoke(**named)
-    assert [] == server.requests
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"revoked": 1}', b'{"revoked": {}}'])
-def test_revoke_raises_when_the_answer_is_none_of_the_door(body: bytes) -> None:
-    """Nobody believes that something is withdrawn which is not."""
-    with ScriptedServer([Scripted(200, body)]) as server, pytest.raises(AnswerError, match="is this"):
-        door(server).revoke(path="tasks")
 
 
 def test_connections_are_kept_when_calls_follow_each_other() -> None:

@@ -19,8 +19,8 @@ READ_LIMIT = 512
 # one of many, no hint is needed: the next will find many again if it is not too soon, and many together cost less.
 FEW_EVENTS = 8
 LINGER_SECONDS = 0.1
-PACE_SECONDS_PER_EVENT = 0.00025
-MAX_PACE_SECONDS = 0.005
+PACE_SECONDS_PER_EVENT = 0.0001
+MAX_PACE_SECONDS = 0.002
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_LAST_SECONDS = 5.0
 MEASURE_SECONDS = 1.0

@@ -1,7 +1,6 @@
 """The commands of a README, run as somebody would who copies them."""
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -10,11 +9,6 @@ from pathlib import Path
 
 STOP_SECONDS = 20
 COMMAND_SECONDS = 300
-
-
-def command_blocks(readme: Path) -> list[str]:
-    """Return the README's shell blocks, in their order."""
-    return re.findall(r"^```sh\n(.*?)^```", readme.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, Route, expect
+from tests.docs.commands import commands
 
 from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack
 
-from .readme_commands import command_blocks, terminal
+from .readme_commands import terminal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("examples/django-todos")
@@ -39,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
 @pytest.fixture(scope="module")
 def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterator[str]:
     """Yield where the example is, with Django and Caddy running on free ports."""
-    _roots, django, caddy = command_blocks(checkout / EXAMPLE / "README.md")
+    _roots, django, caddy = commands("examples/django-todos/README.md")
     django_port, port = ports.reserve(), ports.reserve()
     assert django.strip().endswith("runserver 8000")
     env = {

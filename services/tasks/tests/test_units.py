@@ -1,5 +1,9 @@
 """The pure parts of the service: ids, batches, configuration."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +11,11 @@ from hypothesis import strategies as st
 from roots_common.config import ConfigError, load
 from roots_common.events import Event
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
+from roots_tasks.errors import InvalidFieldError
 from roots_tasks.outbox import Row, batches
-from roots_tasks.tasks import MAX_ID, parse_id
+from roots_tasks.tasks import MAX_ID, parse_id, trim_description
+
+VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
 
 SECRET = "hunter2"
 EVENT = Event(path="tasks", message=b"{}", event_id="x", committed_ns=0)
@@ -25,6 +32,16 @@ def test_id_is_none_when_it_is_spelled_otherwise(text: str) -> None:
     """An id has one spelling."""
     number = parse_id(text)
     assert number is None or str(number) == text
+
+
+@pytest.mark.parametrize("vector", json.loads((VECTORS / "empty_descriptions.json").read_text()), ids=ascii)
+def test_description_is_empty_when_nothing_of_it_can_be_seen(vector: dict[str, Any]) -> None:
+    """The vectors are shared with the page, so that both agree on what is empty."""
+    if vector["empty"]:
+        with pytest.raises(InvalidFieldError):
+            trim_description(vector["text"])
+    else:
+        assert trim_description(vector["text"]) == vector["text"].strip()
 
 
 @given(st.lists(st.integers(min_value=1, max_value=5)), st.integers(min_value=1, max_value=4))

@@ -1,6 +1,7 @@
 """A task and the rules for changing it: pure, without a database and without HTTP."""
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +14,23 @@ PATH = "tasks"
 
 MAX_DESCRIPTION_CHARACTERS = 2000
 MAX_ID = 2**63 - 1
+
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+# Characters without a shape that those categories lack: the rest of Unicode's Default_Ignorable_Code_Point (fillers,
+# joiners, variation selectors, and what is reserved for more of them), and the blank Braille pattern.
+_UNSEEN_RANGES = (
+    (0x034F, 0x034F),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2065, 0x2065),
+    (0x2800, 0x2800),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0xE0000, 0xE0FFF),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +104,14 @@ class TaskBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def trim_description(text: str) -> str:
-    """Return `text` without the white space around it. Errors: InvalidFieldError."""
+    """Return `text` without the white space around it.
+
+    Errors: InvalidFieldError, also for a text of which nothing can be seen.
+    """
     trimmed = text.strip()
-    if not 1 <= len(trimmed) <= MAX_DESCRIPTION_CHARACTERS:
+    if all(map(_is_unseen, trimmed)):
+        raise InvalidFieldError("description", "A description needs a character that can be seen.")
+    if len(trimmed) > MAX_DESCRIPTION_CHARACTERS:
         raise InvalidFieldError(
             "description", f"A description has 1 to {MAX_DESCRIPTION_CHARACTERS} characters, this one {len(trimmed)}."
         )
@@ -96,6 +119,12 @@ def trim_description(text: str) -> str:
         # Postgres text can't hold it.
         raise InvalidFieldError("description", "A description can't hold the character U+0000.")
     return trimmed
+
+
+def _is_unseen(character: str) -> bool:
+    if unicodedata.category(character) in _UNSEEN_CATEGORIES:
+        return True
+    return any(first <= ord(character) <= last for first, last in _UNSEEN_RANGES)
 
 
 def parse_id(text: str) -> int | None:

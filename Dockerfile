@@ -71,7 +71,7 @@ FROM ${CADDY_IMAGE} AS gateway
 # The copy has no file capability. Caddy's own asks for one, and does not start where all of them are dropped.
 RUN cp /usr/bin/caddy /usr/local/bin/caddy
 # Nothing is kept: Caddy looks for its folders all the same.
-ENV HOME=/tmp XDG_CONFIG_HOME=/tmp XDG_DATA_HOME=/tmp
+ENV HOME=/tmp XDG_CONFIG_HOME=/tmp XDG_DATA_HOME=/tmp ROOTS_WEB=/srv
 COPY deploy/caddy/Caddyfile /etc/caddy/Caddyfile
 COPY --from=assets /srv /srv
 USER 10001:10001

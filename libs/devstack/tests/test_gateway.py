@@ -35,6 +35,8 @@ async def stopping(home: Path, grace: str) -> AsyncIterator[tuple[Holder, asynci
     """Yield a poll that is held behind a gateway which was told to stop, and no longer listens."""
     holder = Holder()
     async with asyncio.timeout(DEADLINE_SECONDS), await asyncio.start_server(holder.serve, ports.HOST, 0) as server:
+        (home / "todos").mkdir()
+        (home / "todos" / "index.html").write_text("<title>Todos</title>", encoding="utf-8")
         address = f"{ports.HOST}:{server.sockets[0].getsockname()[1]}"
         gateway = Gateway(
             home,

@@ -84,11 +84,16 @@ def pids_of(home: Path, family: Callable[[int], set[int]]) -> set[int]:
 def test_run_serves_the_page_when_it_says_that_it_is_ready(
     tmp_path: Path, family: Callable[[int], set[int]], wait_until_gone: Callable[[set[int]], set[int]]
 ) -> None:
-    """The ready line's address works; SIGTERM ends with status 0 and leaves no process."""
-    with running(tmp_path / "home") as (process, address):
+    """The ready line's address works; SIGTERM ends with status 0 and leaves no process.
+
+    The folder has a dot, as the default one, and what a checkout may be called.
+    """
+    home = tmp_path / "a b" / ".c{x}" / ".roots"
+    home.mkdir(parents=True)
+    with running(home) as (process, address):
         with urlopen(address, timeout=10) as page:  # noqa: S310  # our own address
             assert 200 == page.status
-        pids = pids_of(tmp_path / "home", family)
+        pids = pids_of(home, family)
 
         process.send_signal(signal.SIGTERM)
 

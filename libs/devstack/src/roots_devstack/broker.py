@@ -15,6 +15,7 @@ from roots_common.provision import ProvisionConfig, provision
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import ports
 from roots_devstack.errors import DevstackError
+from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
 from roots_devstack.nats_server import Membership, NatsServer
 from roots_devstack.processes import UNWATCHED, Watch
@@ -47,7 +48,7 @@ class Broker:
         node_ports: Sequence[int] | None = None,
         watch: Watch = UNWATCHED,
     ) -> None:
-        self._keys = Keys(home.absolute() / "secrets")
+        self._keys = Keys(absolute(home) / "secrets")
         passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": self.password(user) for user in USERS}
         names = ["nats"] if nodes == 1 else [f"nats-{number}" for number in range(1, nodes + 1)]
         memberships = [None] if nodes == 1 else Membership.of_each(nodes, self._keys.get("nats-cluster"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from roots_devstack import ports, probes
 from roots_devstack.child import Program
 from roots_devstack.environment import inherited
+from roots_devstack.home import absolute
 from roots_devstack.processes import UNWATCHED, Process, Watch
 from roots_devstack.programs import checkout_path, venv_program
 
@@ -13,7 +14,10 @@ STOP_SECONDS = 2.0
 
 
 class Gateway:
-    """One Caddy in front of the services, whose addresses are given as `host:port`. It keeps nothing but its caches."""
+    """One Caddy in front of the services, whose addresses are given as `host:port`. It keeps nothing but its caches.
+
+    Shape: `web` is the folder that `roots_devstack.web` writes.
+    """
 
     name = "gateway"
 
@@ -30,6 +34,7 @@ class Gateway:
         watch: Watch = UNWATCHED,
     ) -> None:
         self.port = port
+        self._page = web / "todos" / "index.html"
         admin_port = ports.reserve()
         self.admin_url = f"http://{ports.HOST}:{admin_port}"
         settings = {
@@ -42,7 +47,7 @@ class Gateway:
             "ROOTS_LONGPOLL_UPSTREAMS": " ".join(longpolls),
             "ROOTS_WEB": str(web),
         }
-        folder = str(home.absolute() / "gateway")
+        folder = str(absolute(home) / "gateway")
         folders = {"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}
         program = Program(
             name=self.name,
@@ -60,6 +65,12 @@ class Gateway:
         return f"http://localhost:{self.port}"
 
     async def unready_reason(self) -> str | None:
-        """Return None once the gateway answers, else what it lacks."""
-        answer = await probes.get(f"http://{ports.HOST}:{self.port}/")
-        return None if answer is not None and answer.status == probes.FOUND else "it does not answer"
+        """Return None once the gateway answers with the page itself, else what it lacks."""
+        answer = await probes.get(f"http://{ports.HOST}:{self.port}/todos")
+        if answer is None:
+            return "it does not answer"
+        if answer.status != probes.OK:
+            return f"it answers {answer.status} when /todos is asked"
+        return (
+            None if answer.body == self._page.read_bytes() else "what it answers when /todos is asked is not the page"
+        )

@@ -5,6 +5,7 @@ The lock dies with the process that holds it, so a killed stack is in nobody's w
 
 import fcntl
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +13,8 @@ from typing import TextIO
 import msgspec
 
 from roots_devstack.errors import DevstackError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,6 +33,17 @@ class StackInfo:
 
     url: str
     processes: list[ProcessInfo]
+
+
+def absolute(home: Path) -> Path:
+    """Return the absolute path of a stack's folder.
+
+    Errors: DevstackError when it has a line break or another control character, which PostgreSQL refuses.
+    """
+    path = home.absolute()
+    if _CONTROL.search(str(path)):
+        raise DevstackError(f"{str(path)!r} has a control character in its name; set ROOTS_HOME to another folder")
+    return path
 
 
 class Home:

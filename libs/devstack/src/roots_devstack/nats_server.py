@@ -10,6 +10,7 @@ import msgspec
 from roots_devstack import ports, probes
 from roots_devstack.child import Program
 from roots_devstack.environment import bare
+from roots_devstack.home import absolute
 from roots_devstack.processes import UNWATCHED, Process, Watch
 from roots_devstack.programs import checkout_path, venv_program
 
@@ -64,7 +65,7 @@ class NatsServer:
             *("-a", ports.HOST),
             *("-p", str(port)),
             *("-m", str(admin_port)),
-            *("-sd", home.absolute() / name),
+            *("-sd", absolute(home) / name),
         )
         self.process = Process(Program(name=name, command=command, env=bare(settings)), watch)
 

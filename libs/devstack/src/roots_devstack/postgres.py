@@ -16,6 +16,7 @@ from psycopg import sql
 from roots_devstack import accounts, ports
 from roots_devstack.child import Program
 from roots_devstack.environment import bare
+from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
 from roots_devstack.processes import UNWATCHED, Process, Watch, run_once
 from roots_devstack.programs import postgres_program
@@ -48,9 +49,10 @@ class Postgres:
         watch: Watch = UNWATCHED,
     ) -> None:
         self.port = ports.reserve() if port is None else port
-        self._folder = home.absolute() / "postgres"
+        home = absolute(home)
+        self._folder = home / "postgres"
         self._data = self._folder / "data"
-        self._keys = Keys(home.absolute() / "secrets")
+        self._keys = Keys(home / "secrets")
         self._watch = watch
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._account = accounts.unprivileged(postgres_program("postgres"), self._folder)

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 OK = 200
-FOUND = 302
 _TIMEOUT_SECONDS = 2.0
 
 

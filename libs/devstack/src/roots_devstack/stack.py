@@ -14,7 +14,7 @@ import msgspec
 
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import broker, gateway, postgres, services
-from roots_devstack.home import Home, ProcessInfo, StackInfo
+from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute
 from roots_devstack.parts import Parts, StackConfig
 from roots_devstack.processes import Watch, run_once
 from roots_devstack.waiting import Part, until_ready
@@ -31,7 +31,7 @@ class Stack:
     """`async with Stack(config) as stack` runs the whole system; it is ready when the block begins."""
 
     def __init__(self, config: StackConfig) -> None:
-        self._config = replace(config, home=config.home.absolute())
+        self._config = replace(config, home=absolute(config.home))
         self._home = Home(self._config.home)
         self._running: Parts | None = None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from roots_devstack.assets import AssetError, Assets
 from roots_devstack.errors import DevstackError
+from roots_devstack.home import absolute
 from roots_devstack.processes import Sink, discard
 from roots_devstack.programs import checkout_path
 
@@ -16,7 +17,7 @@ class Web:
     """The folder that the gateway serves, and the task that watches what it is made from."""
 
     def __init__(self, home: Path, *, sink: Sink = discard) -> None:
-        self.folder = home.absolute() / "web"
+        self.folder = absolute(home) / "web"
         self._web = checkout_path("web")
         self._pomona = checkout_path("clients/pomona/src")
         self._sink = sink

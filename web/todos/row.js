@@ -1,3 +1,4 @@
+import { readDescription } from "./description.js";
 import { shorten } from "./news.js";
 import { find } from "./page.js";
 
@@ -150,7 +151,7 @@ export class Row {
     // Enter that ends the composition of a Japanese or Chinese word is not meant for us.
     if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
     event.preventDefault();
-    const isEmptied = event.key === "Enter" && this.#parts.editor.value.trim() === "";
+    const isEmptied = event.key === "Enter" && readDescription(this.#parts.editor.value) === "";
     this.#endEdit({ isSaved: event.key === "Enter" });
     this.#parts.edit.focus();
     // Whoever takes all of its text away wants the task gone; it can be undone.
@@ -166,7 +167,7 @@ export class Row {
     const { edit, editor } = this.#parts;
     edit.hidden = false;
     editor.hidden = true;
-    const text = editor.value.trim();
+    const text = readDescription(editor.value);
     // A task that has got its number meanwhile is known by that.
     if (isSaved && text && text !== task.description) this.#listeners.onEdit({ ...task, guid: this.guid }, text);
   }

@@ -5,6 +5,7 @@
  * what others do.
  */
 
+import { readDescription } from "./description.js";
 import { Mover } from "./mover.js";
 import { Notices } from "./notices.js";
 import { find, setText } from "./page.js";
@@ -148,7 +149,7 @@ export class View {
 
   #create() {
     const input = this.#find("new-task", HTMLInputElement);
-    const description = input.value.trim();
+    const description = readDescription(input.value);
     input.focus();
     if (!description) return;
     input.value = "";

@@ -222,3 +222,61 @@ def test_admin_tells_live_ready_and_metrics_when_asked() -> None:
         assert b"process_cpu_seconds_total" in ask(admin, "GET", "/metrics")[2]
     finally:
         admin.close()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_admin_answers_head_as_get_when_asked(registry: CollectorRegistry, path: str) -> None:
+    """A load balancer may probe by HEAD: same status and headers, no body, and no connection that is out of step."""
+    admin = create_admin_server(Health(), registry, host="127.0.0.1", port=0)
+    admin.start()
+    connection = http.client.HTTPConnection("127.0.0.1", admin.port, timeout=20)
+    try:
+        heads = []
+        for method in ("GET", "HEAD", "GET"):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+            heads.append((answer.status, answer.headers["Content-Type"], bool(body)))
+            assert int(answer.headers["Content-Length"]) > 0
+        assert (heads[0][:2], False) == (heads[1][:2], heads[1][2])
+        assert heads[0] == heads[2]
+    finally:
+        connection.close()
+        admin.close()
+
+
+def test_head_shows_an_unready_process_when_a_check_fails(registry: CollectorRegistry) -> None:
+    """The status is the answer."""
+    health = Health()
+    health.add("broker", lambda: Check(is_ok=False, detail="waits for NATS"))
+    admin = create_admin_server(health, registry, host="127.0.0.1", port=0)
+    admin.start()
+    try:
+        status, _, body = ask(admin, "HEAD", "/readyz")
+        assert (503, b"") == (status, body)
+    finally:
+        admin.close()
+
+
+def test_scrape_is_not_noted_when_the_metrics_are_asked_for_by_head(registry: CollectorRegistry) -> None:
+    """A process that ends waits for somebody who has read its figures."""
+    noted: list[str] = []
+    health = Health()
+    health.note_scrape = lambda: noted.append("scrape")  # type: ignore[method-assign]
+    admin = create_admin_server(health, registry, host="127.0.0.1", port=0)
+    admin.start()
+    try:
+        ask(admin, "HEAD", "/metrics")
+        assert [] == noted
+        ask(admin, "GET", "/metrics")
+        assert ["scrape"] == noted
+    finally:
+        admin.close()
+
+
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("PUT", 405)])
+def test_allow_has_head_when_a_resource_has_get(server: HttpServer, method: str, status: int) -> None:
+    """What may be asked is named where it is asked for, and where something else was."""
+    got, headers, _ = ask(server, method, "/slow/1")
+    assert status == got
+    assert {"GET", "HEAD", "POST"} == set(headers["allow"].split(", ")) - {"OPTIONS"}

@@ -158,4 +158,6 @@ class _Metrics:
         else:
             resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
             resp.data = prometheus_client.generate_latest(self._registry)
-        self._health.note_scrape()
+        # HEAD shows nobody a figure.
+        if req.method == "GET":
+            self._health.note_scrape()

@@ -40,8 +40,6 @@ class TaskList:
         digest = hashlib.sha256(body + str(page.next_after).encode())
         _send(req, resp, body, digest.hexdigest()[:32])
 
-    on_head = on_get
-
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a task; a retry with the same Idempotency-Key gets the first answer."""
         draft = read_json(req, TaskBody).draft()
@@ -63,8 +61,6 @@ class TaskItem:
         """Answer the task."""
         task = self._store.read(_id(task_id))
         _send(req, resp, _body(task), _tag(task.version))
-
-    on_head = on_get
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, task_id: str) -> None:
         """Replace the task: what the body leaves out gets its default."""

@@ -101,6 +101,7 @@ def test_token_tells_who_when_it_is_good(verifier: TokenVerifier, algorithm: str
         ({"sub": None}, "claims"),
         ({"sub": ""}, "claims"),
         ({"sub": "x" * 256}, "claims"),
+        ({"sub": "ann\0"}, "claims"),
         ({"scope": 1}, "claims"),
         ({"roles": [1]}, "claims"),
         ({"roots": "all"}, "claims"),

@@ -150,6 +150,31 @@ def test_question_is_answered_when_no_token_comes_with_it(make_client: MakeClien
     assert 404 == client.simulate_get("/nothing").status_code
 
 
+def test_key_is_the_senders_own_when_another_uses_it_too(make_client: MakeClient) -> None:
+    """Bob's request under Ann's key makes Bob's task, and so does nobody's; each retry gets its sender's answer."""
+    client = make_client(f"{TOKENS}[apps.tasks]\nwrite = 'anyone'")
+    senders: list[dict[str, str]] = [bearer(), bearer(sub="bob"), bearer(sub="ANN"), {}]
+    answers = [
+        client.simulate_post("/tasks", json=TASK, headers={"Idempotency-Key": "k", **sender})
+        for _ in range(2)
+        for sender in senders
+    ]
+    assert [201] * 8 == [answer.status_code for answer in answers]
+    assert len(senders) == len({answer.text for answer in answers})
+    assert [answer.text for answer in answers[:4]] == [answer.text for answer in answers[4:]]
+    other = client.simulate_post("/tasks", json={"description": "x"}, headers={"Idempotency-Key": "k", **bearer()})
+    assert (422, "Idempotency-Key") == (other.status_code, other.json["field"])
+
+
+def test_key_is_the_subjects_when_header_and_cookie_carry_its_tokens(make_client: MakeClient) -> None:
+    """A renewed token, or one in the cookie, is of the same subject, and so is its key."""
+    client = make_client(TOKENS)
+    key = {"Idempotency-Key": "k"}
+    first = client.simulate_post("/tasks", json=TASK, headers={**key, **bearer()})
+    cookie = {"Cookie": f"token={token(jti='renewed')}", "Sec-Fetch-Site": "same-origin"}
+    assert first.text == client.simulate_post("/tasks", json=TASK, headers={**key, **cookie}).text
+
+
 @pytest.mark.parametrize(
     ("text", "place", "line"),
     [

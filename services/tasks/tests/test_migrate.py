@@ -51,6 +51,23 @@ def test_edited_file_is_refused_when_it_was_applied(database_url: str) -> None:
         migrate.migrate(database_url, [edited, *others], print)
 
 
+def test_keys_of_a_version_before_are_nobodys_when_they_get_subjects(empty_database_url: str) -> None:
+    """Rows from before are kept, a retry of them is answered, and the version before can go on writing its own."""
+    before = [migration for migration in migrate.packaged() if migration.version < 3]
+    migrate.migrate(empty_database_url, before, print)
+    insert = b"INSERT INTO idempotency_key (key, request_digest, task_id, content) VALUES (%s, '', 1, '{}')"
+    db = Sql(empty_database_url)
+    with db.connection:
+        db.rows(insert, "old")
+        migrate.migrate(empty_database_url, migrate.packaged(), print)
+        db.rows(insert, "written beside")
+        assert [("old", ""), ("written beside", "")] == db.rows(
+            b"SELECT key, subject FROM idempotency_key ORDER BY key"
+        )
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            db.rows(insert, "old")
+
+
 def test_failed_file_leaves_nothing_when_it_fails_half_way(db: Sql) -> None:
     """Each file is one transaction: what failed can be mended and applied again, what came before stays."""
     good = Migration(version=9001, name="9001_good.sql", sql=b"CREATE TABLE good ()")

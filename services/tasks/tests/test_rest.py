@@ -261,7 +261,8 @@ def test_list_is_not_modified_when_the_client_has_it(client: Client) -> None:
     create(client)
     create(client)
     tag = client.simulate_get("/tasks").headers["etag"]
-    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+    marked = [tag[:-1] + suffix + '"' for suffix in ("-gzip", ";gzip", "--gzip", "-br", "-zstd", "-deflate")]
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*", *marked, f'"x-gzip", W/{marked[0]}'):
         result = client.simulate_get("/tasks", headers={"If-None-Match": known})
         assert (result.status_code, result.content, result.headers["etag"]) == (304, b"", tag)
     client.simulate_delete("/task/2")
@@ -282,6 +283,8 @@ def test_task_is_not_modified_when_the_client_has_its_version(client: Client) ->
     create(client)
     known = {"If-None-Match": '"v1"'}
     assert client.simulate_get("/task/1", headers=known).status_code == 304
+    assert client.simulate_head("/task/1", headers={"If-None-Match": '"v1-gzip"'}).status_code == 304
+    assert client.simulate_get("/task/1", headers={"If-None-Match": '"v2-gzip"'}).status_code == 200
     client.simulate_patch("/task/1", json={"isDone": True})
     assert client.simulate_get("/task/1", headers=known).headers["etag"] == '"v2"'
 
@@ -293,7 +296,22 @@ def test_task_is_not_modified_when_the_client_has_its_version(client: Client) ->
         ("*", 200),
         ('"v7", "v1"', 200),
         ('"v2"', 412),
-        ('W/"v1"', 412),
+        ('W/"v1"', 200),
+        ('W/"v2"', 412),
+        ('"v1-gzip"', 200),
+        ('"v1;gzip"', 200),
+        ('"v1--gzip"', 200),
+        ('"v1-br"', 200),
+        ('"v1-zstd"', 200),
+        ('W/"v1-gzip"', 200),
+        ('"v1-gzip-br"', 200),
+        ('"v7-gzip", "v1-gzip"', 200),
+        ('"v2-gzip", W/"v3"', 412),
+        ('"v2-gzip"', 412),
+        ('"v1-other"', 412),
+        ('"v1gzip"', 412),
+        ('"gzip"', 412),
+        ('"-gzip"', 412),
         ('"1"', 412),
         ('"v01"', 412),
         ('"v' + "9" * 30 + '"', 412),
@@ -305,7 +323,7 @@ def test_task_is_not_modified_when_the_client_has_its_version(client: Client) ->
 def test_write_depends_on_the_version_when_it_has_if_match(
     client: Client, method: str, if_match: str, status: int
 ) -> None:
-    """If-Match takes a list or `*`; a weak or foreign tag never matches; what fails changes nothing."""
+    """If-Match takes a list or `*`, and what a compressing proxy made of a tag; what fails changes nothing."""
     task = create(client)
     body = None if method == "DELETE" else {"description": "buy bread"}
     result = client.simulate_request(method, "/task/1", json=body, headers={"If-Match": if_match})

@@ -126,6 +126,9 @@ def _identity_of(claims: dict[str, Any]) -> Identity:
         known = msgspec.convert(claims, _Claims)
         # JSON can name half a surrogate pair, which is no text and could not be kept with a grant.
         "".join([known.sub, *known.roots.hear]).encode()
+        if "\0" in known.sub:
+            # Postgres text, where a subject stands beside its idempotency keys, can't hold it.
+            raise TokenError("claims")
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise TokenError("claims") from error
     expires = min(int(known.exp), MAX_EXPIRES)

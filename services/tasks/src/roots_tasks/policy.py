@@ -44,11 +44,11 @@ class Guard:
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]
     ) -> None:
-        """Let `req` through. Errors: Problem 401, 403, 503."""
+        """Let `req` through, and note who sends it as `req.context.identity`. Errors: Problem 401, 403, 503."""
         # A question about what may be asked, which a browser sends without a token.
         if req.method == "OPTIONS":
             return
-        identity = self._authenticator.authenticate(req)
+        identity = req.context.identity = self._authenticator.authenticate(req)
         policy = self._policy()
         check_permission(policy.read if req.method in _READING_METHODS else policy.write, identity)
 

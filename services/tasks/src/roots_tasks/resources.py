@@ -9,6 +9,7 @@ import falcon
 
 from roots_common.traceparent import traceparent_of
 from roots_common.web import read_json
+from roots_tasks import entity_tags
 from roots_tasks.errors import InvalidFieldError, TaskNotFoundError
 from roots_tasks.metrics import ServeMetrics
 from roots_tasks.store import Store
@@ -41,9 +42,11 @@ class TaskList:
         _send(req, resp, body, digest.hexdigest()[:32])
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Create a task; a retry with the same Idempotency-Key gets the first answer."""
+        """Create a task; a retry with the same Idempotency-Key of the same subject gets the first answer."""
         draft = read_json(req, TaskBody).draft()
-        written = self._store.create(draft, key=_idempotency_key(req), traceparent=traceparent_of(req))
+        written = self._store.create(
+            draft, key=_idempotency_key(req), subject=req.context.identity.subject, traceparent=traceparent_of(req)
+        )
         self._metrics.count_change("created" if written.is_changed else "repeated")
         resp.status = falcon.HTTP_201
         resp.location = written.task.url
@@ -112,17 +115,14 @@ def _idempotency_key(req: falcon.Request) -> str | None:
 
 
 def _versions(req: falcon.Request) -> Collection[int] | None:
-    """Return the versions that If-Match names, None for any; a weak tag, or one that is not ours, names none."""
+    """Return the versions that If-Match names, None for any; a tag that is not ours names none."""
     if req.get_header("If-Match") is None:
         return None
-    versions = set()
-    for tag in req.if_match or []:
-        if tag == "*":
-            return None
-        match = _VERSION_TAG.fullmatch(tag)
-        if match is not None and not tag.is_weak and int(match[1]) <= MAX_ID:
-            versions.add(int(match[1]))
-    return versions
+    tags = entity_tags.unmarked(req.if_match)
+    if entity_tags.ANY in tags:
+        return None
+    matches = map(_VERSION_TAG.fullmatch, tags)
+    return {version for match in matches if match is not None and (version := int(match[1])) <= MAX_ID}
 
 
 def _tag(version: int) -> str:
@@ -144,8 +144,7 @@ def _send(req: falcon.Request, resp: falcon.Response, body: bytes, tag: str) -> 
     resp.etag = tag
     # Without it a browser may guess for how long the answer stays true.
     resp.cache_control = ["no-cache"]
-    # Weak comparison: a proxy that compressed the answer has weakened the tag. RFC 9110, 13.1.2.
-    if any(known in ("*", tag) for known in req.if_none_match or []):
+    if entity_tags.unmarked(req.if_none_match) & {entity_tags.ANY, tag}:
         resp.status = falcon.HTTP_304
         return
     resp.content_type = falcon.MEDIA_JSON

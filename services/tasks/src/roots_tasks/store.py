@@ -7,12 +7,16 @@ locked before the outbox row is inserted (I2). May import: psycopg, database, ta
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
 from roots_tasks.database import Connection, Database
 from roots_tasks.errors import KeyReusedError, StoreUnavailableError, TaskNotFoundError, VersionMismatchError
 from roots_tasks.tasks import PATH, Change, Draft, Page, Task
+
+# Who sends no token, in the column `subject`: no token's subject is empty.
+NOBODY = ""
 
 # list: the tasks after one, by id.
 _LIST = """
@@ -36,15 +40,15 @@ WITH created AS (
     INSERT INTO outbox (path, task_id, message, traceparent)
     SELECT %(path)s, id, content, %(traceparent)s FROM created
 ), answer AS (
-    INSERT INTO idempotency_key (key, request_digest, task_id, content)
-    SELECT %(key)s, %(digest)s, id, content FROM created WHERE %(key)s::text IS NOT NULL
+    INSERT INTO idempotency_key (subject, key, request_digest, task_id, content)
+    SELECT %(subject)s, %(key)s, %(digest)s, id, content FROM created WHERE %(key)s::text IS NOT NULL
 )
 SELECT id, version, content FROM created
 """
 
 # first answer: what the request that took an idempotency key was answered; a new task has version 1.
 _FIRST_ANSWER = """
-SELECT request_digest, task_id, 1, content FROM idempotency_key WHERE key = %(key)s
+SELECT request_digest, task_id, 1, content FROM idempotency_key WHERE subject = %(subject)s AND key = %(key)s
 """
 
 # update: lock the task, then compare with what is locked (not with what the statement saw at its start: another change
@@ -127,24 +131,28 @@ class Store:
             raise TaskNotFoundError(task_id)
         return _task(*row)
 
-    def create(self, draft: Draft, *, key: str | None = None, traceparent: str | None = None) -> Written:
-        """Create a task, or return the one that the first request with the same idempotency `key` created.
+    def create(
+        self, draft: Draft, *, key: str | None = None, subject: str | None = None, traceparent: str | None = None
+    ) -> Written:
+        """Create a task, or return the one that `subject` created with the same idempotency `key`.
 
+        Shape: subject is None for whoever sends no token; they share their keys.
         Errors: KeyReusedError when that was another request.
         """
-        values = {
+        values: dict[str, Any] = {
             "description": draft.description,
             "is_done": draft.is_done,
             "path": PATH,
             "traceparent": traceparent,
             "key": key,
+            "subject": subject or NOBODY,
             "digest": draft.digest,
         }
         with self._database.connection() as connection:
             try:
                 created = connection.execute(_CREATE, values).fetchall()
             except psycopg.errors.UniqueViolation:
-                return Written(task=_first_answer(connection, key, draft.digest), is_changed=False)
+                return Written(task=_first_answer(connection, values), is_changed=False)
         self._want_relay()
         return Written(task=_task(*created[0]), is_changed=True)
 
@@ -203,12 +211,12 @@ def _task(task_id: int, version: int, content: str) -> Task:
     return Task(id=task_id, version=version, content=content)
 
 
-def _first_answer(connection: Connection, key: str | None, digest: bytes) -> Task:
-    row = connection.execute(_FIRST_ANSWER, {"key": key}).fetchone()
+def _first_answer(connection: Connection, values: dict[str, Any]) -> Task:
+    row = connection.execute(_FIRST_ANSWER, values).fetchone()
     if row is None:
         # Pruned between the two statements, a day after it was first used.
         raise StoreUnavailableError("the idempotency key has just expired")
     first_digest, *columns = row
-    if first_digest != digest:
+    if first_digest != values["digest"]:
         raise KeyReusedError
     return _task(*columns)

@@ -123,6 +123,13 @@ async def context(browser: Browser, stack: Stack, minified: Path) -> BrowserCont
     return context
 
 
+def readme_block(language: str) -> str:
+    """Return the README's only code block of that language."""
+    readme = (POMONA / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(rf"^```{language}\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    return str(block)
+
+
 async def polls_held(stack: Stack) -> int:
     """Return how many polls all replicas hold."""
     urls = [str(info.admin_url) for name, info in stack.processes.items() if name.startswith("longpoll")]
@@ -172,13 +179,30 @@ async def test_plain_page_of_the_readme_shows_tasks_when_it_is_copied(
     browser: Browser, stack: Stack, somebody: SomebodyElse
 ) -> None:
     """Word for word, at the gateway, with the library that the gateway serves."""
-    [html] = re.findall(r"```html\n(.*?)```", (POMONA / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     context = await browser.new_context()
-    await serve(context, stack.url, body=html)
+    await serve(context, stack.url, body=readme_block("html"))
     page = await context.new_page()
     await page.goto(f"{stack.url}/pomona/")
     await somebody.create("Read the README")
     await expect(page.get_by_role("listitem").filter(has_text="Read the README")).to_have_count(1)
+
+
+async def test_plain_page_of_the_readme_shows_every_task_when_the_list_has_pages(
+    browser: Browser, stack: Stack, somebody: SomebodyElse
+) -> None:
+    """Follows the links of the real task API, whose pages are of two tasks here, and keeps all when it loads again."""
+    context = await browser.new_context()
+    await serve(context, stack.url, body=readme_block("html"))
+    await context.route(f"{stack.url}/tasks", lambda route: route.continue_(url=f"{stack.url}/tasks?limit=2"))
+    page = await context.new_page()
+    names = [f"Task {number} of a long list" for number in range(5)]
+    for name in names:
+        await somebody.create(name)
+    await page.goto(f"{stack.url}/pomona/")
+    items = page.get_by_role("listitem").filter(has_text="of a long list")
+    await expect(items).to_have_text(names)
+    await page.reload()
+    await expect(items).to_have_text(names)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -7,7 +7,6 @@
 /** @import { Members, Task } from "./operations.js" */
 
 const TIMEOUT_MS = 15_000;
-const NEXT_PAGE = /<([^>]+)>\s*;[^,]*\brel="?next"?/;
 
 /** A call that failed, with a sentence for the user. */
 export class ApiError extends Error {
@@ -35,19 +34,13 @@ export class Api {
   }
 
   /**
-   * Return all tasks, page by page.
+   * Return a page of the list of tasks; the first one is at `/tasks`.
    *
-   * @returns {Promise<Task[]>}
+   * @param {string} url
    */
-  async list() {
-    const tasks = [];
-    for (let url = "/tasks"; url; ) {
-      // Revalidated by its ETag: a list that has not changed costs a 304.
-      const response = await this.#call(url, { cache: "no-cache" });
-      tasks.push(...(await readContent(response)));
-      url = NEXT_PAGE.exec(response.headers.get("Link") ?? "")?.[1] ?? "";
-    }
-    return tasks;
+  list(url) {
+    // Revalidated by its ETag: a list that has not changed costs a 304.
+    return this.#call(url, { cache: "no-cache" });
   }
 
   /**

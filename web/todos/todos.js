@@ -29,7 +29,8 @@ const api = new Api((url, init) => fetch(url, init));
 const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
 /** @type {import("/todos/pomona/follow.js").Followed<Task>} */
 const tasks = firenze.follow("tasks", {
-  snapshot: () => api.list(),
+  snapshot: () => api.list("/tasks"),
+  fetchNext: (url) => api.list(url),
   key: "guid",
   version: "version",
   loadAtOnce: true,
@@ -72,6 +73,7 @@ firenze.addEventListener("state", ({ detail }) => {
 firenze.addEventListener("refused", () => view.notices.showError("You may not see here what others change. Reload to see it."));
 tasks.addEventListener("change", ({ detail }) => takeChanges(detail.changes, detail.origin));
 tasks.addEventListener("loaded", show);
+tasks.addEventListener("error", () => tasks.isCut && view.notices.showError("There are more tasks than can be shown here."));
 addEventListener("online", () => void outbox.drain());
 addEventListener("hashchange", show);
 addEventListener("storage", () => {

@@ -2,10 +2,12 @@
  * Keeps a list of items equal to the server's: loads it, and applies what comes.
  *
  * Promises: nothing falls between the list and the updates, since the list is loaded after each confirmation of the path
- * and after each gap; the newest version of an item wins in whatever order versions come; a deleted one does not come back.
+ * and after each gap; the newest version of an item wins in whatever order versions come; one whose deletion was told does
+ * not come back. What a list merely lacks is not shown, and shown again when a list or an update has it.
  */
 
 import { Backoff } from "./backoff.js";
+import { readPages } from "./pages.js";
 import { Pause } from "./pause.js";
 
 /** @import { Firenze } from "./core.js" */
@@ -17,7 +19,9 @@ const MAX_DELETIONS = 10_000;
  * @template Item
  * @typedef {object} FollowOptions
  * @property {(options: {signal: AbortSignal}) => unknown} snapshot Loads the whole list: an array of items, a Response with
- *   one as JSON, or either within `{content: […]}`; or a promise of these.
+ *   one as JSON, or either within `{content: […]}`; or a promise of these. A Response may be the first of several pages.
+ * @property {(url: string, options: {signal: AbortSignal}) => Promise<Response>} [fetchNext] Loads the page that a `Link`
+ *   with `rel="next"` names; by default `fetch` does.
  * @property {keyof Item | ((item: Item) => unknown)} key What names an item: a member, or a function.
  * @property {keyof Item | ((item: Item) => any)} version What grows with each change of an item: numbers, or texts that
  *   sort.
@@ -37,8 +41,8 @@ const MAX_DELETIONS = 10_000;
  * @typedef {object} FollowedEvents
  * @property {CustomEvent<{changes: Change<Item>[], origin: "snapshot" | "update"}>} change
  * @property {CustomEvent<null>} loaded The list was loaded, for the first time or again.
- * @property {CustomEvent<{error: unknown}>} error The list could not be loaded, which is tried again; or a message was
- *   none.
+ * @property {CustomEvent<{error: unknown}>} error The list could not be loaded, which is tried again; or it is cut; or a
+ *   message was no item.
  */
 
 /**
@@ -51,6 +55,8 @@ export class Followed extends EventTarget {
   items = new Map();
   /** Whether the whole list has been loaded once. */
   isLoaded = false;
+  /** Whether the list that was loaded last goes on where it could not be followed. */
+  isCut = false;
   /** Grows with each `change` and each `loaded`, for frameworks that ask whether something changed. */
   revision = 0;
   #options;
@@ -74,7 +80,11 @@ export class Followed extends EventTarget {
   constructor(firenze, path, options) {
     super();
     const { runtime } = firenze;
-    this.#options = { isDeleted: (/** @type {any} */ item) => item.DELETE === true, ...options };
+    this.#options = {
+      isDeleted: (/** @type {any} */ item) => item.DELETE === true,
+      fetchNext: (/** @type {string} */ url, /** @type {RequestInit} */ init) => runtime.fetch(url, init),
+      ...options,
+    };
     this.#keyOf = createReader(options.key);
     this.#versionOf = createReader(options.version);
     this.#backoff = new Backoff(runtime.random, runtime.now);
@@ -147,12 +157,15 @@ export class Followed extends EventTarget {
 
   async #loadOnce() {
     const { signal } = this.#end;
+    const { snapshot, fetchNext } = this.#options;
     this.#heard = new Set();
     try {
-      const items = await readList(await this.#options.snapshot({ signal }));
+      const { items, cut } = await readPages(await snapshot({ signal }), (url) => fetchNext(url, { signal }));
       if (signal.aborted) return;
       this.#backoff.reset();
+      this.isCut = cut !== null;
       this.#takeAll(items, this.#heard);
+      if (cut) this.#emit("error", { error: cut });
     } catch (error) {
       if (signal.aborted) return;
       this.#isStale = true;
@@ -164,15 +177,17 @@ export class Followed extends EventTarget {
   }
 
   /**
-   * What the list lacks has been deleted, unless it was heard of since the list was asked for.
+   * What the list lacks is shown no longer, unless the list is cut or it was heard of since the list was asked for.
+   *
+   * Nothing is remembered of it, as of a deletion: the list may have been an older one, or the item may return.
    *
    * @param {Item[]} items
    * @param {Set<unknown>} heard
    */
   #takeAll(items, heard) {
     const listed = new Set(items.map(this.#keyOf));
-    const gone = [...this.items].filter(([key]) => !listed.has(key) && !heard.has(key));
-    const changes = [...gone.map(([, item]) => this.#delete(item)), ...items.map((item) => this.#put(item))];
+    const gone = [...this.items].filter(([key]) => !this.isCut && !listed.has(key) && !heard.has(key));
+    const changes = [...gone.map(([key, item]) => this.#remove(key, item)), ...items.map((item) => this.#put(item))];
     this.isLoaded = true;
     this.#tell(
       changes.filter((change) => change !== null),
@@ -212,8 +227,19 @@ export class Followed extends EventTarget {
     const previous = this.items.get(key);
     const version = this.#versionOf(item) ?? (previous && this.#versionOf(previous));
     if (previous && this.#versionOf(previous) > version) return null;
-    this.#deleted.set(key, version);
+    // Without a version there is nothing that a later one could be compared with.
+    if (version !== undefined) this.#deleted.set(key, version);
     if (this.#deleted.size > MAX_DELETIONS) this.#deleted.delete(this.#deleted.keys().next().value);
+    return this.#remove(key, item);
+  }
+
+  /**
+   * @param {unknown} key
+   * @param {Item} item What tells of it.
+   * @returns {Change<Item> | null}
+   */
+  #remove(key, item) {
+    const previous = this.items.get(key);
     this.items.delete(key);
     return previous ? { kind: "deleted", item, previous } : null;
   }
@@ -247,17 +273,4 @@ export class Followed extends EventTarget {
 function createReader(reader) {
   if (reader === undefined) throw new TypeError("follow needs a key and a version");
   return typeof reader === "function" ? reader : (item) => item[reader];
-}
-
-/**
- * @param {any} loaded
- * @returns {Promise<any[]>}
- */
-async function readList(loaded) {
-  const isResponse = typeof loaded?.json === "function";
-  if (isResponse && !loaded.ok) throw new Error(`The snapshot was answered with ${loaded.status}.`);
-  const body = isResponse ? await loaded.json() : loaded;
-  const list = Array.isArray(body) ? body : body?.content;
-  if (!Array.isArray(list)) throw new TypeError("The snapshot is no list.");
-  return list;
 }

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "clients" / "pomona"
 RUN_SECONDS = 90
 OLDEST_MAJOR_VERSION = 20
 
-MAX_GZIPPED = {"pomona-core.min.js": 5_000, "pomona.min.js": 8_000}
-"""The core stays below 5 KB; all of it, with shared tabs and followed lists, below 8 KB."""
+MAX_GZIPPED = {"pomona-core.min.js": 5_000, "pomona.min.js": 9_500}
+"""The core stays below 5 KB; all of it, with shared tabs and followed lists of pages, below 9.5 KB."""
 
 EXPORTS = [".", "./core", "./follow", "./messages", "./min", "./core.min"]
 

@@ -135,7 +135,10 @@ export class World {
         signal: /** @type {AbortSignal} */ (signal),
         answer: (answer, status = 200, headers = {}) => {
           const text = typeof answer === "string" ? answer : JSON.stringify(answer);
-          return close(() => resolve(new Response(text, { status, headers })));
+          const response = new Response(text, { status, headers });
+          // As a browser's own has it, whose page is at page.test.
+          Object.defineProperty(response, "url", { value: new URL(url, "http://page.test").href });
+          return close(() => resolve(response));
         },
         fail: () => close(() => reject(new TypeError("fetch failed"))),
       };

@@ -98,6 +98,24 @@ def test_connect_answers_422_when_one_client_would_hear_too_many_paths(service: 
     answer = service.connect(uid, "tasks")
     assert 422 == answer.status
     assert f"at most {MAX_PATHS} paths; this one has {MAX_PATHS}" in answer.json()["detail"]
+    assert [{"path": "tasks", "reason": "limit"}] == answer.json()["refused"]
+
+
+def test_connect_grants_what_fits_when_a_batch_goes_over_the_limit(service: Service, nats: Nats, uid: str) -> None:
+    """I7: the 129th path is refused by itself; those before it, and what is held already, are connected."""
+    batch = [f"many/{i}" for i in range(MAX_PATHS)]
+    assert 200 == service.connect(uid, "tasks").status
+    answer = service.connect(uid, *batch)
+    expected = {"connected": batch[:-1], "refused": [{"path": batch[-1], "reason": "limit"}]}
+    assert (200, expected) == (answer.status, answer.json())
+    assert {"tasks", *batch[:-1]} == nats.stored(uid)["paths"].keys()
+    mixed = service.connect(uid, "users/7", "tasks", batch[-1]).json()
+    refused = [{"path": "users/7", "reason": "policy"}, {"path": batch[-1], "reason": "limit"}]
+    assert {"connected": ["tasks"], "refused": refused} == mixed
+    none = service.connect(uid, "users/7", batch[-1])
+    assert (422, refused) == (none.status, none.json()["refused"])
+    service.disconnect(uid, "tasks")
+    assert {"connected": [batch[-1]], "refused": []} == service.connect(uid, batch[-1]).json()
 
 
 @ACTIONS

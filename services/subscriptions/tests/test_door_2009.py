@@ -166,6 +166,21 @@ def test_too_many_paths_are_an_error_when_connected(service: Service, uid: str) 
     assert ERROR == post(service, connect[128:])
 
 
+def test_rest_is_obeyed_when_a_client_has_no_room_for_a_path(service: Service, nats: Nats, uid: str) -> None:
+    """I7: 128 of 129 paths are granted, the message behind them is published, and the audit names the one left out."""
+    seq = nats.events_end()
+    steps = [{"path": "::connect", "message": f"{uid}->tutorial/{n}"} for n in range(129)]
+    assert ERROR == post(service, [*steps, {"path": "tutorial/1", "message": "published"}])
+    assert {f"tutorial/{n}" for n in range(128)} == nats.stored(uid)["paths"].keys()
+    assert [b"published"] == [event.data for event in nats.events_after(seq)]
+    outcomes = {
+        line["path"]: line["outcome"]
+        for line in service.audit_lines()
+        if line.get("path") in ("tutorial/127", "tutorial/128")
+    }
+    assert {"tutorial/127": "connected", "tutorial/128": "too-many"} == outcomes
+
+
 def test_audit_has_no_uid_when_a_client_is_connected(service: Service, uid: str) -> None:
     """I10: the line has the path and the back end without a key, and the uid is nowhere."""
     post(service, [{"path": "::connect", "message": f"{uid}->tutorial/audit"}])

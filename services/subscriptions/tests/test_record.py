@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roots_common.identity import ANONYMOUS, Identity
 from roots_common.streams import StreamState
-from roots_subscriptions.errors import ForeignClientError, TooManyPathsError
+from roots_subscriptions.errors import ForeignClientError
 from roots_subscriptions.record import (
     LIFETIME_SECONDS,
     MAX_PATHS,
@@ -177,13 +177,16 @@ def test_disconnect_changes_nothing_when_the_path_is_not_held() -> None:
     assert record is disconnected(record, ["b"])
 
 
-def test_connect_is_refused_when_the_client_would_hear_too_many_paths() -> None:
-    """I7: the paths of one client are bounded, counted over all its connects."""
+def test_connect_leaves_out_the_last_when_the_client_would_hear_too_many_paths() -> None:
+    """I7: the paths of one client are bounded over all its connects; what fits is granted, what is held confirmed."""
     full = connect(new_record(0), [f"p{i}" for i in range(MAX_PATHS)], seq=1)
     assert MAX_PATHS == len(connect(full, ["p0"], seq=2).paths)
-    with pytest.raises(TooManyPathsError) as caught:
-        connect(full, ["p0", "more"], seq=2)
-    assert (MAX_PATHS, 1) == (caught.value.held, caught.value.added)
+    again = connect(full, ["more", "p0"], seq=2)
+    assert full.paths.keys() == again.paths.keys()
+    assert (full.n + 1, full.n) == (again.paths["p0"].n, again.paths["p1"].n)
+    assert full is connect(full, ["more", "and more"], seq=2)
+    room = disconnected(full, ["p0", "p1"])
+    assert {"a", "b"} == connect(room, ["a", "b", "c"], seq=2).paths.keys() - room.paths.keys()
 
 
 def test_gone_keeps_the_newest_when_many_paths_were_withdrawn() -> None:

@@ -4,7 +4,8 @@ A body is `[{"path": …, "message": …}]`, obeyed in its order; on the path `:
 `uid->path` is a command. The answer is `{success:true}` or `{error:true}`, which is no JSON, as text/html. As in 2009
 an item without a path or a message is passed over, and so is a command for a client that has gone: it begins again by
 itself. Unlike in 2009 a body with a fault is refused as a whole, and a failure that 2009 did not know (no right, too
-fast, no broker) has a status that says so, with the same answer. Source: docs/protocol.md.
+fast, no broker) has a status that says so, with the same answer. A path that its client has no room for is left out:
+the rest is obeyed, and the answer is `{error:true}`. Source: docs/protocol.md.
 """
 
 import itertools
@@ -23,7 +24,7 @@ from roots_subscriptions.door_gate import RETRY_AFTER_SECONDS, Gate, Use
 from roots_subscriptions.door_messages import MAX_BATCH_BYTES, Message, check_count, check_messages
 from roots_subscriptions.door_publish import Stored
 from roots_subscriptions.door_resources import Publishing
-from roots_subscriptions.errors import BrokerUnavailableError, TooManyPathsError
+from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.policy import BACKENDS
 from roots_subscriptions.record import MAX_PATHS
@@ -82,6 +83,7 @@ class Tutorial:
         steps = read_steps(items)
         self._check_rights(use, steps)
         self._gate.spend(use, max(0, len(steps) - 1))
+        left_out: list[str] = []
         for kind, group in itertools.groupby(steps, key=_kind_of):
             if kind is None:
                 messages = [step for step in group if isinstance(step, Message)]
@@ -89,7 +91,10 @@ class Tutorial:
                 if not all(isinstance(result, Stored) for result in results):
                     raise BrokerUnavailableError("not every message is stored")
             else:
-                self._command(use, kind[0], kind[1], [step.path for step in group])
+                left_out += self._command(use, kind[0], kind[1], [step.path for step in group])
+        if left_out:
+            # Only now: what else the body asks for would never be done, however often it is sent again.
+            raise Problem(422, f"A client hears at most {MAX_PATHS} paths.")
 
     def _check_rights(self, use: Use, steps: Sequence[Step]) -> None:
         self._publishing.check_rights(use, [step for step in steps if isinstance(step, Message)])
@@ -98,29 +103,26 @@ class Tutorial:
             use.results += [(path, "forbidden") for path in refused]
             raise Problem(403, "This back end may not grant these paths.")
 
-    def _command(self, use: Use, name: str, uid: str, paths: list[str]) -> None:
-        """Connect or disconnect one client. Errors: BrokerUnavailableError; Problem 422 for too many paths."""
+    def _command(self, use: Use, name: str, uid: str, paths: list[str]) -> list[str]:
+        """Connect or disconnect one client, and return the paths that it has no room for.
+
+        Errors: BrokerUnavailableError; Problem 403 when the policy has changed since its rights were looked at.
+        """
         if not self._uids.is_valid(uid):
             use.results += [(path, "client-gone") for path in paths]
-            return
+            return []
         different = list(dict.fromkeys(paths))
-        if len(different) > MAX_PATHS:
-            raise Problem(422, f"A client hears at most {MAX_PATHS} paths.")
+        if name == DISCONNECT:
+            self._broker.call(self._grants.disconnect(uid, different, identity=None))
+            use.results += [(path, "disconnected") for path in paths]
+            return []
         by = f"{BACKENDS}.{use.backend.name}"
-        is_connect = name == CONNECT
-        try:
-            change = self._broker.call(
-                self._grants.connect(uid, different, by=by, identity=None)
-                if is_connect
-                else self._grants.disconnect(uid, different, identity=None)
-            )
-        except TooManyPathsError as error:
-            use.results += [(path, "too-many") for path in paths]
-            raise Problem(422, f"A client hears at most {MAX_PATHS} paths.") from error
-        if is_connect and (change.after is None or not set(paths) <= change.after.paths.keys()):
-            # The policy has changed since its rights were looked at.
+        record = self._broker.call(self._grants.connect(uid, different, by=by, identity=None)).after
+        left_out = [path for path in different if record is None or path not in record.paths]
+        if left_out and (record is None or not record.is_full):
             raise Problem(403, "This back end may not grant these paths any more.")
-        use.results += [(path, name.removeprefix("::") + "ed") for path in paths]
+        use.results += [(path, "too-many" if path in left_out else "connected") for path in paths]
+        return left_out
 
 
 def read_steps(items: Sequence[dict[str, Any]]) -> list[Step]:

@@ -5,15 +5,6 @@ class SubscriptionsError(Exception):
     """Base of this service's errors."""
 
 
-class TooManyPathsError(SubscriptionsError):
-    """A client would hear more paths than it may: `held` already, `added` with this request."""
-
-    def __init__(self, *, held: int, added: int) -> None:
-        super().__init__(f"{held} + {added} paths")
-        self.held = held
-        self.added = added
-
-
 class ForeignClientError(SubscriptionsError):
     """The uid is bound to another identity than the request's."""
 

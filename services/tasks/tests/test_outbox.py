@@ -2,16 +2,16 @@
 
 import asyncio
 
-from roots_tasks.outbox import Outbox, Row
+from roots_tasks.outbox import Advance, Outbox
 
 from .support import Sql, wait_until
 
 INSERT = b"INSERT INTO outbox (path, task_id, message) SELECT 'tasks', n, 'x' FROM generate_series(1, %s) AS n"
 
 
-def ids(rows: list[Row]) -> list[int]:
-    """Return the ids of `rows`."""
-    return [row.id for row in rows]
+def ids(advance: Advance) -> list[int]:
+    """Return the ids of the rows that were read."""
+    return [row.id for row in advance.rows]
 
 
 def test_acknowledged_rows_are_deleted_when_the_next_are_read(db: Sql) -> None:
@@ -33,6 +33,23 @@ def test_acknowledged_rows_are_deleted_when_the_next_are_read(db: Sql) -> None:
     assert db.rows(b"SELECT id FROM outbox") == [(5,)]
 
 
+def test_locked_row_is_left_when_it_is_acknowledged(db: Sql) -> None:
+    """What somebody else has locked is neither waited for nor read again; the statement names it."""
+    db.rows(INSERT, 5)
+    holder = Sql(db.url)
+
+    async def advance() -> Advance:
+        outbox = await Outbox.open(db.url)
+        found = await outbox.advance([1, 2, 3], held=[], limit=10)
+        await outbox.close()
+        return found
+
+    with holder.connection, holder.connection.transaction():
+        holder.rows(b"SELECT 1 FROM outbox WHERE id = 2 FOR UPDATE")
+        found = asyncio.run(advance())
+    assert (ids(found), found.locked) == ([4, 5], [2])
+
+
 def test_table_is_not_read_through_when_it_was_empty_before(db: Sql) -> None:
     """A plan that was made for an empty table still goes by the index after an outage has filled it."""
     db.rows(INSERT, 1)
@@ -44,10 +61,10 @@ def test_table_is_not_read_through_when_it_was_empty_before(db: Sql) -> None:
         for _ in range(20):
             await outbox.advance([1], held=[], limit=10)
         db.rows(INSERT, 5000)
-        rows = await outbox.advance([], held=[], limit=10)
-        rows = await outbox.advance(ids(rows), held=[], limit=10)
+        first = await outbox.advance([], held=[], limit=10)
+        second = await outbox.advance(ids(first), held=[], limit=10)
         await outbox.close()
-        return rows[0].id
+        return second.rows[0].id
 
     assert asyncio.run(advance()) == 12
     counts = b"SELECT n_tup_del, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'outbox'"

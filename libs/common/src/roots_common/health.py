@@ -35,6 +35,34 @@ class Check:
     detail: str
 
 
+class LastCheck:
+    """What a check that is repeated elsewhere found last; it has failed when that is older than `max_age_seconds`.
+
+    A check that hangs would otherwise stay as good as it was. Safe to use from any thread.
+    """
+
+    def __init__(self, detail: str, *, max_age_seconds: float) -> None:
+        self._max_age_seconds = max_age_seconds
+        self._last = (Check(is_ok=False, detail=detail), time.monotonic())
+
+    @property
+    def found(self) -> Check:
+        """What it found last, at whatever age."""
+        return self._last[0]
+
+    def set(self, check: Check) -> None:
+        """Note what the check has found now."""
+        self._last = (check, time.monotonic())
+
+    def __call__(self) -> Check:
+        """Return what it found last, as failed once that is too old."""
+        check, found_at = self._last
+        age_seconds = time.monotonic() - found_at
+        if not check.is_ok or age_seconds <= self._max_age_seconds:
+            return check
+        return Check(is_ok=False, detail=f"no answer for {age_seconds:.0f} s; the last was: {check.detail}")
+
+
 class Health:
     """The readiness checks of one process, and whether it is draining. Safe to use from any thread."""
 
@@ -84,7 +112,7 @@ class Health:
 
     def checks(self) -> dict[str, Check]:
         """Return the result of every check by its name."""
-        results = {name: check() for name, check in self._checks.items()}
+        results = self._results()
         if self._draining.is_set():
             results["draining"] = Check(is_ok=False, detail="the process is stopping")
         return results
@@ -92,14 +120,21 @@ class Health:
     def collect(self) -> Iterable[Metric]:
         """Return the families that every process has, whichever service it is of."""
         ready = GaugeMetricFamily("roots_process_ready", "1 while a check of readiness holds.", labels=["check"])
-        for name, check in self._checks.items():
-            ready.add_metric([name], float(check().is_ok))
+        for name, check in self._results().items():
+            ready.add_metric([name], float(check.is_ok))
         yield ready
         yield GaugeMetricFamily(
             "roots_process_draining", "1 while the process is stopping.", value=float(self._draining.is_set())
         )
         self._told = self._drain_failures
         yield CounterMetricFamily("roots_process_drain_failures", "Stops that cut off somebody.", value=self._told)
+
+    def _results(self) -> dict[str, Check]:
+        results = {name: check() for name, check in self._checks.items()}
+        if not self.is_live:
+            # What the event loop would have found out by now, the checks do not know.
+            results["loop"] = Check(is_ok=False, detail="the event loop does not run")
+        return results
 
 
 def create_admin_server(health: Health, registry: CollectorRegistry, *, host: str, port: int) -> HttpServer:

@@ -21,6 +21,7 @@ from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 from roots_tasks.database import Database
 from roots_tasks.errors import MigrationError
 from roots_tasks.hints import Hints
+from roots_tasks.housekeeping import Housekeeping
 from roots_tasks.metrics import RelayMetrics, ServeMetrics
 from roots_tasks.policy import OPEN_POLICY, Guard, TaskPolicy, parse_task_policy
 from roots_tasks.publisher import Publisher
@@ -118,15 +119,19 @@ async def _run_relay(config: RelayConfig) -> None:
     tracing = open_tracing("relay")
     publisher = Publisher(config, metrics, tracing)
     relay = Relay(config.database_url, publisher, metrics)
+    housekeeping = Housekeeping(config.database_url, metrics, relay.leads)
     readiness = health.Health()
     readiness.add("postgres", relay.check)
     readiness.add("broker", publisher.broker_check)
     readiness.add("stream", publisher.stream_check)
+    readiness.add("publish", relay.publish_check)
+    readiness.add("outbox", housekeeping.outbox_check)
     admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
     admin.start()
     log.info("relaying", admin_port=admin.port)
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(publisher.run()), group.create_task(_beat(readiness))]
+        work = [publisher.run(), housekeeping.run(), _beat(readiness)]
+        background = [group.create_task(coroutine) for coroutine in work]
         relaying = group.create_task(relay.run())
         await asyncio.wait([group.create_task(stop.wait()), relaying], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")

@@ -4,7 +4,9 @@ Promises: opening needs no Postgres; a lost one is found again without a restart
 StoreUnavailableError. May import: psycopg, errors, migrate (for the newest schema version).
 """
 
+import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from roots_common import logs
-from roots_common.health import Check
+from roots_common.health import Check, LastCheck
 from roots_tasks import migrate
 from roots_tasks.errors import StoreUnavailableError
 
@@ -29,9 +31,14 @@ AWAY_TIMEOUT_SECONDS = 0.5
 RECONNECT_SECONDS = 2.0
 LOOK_SECONDS = 1.0
 LOOK_TIMEOUT_SECONDS = 1.0
+# A look that is not done by then has met a frozen server, which answers nothing and ends no statement.
+MAX_AGE_SECONDS = 5.0
 # Kept open, so that a burst does not wait for the pool to grow connection by connection.
 MIN_CONNECTIONS = 4
 STATEMENT_TIMEOUT = "3s"
+# A frozen server ends no statement: a connection that is lent for longer is cut. A request has two statements at most.
+LENT_SECONDS = 7.0
+LENT_LOOK_SECONDS = 0.5
 # Older than this an event is worth a word to the operator; the relay's own readiness tells the rest.
 OLD_EVENT_SECONDS = 10.0
 
@@ -84,31 +91,37 @@ class Database:
             reconnect_timeout=RECONNECT_SECONDS,
             configure=_limit_statements,
         )
-        self._check = Check(is_ok=False, detail="Postgres was not asked yet")
+        self._check = LastCheck("Postgres was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
         self._outbox_check = Check(is_ok=True, detail="the outbox was not read yet")
         self._stopped = threading.Event()
-        self._looker = threading.Thread(target=self._look_until_closed, name="database-look", daemon=True)
+        self._lent: dict[Connection, float] = {}
+        self._threads = [
+            threading.Thread(target=target, name=f"database-{name}", daemon=True)
+            for name, target in (("look", self._look_until_closed), ("cut", self._cut_until_closed))
+        ]
 
     def open(self) -> None:
         """Start to connect, and return at once."""
         self._pool.open(wait=False)
-        self._looker.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Close every connection."""
         self._stopped.set()
-        self._looker.join(timeout=CONNECT_SECONDS)
+        for thread in self._threads:
+            thread.join(timeout=CONNECT_SECONDS)
         self._pool.close()
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Lend a connection in autocommit mode. Errors: StoreUnavailableError."""
-        with self._lend(POOL_TIMEOUT_SECONDS if self._check.is_ok else AWAY_TIMEOUT_SECONDS) as connection:
+        with self._lend(POOL_TIMEOUT_SECONDS if self._check().is_ok else AWAY_TIMEOUT_SECONDS) as connection:
             yield connection
 
     def check(self) -> Check:
         """Return what the last look found: Postgres answers, and its schema is the one this service needs."""
-        return self._check
+        return self._check()
 
     def outbox_check(self) -> Check:
         """Return how long the oldest event has waited; never unready, since the relay is a process of its own."""
@@ -128,9 +141,11 @@ class Database:
     def _lend(self, timeout_seconds: float) -> Iterator[Connection]:
         try:
             connection = self._take(time.monotonic() + timeout_seconds)
+            self._lent[connection] = time.monotonic()
             try:
                 yield connection
             finally:
+                del self._lent[connection]
                 self._pool.putconn(connection)
         except _UNMIGRATED as error:
             raise StoreUnavailableError("the database lacks its schema; run: python -m roots_tasks migrate") from error
@@ -152,11 +167,21 @@ class Database:
     def _look_until_closed(self) -> None:
         wanted = migrate.newest_version()
         while not self._stopped.is_set():
-            before = self._check
-            self._check = self._look(wanted)
-            if before.is_ok != self._check.is_ok:
-                log.info("database_changed", is_ok=self._check.is_ok, detail=self._check.detail)
+            before = self._check.found
+            check = self._look(wanted)
+            self._check.set(check)
+            if before.is_ok != check.is_ok:
+                log.info("database_changed", is_ok=check.is_ok, detail=check.detail)
             self._stopped.wait(LOOK_SECONDS)
+
+    def _cut_until_closed(self) -> None:
+        """Cut the connections that are lent for too long, so that their requests are told to come back."""
+        while not self._stopped.wait(LENT_LOOK_SECONDS):
+            now = time.monotonic()
+            for connection, lent_at in list(self._lent.items()):
+                if now - lent_at > LENT_SECONDS:
+                    log.warning("database_connection_cut", seconds=round(now - lent_at, 1))
+                    _cut(connection)
 
     def _look(self, wanted: int) -> Check:
         try:
@@ -179,6 +204,15 @@ class Database:
 def _limit_statements(connection: Connection) -> None:
     """Let the server end what takes too long, as a wait for a lock, so that no thread is held for ever."""
     connection.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
+
+
+def _cut(connection: Connection) -> None:
+    """End a connection from another thread than the one that waits for its answer, which then sees it closed."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):
+        log.debug("database_connection_gone")
 
 
 def _has_hung_up(connection: Connection) -> bool:

@@ -8,6 +8,7 @@ import random
 import time
 
 from roots_common import logs
+from roots_common.health import Check
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.outbox import Outbox, Row, batches
 from roots_tasks.publisher import KEPT, Outcome, Publisher
@@ -23,8 +24,6 @@ PACE_SECONDS_PER_EVENT = 0.0001
 MAX_PACE_SECONDS = 0.002
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_LAST_SECONDS = 5.0
-MEASURE_SECONDS = 1.0
-PRUNE_SECONDS = 600.0
 # The outbox is read so often even without a hint.
 POLL_SECONDS = 1.0
 # How long a task whose event the stream refused is left alone, before the event is tried again.
@@ -43,14 +42,20 @@ class Delivery:
         self._stopping = stopping
         self._hinted = asyncio.Event()
         self._failures = 0
+        self._failing_since = 0.0
         self._held_until: dict[int, float] = {}
         self._acknowledged: list[int] = []
-        self._measure_at = 0.0
-        self._prune_at = 0.0
 
     def hint(self) -> None:
         """Read the outbox soon."""
         self._hinted.set()
+
+    def check(self) -> Check:
+        """Return whether the stream acknowledged what was published last."""
+        if self._failures == 0:
+            return Check(is_ok=True, detail="the stream acknowledges what is published")
+        seconds = time.monotonic() - self._failing_since
+        return Check(is_ok=False, detail=f"the stream has acknowledged no event for {seconds:.0f} s; trying again")
 
     async def run(self) -> None:
         """Deliver until `stopping` is set; the batch under way is finished first.
@@ -61,7 +66,6 @@ class Delivery:
             # Before the read: a hint that comes while it runs may be about what it did not see.
             self._hinted.clear()
             self._publisher.changed.clear()
-            await self._keep_house()
             read_at = time.monotonic()
             rows = await self._advance(READ_LIMIT)
             if not await self._deliver(rows):
@@ -77,9 +81,9 @@ class Delivery:
 
     async def _advance(self, limit: int) -> list[Row]:
         """Delete what was acknowledged since the last time, and read what is next."""
-        rows = await self._outbox.advance(self._acknowledged, held=self._held_tasks(), limit=limit)
-        self._acknowledged.clear()
-        return rows
+        advance = await self._outbox.advance(self._acknowledged, held=self._held_tasks(), limit=limit)
+        self._acknowledged = advance.locked
+        return advance.rows
 
     async def _deliver(self, rows: list[Row]) -> bool:
         """Publish `rows` in batches and note what is acknowledged; return False when the broker failed."""
@@ -90,6 +94,8 @@ class Delivery:
             results = list(zip(batch, outcomes, strict=True))
             self._acknowledged += [row.id for row, outcome in results if outcome in KEPT]
             if Outcome.FAILED in outcomes:
+                if self._failures == 0:
+                    self._failing_since = time.monotonic()
                 self._failures += 1
                 return False
             self._failures = 0
@@ -115,19 +121,6 @@ class Delivery:
         seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries, guards nothing
         log.warning("delivery_backs_off", failures=self._failures, seconds=round(seconds, 3))
         return seconds
-
-    async def _keep_house(self) -> None:
-        """Measure the outbox and prune the idempotency keys, each when it is due."""
-        now = time.monotonic()
-        if now >= self._measure_at:
-            self._measure_at = now + MEASURE_SECONDS
-            pending, oldest_seconds = await self._outbox.measure()
-            self._metrics.pending.set(pending)
-            self._metrics.oldest_seconds.set(oldest_seconds)
-        if now >= self._prune_at:
-            self._prune_at = now + PRUNE_SECONDS
-            pruned = await self._outbox.prune_keys()
-            log.info("idempotency_keys_pruned", count=pruned)
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> None:
         """Return when `event` or `stopping` is set, or after `seconds`."""

@@ -41,8 +41,8 @@ class Leadership:
             row = await cursor.fetchone()
         return row is not None and bool(row[0])
 
-    async def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` at each hint, for ever; fail when the connection (so the lock) ends."""
+    async def watch(self, wake: Callable[[], None], confirm: Callable[[], None]) -> None:
+        """Call `wake` at each hint and `confirm` at each answer; fail when the connection (so the lock) ends."""
         await self._connection.execute("LISTEN roots_outbox")
         while True:
             async for _ in self._connection.notifies(timeout=POLL_SECONDS):
@@ -50,3 +50,4 @@ class Leadership:
             # A connection that was cut without a word is silent; a statement on it is not answered.
             async with asyncio.timeout(STATEMENT_SECONDS):
                 await self._connection.execute("SELECT")
+            confirm()

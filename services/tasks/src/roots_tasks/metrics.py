@@ -50,7 +50,9 @@ class RelayMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.pending = Gauge(
-            "roots_tasks_outbox_pending", "Events in the outbox; kept by the leading relay.", registry=registry
+            "roots_tasks_outbox_pending",
+            "Events in the outbox, from 10,000 on an estimate; kept by the leading relay.",
+            registry=registry,
         )
         self.oldest_seconds = Gauge(
             "roots_tasks_outbox_oldest_seconds",

@@ -1,7 +1,6 @@
 """The outbox table as the relay uses it: read in order, deleted after the acknowledgement.
 
-Owns the table `outbox` after its rows were committed, and the pruning of `idempotency_key`. May import: psycopg,
-roots_common.events.
+Owns the table `outbox` after its rows were committed. May import: psycopg, database, roots_common.events.
 """
 
 import asyncio
@@ -19,21 +18,25 @@ STATEMENT_SECONDS = 5.0
 
 # advance: delete what the stream has acknowledged, and read the oldest events that are left, in the order in which each
 # task's were committed, without those of tasks that are held back. The statement sees the rows that it deletes itself.
+# A row that somebody else has locked is left for a later time: the lock must not stop the delivery of the others.
 _ADVANCE = """
-WITH gone AS (DELETE FROM outbox WHERE id = ANY (%(acknowledged)s::bigint[]))
-SELECT id, task_id, path, message, event_id::text,
-       (extract(epoch FROM committed_at) * 1000000)::bigint * 1000 AS committed_ns, traceparent
-FROM outbox WHERE id NOT IN (SELECT unnest(%(acknowledged)s::bigint[])) AND task_id <> ALL (%(held)s::bigint[])
-ORDER BY id LIMIT %(limit)s
+WITH free AS MATERIALIZED (
+    SELECT id FROM outbox WHERE id = ANY (%(acknowledged)s::bigint[]) FOR UPDATE SKIP LOCKED
+),
+gone AS (DELETE FROM outbox WHERE id IN (SELECT id FROM free) RETURNING id)
+SELECT deleted, next.*
+FROM (SELECT count(*) AS deleted FROM gone) AS counted
+LEFT JOIN (
+    SELECT id, task_id, path, message, event_id::text,
+           (extract(epoch FROM committed_at) * 1000000)::bigint * 1000 AS committed_ns, traceparent
+    FROM outbox WHERE id NOT IN (SELECT unnest(%(acknowledged)s::bigint[])) AND task_id <> ALL (%(held)s::bigint[])
+    ORDER BY id LIMIT %(limit)s
+) AS next ON true
+ORDER BY next.id
 """
 
-# measure: how many events wait, and for how long the oldest.
-_MEASURE = """
-SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(committed_at)), 0)::float8 FROM outbox
-"""
-
-# prune: idempotency keys that have been kept for a day.
-_PRUNE = "DELETE FROM idempotency_key WHERE created_at < now() - interval '24 hours'"
+# left: which of the rows are still there.
+_LEFT = "SELECT id FROM outbox WHERE id = ANY (%(ids)s::bigint[])"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,18 @@ class Row:
     id: int
     task_id: int
     event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """What one step found.
+
+    Shape: rows are the next to publish; locked are the ids of acknowledged rows that stay for now, since somebody else
+        has locked them.
+    """
+
+    rows: list[Row]
+    locked: list[int]
 
 
 def batches(rows: Sequence[Row], limit: int) -> Iterator[list[Row]]:
@@ -85,13 +100,14 @@ class Outbox:
         """Close the connection."""
         await self._connection.close()
 
-    async def advance(self, acknowledged: Collection[int], *, held: Collection[int], limit: int) -> list[Row]:
-        """Delete the rows with the ids `acknowledged`, which the stream has, and return the oldest that are left.
+    async def advance(self, acknowledged: Collection[int], *, held: Collection[int], limit: int) -> Advance:
+        """Delete the rows with the ids `acknowledged`, which the stream has, and read the oldest that are left.
 
         Shape: at most `limit` rows, none of the tasks `held`.
         """
         values = {"acknowledged": list(acknowledged), "held": list(held), "limit": limit}
-        return [
+        found = await self._fetch(_ADVANCE, values)
+        rows = [
             Row(
                 id=row_id,
                 task_id=task_id,
@@ -103,26 +119,17 @@ class Outbox:
                     traceparent=traceparent,
                 ),
             )
-            for row_id, task_id, path, message, event_id, committed_ns, traceparent in await self._fetch(
-                _ADVANCE, values
-            )
+            for _, row_id, task_id, path, message, event_id, committed_ns, traceparent in found
+            if row_id is not None
         ]
-
-    async def measure(self) -> tuple[int, float]:
-        """Return how many events wait, and for how many seconds the oldest has."""
-        ((pending, oldest_seconds),) = await self._fetch(_MEASURE, {})
-        return pending, oldest_seconds
-
-    async def prune_keys(self) -> int:
-        """Delete the idempotency keys that are a day old; return how many there were."""
-        return await self._execute(_PRUNE, {})
+        deleted = found[0][0]
+        if deleted == len(acknowledged):
+            return Advance(rows=rows, locked=[])
+        return Advance(
+            rows=rows, locked=[row_id for (row_id,) in await self._fetch(_LEFT, {"ids": list(acknowledged)})]
+        )
 
     async def _fetch(self, query: LiteralString, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         async with asyncio.timeout(STATEMENT_SECONDS):
             cursor = await self._connection.execute(query, values)
             return await cursor.fetchall()
-
-    async def _execute(self, query: LiteralString, values: dict[str, Any]) -> int:
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            cursor = await self._connection.execute(query, values)
-            return cursor.rowcount

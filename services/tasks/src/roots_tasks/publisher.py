@@ -22,7 +22,7 @@ from nats.js.api import Header
 from roots_common import broker, logs, subjects
 from roots_common.broker import BrokerConfig
 from roots_common.events import MAX_MESSAGE_BYTES, Event, headers_of
-from roots_common.health import Check
+from roots_common.health import Check, LastCheck
 from roots_common.tracing import OFF, Tracing
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.tasks import PATH
@@ -32,6 +32,8 @@ ACK_SECONDS = 5.0
 # work as some twenty events by themselves, each of which is synced. Measured in docs/adr/0004.
 BATCH_FROM = 24
 PROBE_SECONDS = 1.0
+# Longer than two probes without an answer, with the pauses after them.
+MAX_AGE_SECONDS = 5.0
 # JetStream's code for a message that it will refuse again. Source: nats-server errors.json.
 _BAD_REQUEST = 400
 # JetStream's error for a message that expects another stream than the one it reached. Source: nats-server errors.json.
@@ -117,7 +119,7 @@ class Publisher:
         self._inbox = ""
         self._flight: _Flight | None = None
         self._flights = 0
-        self._stream_check = Check(is_ok=False, detail="the stream was not asked yet")
+        self._stream_check = LastCheck("the stream was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
 
     async def run(self) -> None:
         """Connect, and look every second whether the stream takes events, until cancelled."""
@@ -158,7 +160,7 @@ class Publisher:
 
     def stream_check(self) -> Check:
         """Return whether the stream answered the last probe."""
-        return self._stream_check
+        return self._stream_check()
 
     async def _connect(self) -> Client:
         client = await broker.connect(self._config, on_reconnect=self._reconnected)
@@ -250,24 +252,11 @@ class Publisher:
         return subject if len(event.message) <= MAX_MESSAGE_BYTES else None
 
     async def _probe(self, client: Client) -> None:
-        """Publish what the stream must refuse: its refusal shows that a real event would reach it.
-
-        Reading the stream's state would need a permission that the relay has no other use for.
-        """
-        before = self._stream_check
-        try:
-            await client.jetstream().publish(subjects.subject_of(PATH), timeout=PROBE_SECONDS, stream=_NO_STREAM)
-        except nats.js.errors.NoStreamResponseError:
-            detail = f"nobody answers for the stream {subjects.EVENTS_STREAM}: it has no leader, or was not provisioned"
-            self._stream_check = Check(is_ok=False, detail=detail)
-        except nats.js.errors.APIError as error:
-            is_ok = error.err_code == _STREAM_NOT_MATCH
-            detail = "the stream takes events" if is_ok else f"the stream answers {error.description}"
-            self._stream_check = Check(is_ok=is_ok, detail=detail)
-        except (nats.errors.Error, OSError, TimeoutError):
-            self._stream_check = Check(is_ok=False, detail="the stream does not answer")
-        if before.is_ok != self._stream_check.is_ok:
-            log.info("stream_changed", is_ok=self._stream_check.is_ok, detail=self._stream_check.detail)
+        before = self._stream_check.found
+        check = await _look(client)
+        self._stream_check.set(check)
+        if before.is_ok != check.is_ok:
+            log.info("stream_changed", is_ok=check.is_ok, detail=check.detail)
             self.changed.set()
 
     async def _reconnected(self) -> None:
@@ -275,6 +264,24 @@ class Publisher:
             # What answered on the old connection is lost with it.
             self._flight.give_up()
         self.changed.set()
+
+
+async def _look(client: Client) -> Check:
+    """Publish what the stream must refuse: its refusal shows that a real event would reach it.
+
+    Reading the stream's state would need a permission that the relay has no other use for.
+    """
+    try:
+        await client.jetstream().publish(subjects.subject_of(PATH), timeout=PROBE_SECONDS, stream=_NO_STREAM)
+    except nats.js.errors.NoStreamResponseError:
+        detail = f"nobody answers for the stream {subjects.EVENTS_STREAM}: it has no leader, or was not provisioned"
+        return Check(is_ok=False, detail=detail)
+    except nats.js.errors.APIError as error:
+        if error.err_code != _STREAM_NOT_MATCH:
+            return Check(is_ok=False, detail=f"the stream answers {error.description}")
+    except (nats.errors.Error, OSError, TimeoutError):
+        return Check(is_ok=False, detail="the stream does not answer")
+    return Check(is_ok=True, detail="the stream takes events")
 
 
 def _headers_of(event: Event) -> dict[str, str]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 import psycopg
 
 from roots_common import logs
-from roots_common.health import Check
+from roots_common.health import Check, LastCheck
 from roots_tasks.delivery import Delivery
 from roots_tasks.leadership import Leadership
 from roots_tasks.metrics import RelayMetrics
@@ -22,19 +22,23 @@ from roots_tasks.publisher import Publisher
 # How often a standby tries for the lock, and a relay without Postgres to connect.
 RETRY_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
+# Postgres is asked every second; a frozen one answers nothing, and a statement is given up only later.
+MAX_AGE_SECONDS = 4.0
 
 log = logs.get(__name__)
 
 
 class Relay:
-    """One candidate for publishing the outbox; it leads when it gets the lock and stands by until then."""
+    """One candidate for publishing the outbox; `leads` is set while it has the lock, until then it stands by."""
 
     def __init__(self, url: str, publisher: Publisher, metrics: RelayMetrics) -> None:
         self._url = url
         self._publisher = publisher
         self._metrics = metrics
         self._stopping = asyncio.Event()
-        self._check = Check(is_ok=False, detail="Postgres was not asked yet")
+        self._delivery: Delivery | None = None
+        self._check = LastCheck("Postgres was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
+        self.leads = asyncio.Event()
 
     def stop(self) -> None:
         """Finish the batch under way, then end."""
@@ -42,7 +46,13 @@ class Relay:
 
     def check(self) -> Check:
         """Return whether Postgres answers, and whether this relay leads or stands by."""
-        return self._check
+        return self._check()
+
+    def publish_check(self) -> Check:
+        """Return whether the stream acknowledged what this relay published last."""
+        if self._delivery is None:
+            return Check(is_ok=True, detail="the relay that leads publishes")
+        return self._delivery.check()
 
     async def run(self) -> None:
         """Lead or stand by until `stop`; find Postgres again whenever it is lost."""
@@ -74,21 +84,27 @@ class Relay:
 
     async def _lead(self, leadership: Leadership, outbox: Outbox) -> None:
         """Deliver while the lock is held: when its connection ends, the group cancels the delivery at once."""
-        delivery = Delivery(outbox, self._publisher, self._metrics, self._stopping)
-        self._note(Check(is_ok=True, detail="leads: this relay publishes"))
+        self._delivery = delivery = Delivery(outbox, self._publisher, self._metrics, self._stopping)
+        self._note_leading()
         self._metrics.is_leader.set(1)
+        self.leads.set()
         try:
             async with asyncio.TaskGroup() as group:
-                watch = group.create_task(leadership.watch(delivery.hint))
+                watch = group.create_task(leadership.watch(delivery.hint, self._note_leading))
                 await delivery.run()
                 watch.cancel()
         finally:
+            self._delivery = None
+            self.leads.clear()
             self._metrics.is_leader.set(0)
 
+    def _note_leading(self) -> None:
+        self._note(Check(is_ok=True, detail="leads: this relay publishes"))
+
     def _note(self, check: Check) -> None:
-        if check != self._check:
+        if check != self._check.found:
             log.info("relay_changed", is_ok=check.is_ok, detail=check.detail)
-        self._check = check
+        self._check.set(check)
 
     def _note_failure(self, error: BaseException) -> None:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -10,7 +10,7 @@ import pytest
 from django.apps import apps
 from django.apps.config import AppConfig
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest
 from django.test import Client, override_settings
@@ -21,6 +21,7 @@ from cornelius.django import Changes, connecting, disconnect, publish_changes
 
 from . import django_project
 from .django_project import Task, create_tables
+from .django_signals import restored_signals
 from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, problem
 
 
@@ -28,11 +29,8 @@ from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, 
 def project() -> Iterator[None]:
     """Give each test an empty database, and a model that nobody watches."""
     create_tables()
-    yield
-    for signal in (post_save, post_delete):
-        signal.receivers.clear()
-        signal.sender_receivers_cache.clear()
-    connection.close()
+    with restored_signals():
+        yield
     dudley.configure()
 
 
@@ -109,7 +107,7 @@ def test_changes_are_published_when_they_are_committed(log: Log) -> None:
 
 
 def test_changes_are_published_in_one_request_when_the_transaction_is_committed(log: Log) -> None:
-    """I2, I11: not before the commit, as they were when they were saved, in their order."""
+    """I2, I11: not before the commit, each once, in their order."""
     watch()
     with transaction.atomic():
         tasks = [Task.objects.create(description=str(number)) for number in range(3)]
@@ -117,8 +115,8 @@ def test_changes_are_published_in_one_request_when_the_transaction_is_committed(
         tasks[1].description = "never saved"
         assert [] == log.messages
     told = [(task.get("DELETE", False), task["description"]) for task in heard(log)]
-    assert [(False, "0"), (False, "1"), (False, "2"), (True, "0")] == told
-    assert [4] == log.batch_sizes
+    assert [(False, "1"), (False, "2"), (True, "0")] == told
+    assert [3] == log.batch_sizes
 
 
 def test_nothing_is_published_when_the_transaction_is_rolled_back(log: Log) -> None:
@@ -216,14 +214,6 @@ def test_failure_has_the_messages_when_the_project_wants_to_keep_them() -> None:
         Task.objects.create(description="1")
     (error,) = failures
     assert ["tasks"] == [message.path for message in error.messages]
-
-
-def test_wrong_message_fails_the_transaction_when_it_is_no_json(log: Log) -> None:
-    """Before the commit, so that nothing is saved that can't be told."""
-    publish_changes(Task, path="tasks", message=lambda _task: {"nan": float("nan")})
-    with pytest.raises(ValueError, match="JSON"), transaction.atomic():
-        Task.objects.create(description="1")
-    assert 0 == Task.objects.count()
 
 
 @pytest.mark.parametrize("name", ["cornelius", "cornelius.django"])
@@ -339,6 +329,17 @@ def test_page_is_told_what_is_wrong_when_it_sends_no_paths(page: Client, action:
         ({"Origin": "http://["}, False),
         ({"Origin": ""}, False),
         ({"Origin": "https://trusted.example", "Sec-Fetch-Site": "cross-site"}, True),
+        ({"Origin": "http://trusted.example", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "https://a.example.com", "Sec-Fetch-Site": "cross-site"}, True),
+        ({"Origin": "https://a.b.example.com", "Sec-Fetch-Site": "cross-site"}, True),
+        ({"Origin": "http://a.example.com"}, False),
+        ({"Origin": "https://a.example.com:8000"}, False),
+        ({"Origin": "https://evilexample.com"}, False),
+        ({"Origin": "https://example.com.evil.example"}, False),
+        ({"Origin": "https://*.example.com"}, True),
+        ({"Origin": "http://a.example.org:8000"}, True),
+        ({"Origin": "http://a.example.org"}, False),
+        ({"Origin": "https://["}, False),
     ],
 )
 def test_page_of_another_site_is_refused_when_it_asks(

@@ -7,6 +7,7 @@ asynchronous twin, `cornelius.django` what Django needs.
 from cornelius.door import Dudley, Revoked
 from cornelius.errors import (
     AnswerError,
+    ChangeError,
     ConfigurationError,
     CorneliusError,
     DeadlineError,
@@ -24,6 +25,7 @@ from cornelius.messages import Message, Published
 
 __all__ = [
     "AnswerError",
+    "ChangeError",
     "ConfigurationError",
     "CorneliusError",
     "DeadlineError",

@@ -24,6 +24,10 @@ class ConfigurationError(CorneliusError):
     """The address or the key is missing or can't be used; the message names what to set."""
 
 
+class ChangeError(CorneliusError):
+    """The message about a change of a Django model could not be made; `__cause__` is the exception."""
+
+
 class LineError(CorneliusError):
     """A line of the command's input is no message."""
 

@@ -1,24 +1,30 @@
-"""Publishes the changes of models once they are committed.
+"""Publishes the committed state of models after each transaction that changed them.
 
-Promises: what is rolled back is not published; the changes of one transaction are published in their order, together.
+Promises: what is rolled back is not published; nothing here makes a save, a deletion or a transaction fail.
 A process that dies between the commit and the publishing publishes nothing of it.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeGuard, TypeVar
 
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connections
-from django.db.models import Model
-from django.db.models.signals import post_delete, post_save
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import ManyToManyField, Model
+from django.db.models.fields.related import lazy_related_operation
+from django.db.models.signals import class_prepared, m2m_changed, post_save, pre_delete
 
-from cornelius import CorneliusError, Message, dudley
+from cornelius import ChangeError, CorneliusError, Message
+from cornelius.django.commits import Deleted, Publication, Saved, change_error, publish_after_commit, savepoint
+from cornelius.django.rows import Lookup, Relation, Rows, tables_of
 
 log = logging.getLogger("cornelius")
 
 M = TypeVar("M", bound=Model)
+
+_RELATED = frozenset({"post_add", "post_remove"})
+# After it, the relation no longer says what it was with.
+_CLEARED = "pre_clear"
 
 
 def log_failure(error: CorneliusError) -> None:
@@ -33,84 +39,149 @@ def publish_changes(
     message: Callable[[M], Mapping[str, Any]],
     on_failure: Callable[[CorneliusError], None] = log_failure,
 ) -> "Changes[M]":
-    """Publish every change of `model` after its commit: `message` of the instance as JSON, on `path`.
+    """Publish every change of `model` after its commit: `message` of the object as JSON, on `path`.
 
-    After a delete it has `"DELETE": true` besides. What `QuerySet.update` and `bulk_create` change is not among it, as
-    Django sends no signal then, nor is what a fixture loads: call `saved` or `deleted` of what this returns.
+    Saved is what the database has after the commit: `message` and `path` are called with an object that was read then,
+    once for each that the transaction changed. Saving through a proxy, a parent or a child of the model counts, and so
+    does a change of a many-to-many relation, at both its ends. An abstract model stands for all that inherit from it.
 
-    Shape: on_failure is called after the commit, when publishing has failed.
+    Deleted is what the database had: `message` and `path` are called before the deletion, and the message has
+    `"DELETE": true` besides. What Django sends no signal for is not published, as `QuerySet.update` and `bulk_create`,
+    nor is what a fixture loads: call `saved` or `deleted` of what this returns.
+
+    Shape: on_failure is called for each failure to make a message or to publish. No save or transaction fails for it.
     """
-    changes = Changes(path, message, on_failure)
-    name = f"cornelius:{model._meta.label}:{path}"  # noqa: SLF001  # documented by Django, whatever its name says
-    post_save.connect(changes.receive_save, sender=model, weak=False, dispatch_uid=name)
-    post_delete.connect(changes.receive_delete, sender=model, weak=False, dispatch_uid=name)
+    changes = Changes(model, Publication(path=path, message=message, on_failure=on_failure))
+    changes.connect()
     return changes
 
 
 class Changes(Generic[M]):
-    """Tells of changes of one model's instances."""
+    """Publishes changes of one model's rows, or of all models that inherit from an abstract one."""
 
-    def __init__(
+    def __init__(self, model: type[M], publication: Publication[M]) -> None:
+        self._model = model
+        self._publication = publication
+        # Those of an abstract model's heirs come as they are defined.
+        self._rows: list[Rows[M]] = [] if model._meta.abstract else [Rows(model)]  # noqa: SLF001  # documented
+
+    def saved(self, instance: M, *, using: str | None = None) -> None:
+        """Publish the state of `instance`'s row, once the transaction is committed.
+
+        Shape: using is the database, that of the instance by default.
+        """
+        for rows in self._rows_of(instance):
+            self._save(rows, instance, using or instance._state.db or DEFAULT_DB_ALIAS)  # noqa: SLF001  # documented
+
+    def deleted(self, instance: M, *, using: str | None = None) -> None:
+        """Publish that `instance` is gone, once the transaction is committed. Shape: using as for `saved`."""
+        for rows in self._rows_of(instance):
+            self._delete(rows, instance, using or instance._state.db or DEFAULT_DB_ALIAS)  # noqa: SLF001  # documented
+
+    def connect(self) -> None:
+        """Receive the signals of all models that are there, and of those that come."""
+        class_prepared.connect(self._consider, weak=False, dispatch_uid=self._name)
+        for model in self._known_models():
+            self._consider(model)
+
+    @property
+    def _name(self) -> str:
+        # A module that is imported by two names publishes once.
+        return f"cornelius:{self._model._meta.label}:{self._publication.path}"  # noqa: SLF001  # documented by Django
+
+    def _known_models(self) -> list[type[Model]]:
+        registered = self._model._meta.apps.all_models  # noqa: SLF001  # complete only when all apps are loaded
+        return [model for models in registered.values() for model in models.values()]
+
+    def _rows_of(self, instance: Model) -> list[Rows[M]]:
+        return [rows for rows in self._rows if rows.are_changed_by(type(instance))]
+
+    def _consider(self, sender: type[Model], **_signal: object) -> None:
+        """Receive Django's `class_prepared`: connect what changes of `sender` mean here."""
+        # Migrations make models of their own.
+        if sender._meta.apps is not self._model._meta.apps:  # noqa: SLF001
+            return
+        if self._inherits_first(sender):
+            self._rows.append(Rows(sender))
+            for earlier in self._known_models():
+                self._connect(self._rows[-1], earlier)
+        for rows in self._rows:
+            self._connect(rows, sender)
+
+    def _inherits_first(self, sender: type[Model]) -> TypeGuard[type[M]]:
+        """Return whether `sender` is the first model with a table on its line of heirs of an abstract model."""
+        is_heir = self._model._meta.abstract and issubclass(sender, self._model)  # noqa: SLF001
+        return is_heir and not any(issubclass(table, self._model) for table in tables_of(sender) if table is not sender)
+
+    def _connect(self, rows: Rows[M], sender: type[Model]) -> None:
+        name = f"{self._name}:{rows.model._meta.label}"  # noqa: SLF001
+        if rows.are_changed_by(sender):
+            post_save.connect(partial(self._receive_save, rows), sender=sender, weak=False, dispatch_uid=name)
+        # Parents that go with a child have a signal of their own.
+        if rows.are_those_of(sender):
+            pre_delete.connect(partial(self._receive_delete, rows), sender=sender, weak=False, dispatch_uid=name)
+        for field in sender._meta.local_many_to_many:  # noqa: SLF001
+            ends = field.remote_field
+            if ends.through is not None:  # as it is where another model was swapped in
+                connect = partial(self._connect_relation, rows, field, f"{name}:{field.name}")
+                lazy_related_operation(connect, sender, ends.model, ends.through)
+
+    def _connect_relation(
         self,
-        path: str | Callable[[M], str],
-        message: Callable[[M], Mapping[str, Any]],
-        on_failure: Callable[[CorneliusError], None],
+        rows: Rows[M],
+        field: "ManyToManyField[Any, Any]",
+        name: str,
+        source: type[Model],
+        target: type[Model],
+        through: type[Model],
     ) -> None:
-        self._path = path
-        self._message = message
-        self._on_failure = on_failure
+        relation = Relation(field, source, target, through)
+        if relation.concerns(rows):
+            receive = partial(self._receive_relation, rows, relation)
+            m2m_changed.connect(receive, sender=through, weak=False, dispatch_uid=name)
 
-    def saved(self, instance: M, *, using: str = "default") -> None:
-        """Publish that `instance` is as it is now, once the transaction of the database `using` is committed."""
-        self._publish(instance, {}, using)
-
-    def deleted(self, instance: M, *, using: str = "default") -> None:
-        """Publish that `instance` is gone, once the transaction of the database `using` is committed."""
-        self._publish(instance, {"DELETE": True}, using)
-
-    def receive_save(self, *, instance: M, raw: bool, using: str, **_signal: object) -> None:
+    def _receive_save(self, rows: Rows[M], *, instance: Model, raw: bool, using: str, **_signal: object) -> None:
         """Receive Django's `post_save`."""
         if not raw:
-            self.saved(instance, using=using)
+            self._save(rows, instance, using)
 
-    def receive_delete(self, *, instance: M, using: str, **_signal: object) -> None:
-        """Receive Django's `post_delete`."""
-        self.deleted(instance, using=using)
+    def _receive_delete(self, rows: Rows[M], *, instance: Model, using: str, **_signal: object) -> None:
+        """Receive Django's `pre_delete`, as relations are gone when `post_delete` comes."""
+        self._delete(rows, instance, using)
 
-    def _publish(self, instance: M, mark: dict[str, Any], using: str) -> None:
-        # Now, since the instance may be another when the commit comes.
-        path = self._path if isinstance(self._path, str) else self._path(instance)
-        members = {**self._message(instance), **mark}
-        text = json.dumps(members, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
-        _publish_after_commit(Message(path, text), using, self._on_failure)
+    def _receive_relation(
+        self,
+        rows: Rows[M],
+        relation: Relation,
+        *,
+        instance: Model,
+        action: str,
+        reverse: bool,
+        pk_set: set[Any] | None,
+        using: str,
+        **_signal: object,
+    ) -> None:
+        """Receive Django's `m2m_changed`."""
+        if action == _CLEARED or (action in _RELATED and pk_set):
+            with self._publication.failing(instance), savepoint(using):
+                for lookup in relation.changed(rows, instance, pk_set, using, reverse=reverse):
+                    publish_after_commit(Saved(self._publication, rows, lookup), using)
 
+    def _save(self, rows: Rows[M], instance: Model, using: str) -> None:
+        with self._publication.failing(instance):
+            publish_after_commit(Saved(self._publication, rows, rows.lookup(instance)), using)
 
-class _Batch:
-    """Messages that are published together, after the commit of what they tell."""
+    def _delete(self, rows: Rows[M], instance: Model, using: str) -> None:
+        with self._publication.failing(instance):
+            lookup = rows.lookup(instance)
+            try:
+                message: Message | ChangeError = self._render_deleted(rows, lookup, instance, using)
+            except Exception as error:  # noqa: BLE001  # the project's own functions may raise anything
+                message = change_error(instance, error)
+            publish_after_commit(Deleted(self._publication, rows, lookup, message), using)
 
-    def __init__(self, first: Message, on_failure: Callable[[CorneliusError], None]) -> None:
-        self.messages = [first]
-        self.on_failure = on_failure
-
-    def __call__(self) -> None:
-        try:
-            dudley.updates(self.messages)
-        except CorneliusError as error:
-            self.on_failure(error)
-
-
-def _publish_after_commit(message: Message, using: str, on_failure: Callable[[CorneliusError], None]) -> None:
-    """Add `message` to what the transaction publishes next; without a transaction, publish it now.
-
-    It joins the transaction's last hook if that is a batch and was made under the same savepoints: then nothing happens
-    between the two, and whatever is rolled back takes exactly its own messages.
-    """
-    connection = connections[using]
-    if connection.run_on_commit:
-        savepoints, hook = connection.run_on_commit[-1][:2]
-        # Django writes None for a block without a savepoint of its own.
-        is_same_fate = savepoints - {None} == set(connection.savepoint_ids) - {None}
-        if is_same_fate and isinstance(hook, _Batch) and hook.on_failure == on_failure:
-            hook.messages.append(message)
-            return
-    connection.on_commit(_Batch(message, on_failure))
+    def _render_deleted(self, rows: Rows[M], lookup: Lookup, instance: Model, using: str) -> Message:
+        with savepoint(using):
+            if not isinstance(instance, rows.model):
+                instance = rows.fetch([lookup], using)[lookup]
+            return self._publication.render(instance, {"DELETE": True})

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from roots_common import policy_watch
-from roots_common.policy_file import PolicyError, parse_toml
+from roots_common.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
 from roots_common.policy_watch import PolicyWatch
 
 DEADLINE_SECONDS = 20.0
@@ -84,6 +84,18 @@ def test_policy_changes_when_a_key_file_does(watch: PolicyWatch[str], file: Path
     wait_until(lambda: watch.current == "n2")
 
 
+@pytest.mark.parametrize(
+    ("content", "line"), [(b"a = 1\n\xff = 1", 2), (b"#\n" * (MAX_FILE_BYTES // 2) + b"a = 1", MAX_FILE_BYTES // 2 + 1)]
+)
+def test_line_is_named_when_the_file_is_no_text_or_too_long(tmp_path: Path, content: bytes, line: int) -> None:
+    """Every mistake has its line, also one that is found before there are tables."""
+    file = tmp_path / "policy.toml"
+    file.write_bytes(content)
+    with pytest.raises(PolicyError) as caught:
+        read_text(file)
+    assert line == caught.value.line
+
+
 @pytest.mark.parametrize("wrong", ["", "name =", "\xff", f"name = '{'x' * (1 << 20)}'", None])
 def test_policy_is_kept_when_the_file_is_wrong(
     watch: PolicyWatch[str], file: Path, registry: CollectorRegistry, wrong: str | None
@@ -97,9 +109,11 @@ def test_policy_is_kept_when_the_file_is_wrong(
     assert "first" == watch.current
     check = watch.check()
     assert check.is_ok
+    assert 1 == int(watch.is_refused)
     assert "the policy before is kept, since the file is wrong: " in check.detail
     file.write_text("name = 'mended'")
     wait_until(lambda: watch.current == "mended")
+    assert 0 == int(watch.is_refused)
     assert 0 == registry.get_sample_value("roots_test_policy_file_is_wrong")
 
 

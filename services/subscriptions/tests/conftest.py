@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from roots_common.policy import parse_policy
 from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
@@ -13,7 +14,6 @@ from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import parse_policy
 from roots_subscriptions.store import GrantStore
 
 from .support import KEY, OTHER_KEY, UID_KEY, Nats, Service, serve_nothing, wait_until

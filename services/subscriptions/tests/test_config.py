@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from roots_common.identity import ANONYMOUS
+from roots_common.policy import parse_policy
 from roots_common.policy_file import PolicyError, read_text
 from roots_subscriptions.config import DEFAULT_POLICY
-from roots_subscriptions.policy import parse_policy
 
 from .support import DEADLINE_SECONDS, UID_KEY
 

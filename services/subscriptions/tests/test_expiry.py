@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from roots_common.identity import Identity
+from roots_common.policy import parse_policy
 from roots_common.uids import Uids
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -16,7 +17,6 @@ from roots_subscriptions.expiry import Expiry
 from roots_subscriptions.grants import Grants, Revoked
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import parse_policy
 from roots_subscriptions.store import GrantStore
 
 from .conftest import OPEN_POLICY

@@ -2,8 +2,8 @@
 
 import pytest
 
+from roots_common.policy import Policy, parse_policy
 from roots_subscriptions.explain import Whereabouts, explain, explain_path
-from roots_subscriptions.policy import Policy, parse_policy
 from roots_subscriptions.record import GrantRecord, PathGrant
 from roots_subscriptions.refusals import Refusal
 

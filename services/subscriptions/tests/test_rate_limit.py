@@ -2,7 +2,7 @@
 
 import pytest
 
-from roots_subscriptions.backends import Backend
+from roots_common.backends import Backend
 from roots_subscriptions.rate_limit import RateLimits
 
 NOW = 1000.0

@@ -1,6 +1,6 @@
 """What is remembered of refusals."""
 
-from roots_subscriptions.policy import Decision
+from roots_common.policy import Decision
 from roots_subscriptions.refusals import MAX_CLIENTS, MAX_PATHS, Refusals
 
 NO = Decision(is_allowed=False, rule=None, reason="no rule of the app is about this path")

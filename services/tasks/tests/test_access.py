@@ -82,19 +82,20 @@ READ = (200, 401, 404, 401, 401, 401)
     [
         ("", ALL, ALL, ALL),
         ("[apps.tasks]\nallow = []", ALL, ALL, ALL),
-        ("[apps.other]\nwrite = 'signed-in'", ALL, ALL, ALL),
+        ("[apps.other]\nallow = []\nwrite = 'anyone'", ALL, ALL, ALL),
+        ("[backends.b]\nkey_file = 'not-here'", ALL, ALL, ALL),
         (TOKENS, NONE, ALL, ALL),
-        (f"{TOKENS}[apps.tasks]\nread = 'anyone'\nwrite = 'anyone'", ALL, ALL, ALL),
-        (f"{TOKENS}[apps.tasks]\nread = 'anyone'\nwrite = 'signed-in'", READ, ALL, ALL),
-        (f"{TOKENS}[apps.tasks]\nread = 'anyone'", READ, ALL, ALL),
+        (f"{TOKENS}[apps.tasks]\nallow = []\nread = 'anyone'\nwrite = 'anyone'", ALL, ALL, ALL),
+        (f"{TOKENS}[apps.tasks]\nallow = []\nread = 'anyone'\nwrite = 'signed-in'", READ, ALL, ALL),
+        (f"{TOKENS}[apps.tasks]\nallow = []\nread = 'anyone'", READ, ALL, ALL),
         (
-            f"{TOKENS}[apps.tasks]\nread = 'anyone'\nwrite = {{ roles = ['editor'] }}",
+            f"{TOKENS}[apps.tasks]\nallow = []\nread = 'anyone'\nwrite = {{ roles = ['editor'] }}",
             READ,
             (200, 403, 404, 403, 403, 403),
             ALL,
         ),
         (
-            f"{TOKENS}[apps.tasks]\nread = {{ scopes = ['tasks'] }}\nwrite = {{ scopes = ['tasks', 'edit'] }}",
+            f"{TOKENS}[apps.tasks]\nallow = []\nread.scopes = ['tasks']\nwrite.scopes = ['tasks', 'edit']",
             NONE,
             (403,) * 6,
             ALL,
@@ -113,7 +114,7 @@ def test_tasks_are_guarded_as_the_policy_says_when_it_names_who(
 
 def test_refusal_says_what_to_do_when_there_is_no_token_or_too_little(make_client: MakeClient) -> None:
     """RFC 6750: a challenge without an error when no token came, and the scopes when they are missing."""
-    client = make_client(f"{TOKENS}[apps.tasks]\nwrite = {{ scopes = ['edit', 'all'] }}")
+    client = make_client(f"{TOKENS}[apps.tasks]\nallow = []\nwrite = {{ scopes = ['edit', 'all'] }}")
     anonymous = client.simulate_post("/tasks", json=TASK)
     assert (401, 'Bearer realm="roots"') == (anonymous.status_code, anonymous.headers["www-authenticate"])
     assert "application/problem+json" == anonymous.headers["content-type"]
@@ -125,7 +126,7 @@ def test_refusal_says_what_to_do_when_there_is_no_token_or_too_little(make_clien
 
 def test_bad_token_is_refused_when_no_token_would_do(make_client: MakeClient) -> None:
     """Whoever sends a token means somebody: a wrong one is told so, even where anyone may come."""
-    client = make_client(f"{TOKENS}[apps.tasks]\nread = 'anyone'")
+    client = make_client(f"{TOKENS}[apps.tasks]\nallow = []\nread = 'anyone'")
     answer = client.simulate_get("/tasks", headers=bearer(exp=1))
     assert (401, "expired") == (answer.status_code, answer.json["reason"])
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
@@ -152,7 +153,7 @@ def test_question_is_answered_when_no_token_comes_with_it(make_client: MakeClien
 
 def test_key_is_the_senders_own_when_another_uses_it_too(make_client: MakeClient) -> None:
     """Bob's request under Ann's key makes Bob's task, and so does nobody's; each retry gets its sender's answer."""
-    client = make_client(f"{TOKENS}[apps.tasks]\nwrite = 'anyone'")
+    client = make_client(f"{TOKENS}[apps.tasks]\nallow = []\nwrite = 'anyone'")
     senders: list[dict[str, str]] = [bearer(), bearer(sub="bob"), bearer(sub="ANN"), {}]
     answers = [
         client.simulate_post("/tasks", json=TASK, headers={"Idempotency-Key": "k", **sender})
@@ -180,9 +181,16 @@ def test_key_is_the_subjects_when_header_and_cookie_carry_its_tokens(make_client
     [
         ("apps = 1", "apps", 1),
         ("[apps]\ntasks = 1", "apps.tasks", 2),
-        ("[apps.tasks]\nwrite = 'signed-in'", "apps.tasks.write", 2),
-        ("[apps.tasks]\nread = 'all'", "apps.tasks.read.who", 2),
-        (f"{TOKENS}[apps.tasks]\nread = {{ role = 'x' }}", "apps.tasks.read.role", 7),
+        ("[apps.tasks]\nallow = []\nwrite = 'signed-in'", "apps.tasks.write", 3),
+        ("[apps.tasks]\nallow = []\nread = 'all'", "apps.tasks.read.who", 3),
+        (f"{TOKENS}[apps.tasks]\nallow = []\nread = {{ role = 'x' }}", "apps.tasks.read.role", 8),
+        # What only subscriptions needs is refused here, too: or the two would follow different policies.
+        ("[apps.tasks]\nwrite = 'anyone'", "apps.tasks", 1),
+        ("[apps.other]\nallow = []\nwrite = 'signed-in'", "apps.other.write", 3),
+        ("[app.tasks]\nallow = []", "app", 1),
+        ("[apps.tasks]\nallow = [{ paths = ['a*'], who = 'anyone' }]", "apps.tasks.allow[0].paths[0]", 2),
+        ("[backends.b]\nkey_file = 'x'\ngrants = []", "backends.b.grants", 3),
+        ("[apps]\nallow = [", "", 2),
         ("\n[tokens]\naudience = 'roots'", "tokens", 2),
         ("origins = ['https://a.example/']", "origins[0]", 1),
         ("origins = 'https://a.example'", "origins", 1),
@@ -213,4 +221,9 @@ def test_serve_follows_the_policy_when_it_changes(database_url: str, tmp_path: P
         is_ok, detail = serve.check("policy")
         assert is_ok
         assert "line 1, tokens" in detail
+        file.write_text(f"{TOKENS}[apps.tasks]\nallow = []\n[backends.b]\nkey_file = 'elsewhere'\ngrants = []")
+        wait_until(lambda: "line 10, backends.b.grants" in serve.check("policy")[1])
+        applied = serve.log().count('"policy_applied"')
+        file.write_text(f"{TOKENS}[apps.tasks]\nallow = []\n[backends.b]\nkey_file = 'elsewhere'")
+        wait_until(lambda: serve.log().count('"policy_applied"') == applied + 1)
         assert token() not in serve.log()

@@ -115,9 +115,11 @@ BROKEN: list[Broken] = [
         lambda one: data(one, "subscriptions").pop("ROOTS_DOOR_HOST"),
     ),
     (
-        "tasks would not start: line 2",
+        "tasks would not start: line 3",
         checks_pods.policies,
-        lambda one: one.get("ConfigMap", "policy")["data"].update({"policy.toml": "[apps.tasks]\nread = 1\n"}),
+        lambda one: one.get("ConfigMap", "policy")["data"].update(
+            {"policy.toml": "[apps.tasks]\nallow = []\nread = 1\n"}
+        ),
     ),
     (
         "subscriptions would not start",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roots_common.config import ConfigError, load
+from roots_common.policy import parse_policy
 from roots_common.policy_file import PolicyError
-from roots_subscriptions.policy import parse_policy
 from roots_tasks.policy import parse_task_policy
 
 from . import programs

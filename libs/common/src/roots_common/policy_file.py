@@ -1,9 +1,11 @@
 """The policy file (TOML): read, checked, and every mistake named with its line.
 
 A key that is not known is an error: a rule that is silently ignored would open or close a door. What is in the file is
-described in docs/operations.md; the parts that only one service reads are parsed there.
+described in docs/operations.md, and read by `policy.parse_policy`.
 """
 
+import bisect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -16,7 +18,10 @@ from roots_common.identity import ANYONE, SIGNED_IN, Audience
 # As a ConfigMap of Kubernetes may have. What is larger is not read, since it could not be watched either.
 MAX_FILE_BYTES = 1 << 20
 
-_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+_STEP = re.compile(r'\[(\d+)\]|"((?:[^"\\]|\\.)*)"|([^."\[\]]+)')
+_PLAIN_KEY = re.compile(r'[^."\[\]\\]+')
+# Where tomllib says that it stopped; without a number at the end of the text.
+_TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 # What closes an array, or an array in an inline table of an array, that goes on after a line.
 _CLOSINGS = ("", "]", "]}", "]}]")
 _WHO = {"anyone": ANYONE, "signed-in": SIGNED_IN}
@@ -49,22 +54,30 @@ def read_text(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             content = opened.read(MAX_FILE_BYTES + 1)
-        text = content.decode()
     except OSError as error:
         raise PolicyError(f"it can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError("it is not UTF-8") from error
     if len(content) > MAX_FILE_BYTES:
-        raise PolicyError(f"it has more than {MAX_FILE_BYTES} bytes")
-    return text
+        raise PolicyError(f"it has more than {MAX_FILE_BYTES} bytes", line=content.count(b"\n") + 1)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise PolicyError("it is not UTF-8", line=content.count(b"\n", 0, error.start) + 1) from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return the tables of `text`. Errors: PolicyError, whose problem names the line."""
+    """Return the tables of `text`. Errors: PolicyError, with the line."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"it is not TOML: {error}") from error
+        match = _TOML_LINE.search(str(error))
+        line = int(match[1]) if match else len(text.rstrip("\n").split("\n"))
+        raise PolicyError(f"it is not TOML: {error}", line=line) from error
+    except (ValueError, RecursionError) as error:
+        # What tomllib hands on of Python's own limits.
+        problem = (
+            "a value is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+        )
+        raise PolicyError(problem, line=_first_failing_line(text)) from error
 
 
 def convert(table: object, type_: type[Any], *, place: str) -> Any:
@@ -73,13 +86,19 @@ def convert(table: object, type_: type[Any], *, place: str) -> Any:
         known = {field.encode_name for field in msgspec.structs.fields(type_)}
         for key in table:
             if key not in known:
-                raise PolicyError(f"there is no such key here, but {', '.join(sorted(known))}", _join(place, key))
+                raise PolicyError(f"there is no such key here, but {', '.join(sorted(known))}", join_place(place, key))
     try:
         return msgspec.convert(table, type_)
     except msgspec.ValidationError as error:
         problem, _, inner = str(error).partition(" - at `")
         inner = inner.rstrip("`").removeprefix("$")
         raise PolicyError(problem, f"{place}{inner}".lstrip(".")) from error
+
+
+def join_place(place: str, key: str) -> str:
+    """Return the place of `key` in the table at `place`, which is empty for the file; an unusual key is quoted."""
+    key = key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
+    return f"{place}.{key}" if place else key
 
 
 def parse_audience(who: str | None, scopes: list[str], roles: list[str], *, place: str, has_tokens: bool) -> Audience:
@@ -113,8 +132,14 @@ def with_line(error: PolicyError, text: str) -> PolicyError:
 
     The line is the first at which the text up to it, its open arrays closed, has the place: tomllib keeps no positions.
     """
-    steps: list[str | int] = [int(index) if index else key for index, key in _STEP.findall(error.place)]
-    lines = text.splitlines()
+    if error.line is not None:
+        return error
+    steps: list[str | int] = [
+        int(index) if index else json.loads(f'"{quoted}"') if quoted else key
+        for index, quoted, key in _STEP.findall(error.place)
+    ]
+    # Only what TOML takes for the end of a line: a text may have U+2028 and others in it.
+    lines = text.split("\n")
     for length in range(len(steps), 0, -1):
         line = _first_line(lines, steps[:length])
         if line is not None:
@@ -161,5 +186,17 @@ def _has_place(lines: list[str], steps: list[str | int]) -> bool | None:
     return None
 
 
-def _join(place: str, key: str) -> str:
-    return f"{place}.{key}".lstrip(".")
+def _first_failing_line(text: str) -> int:
+    """Return the number of the first line up to which Python's limits are exceeded."""
+    lines = text.split("\n")
+    return bisect.bisect_left(range(1, len(lines)), 1, key=lambda count: _exceeds_limits(lines[:count])) + 1
+
+
+def _exceeds_limits(lines: list[str]) -> bool:
+    try:
+        tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return False

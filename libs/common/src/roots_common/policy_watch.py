@@ -19,11 +19,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from roots_common import logs
 from roots_common.health import Check
 from roots_common.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
+from roots_common.web import Problem
 
 LOOK_INTERVAL_SECONDS = 0.5
+# Somebody has to correct the file first.
+RETRY_AFTER_SECONDS = 10
 
 T = TypeVar("T")
 log = logs.get(__name__)
+
+
+class PolicyRefused(Problem):
+    """The request names what the policy in force lacks, while a newer file, which may have it, can't be used."""
+
+    def __init__(self) -> None:
+        detail = "The policy is refused: its file is wrong, and the one before it does not know who or what this is."
+        super().__init__(503, detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 class PolicyWatch(Generic[T]):
@@ -64,6 +75,11 @@ class PolicyWatch(Generic[T]):
     def current(self) -> T:
         """The newest policy that could be read."""
         return self._current
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the file is wrong now, so that an older policy is in force."""
+        return bool(self._problem)
 
     def on_change(self, listener: Callable[[T], None]) -> None:
         """Give each new policy to `listener`, on the watching thread, once it is `current`."""

@@ -10,6 +10,7 @@ from roots_common import health, logs
 from roots_common.authentication import Authenticator
 from roots_common.config import exit_usage, load_or_exit
 from roots_common.lifecycle import catch_stop
+from roots_common.policy import Policy, parse_policy
 from roots_common.policy_file import PolicyError
 from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
@@ -24,7 +25,6 @@ from roots_subscriptions.expiry import Expiry
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import Policy, parse_policy
 from roots_subscriptions.readiness import BrokerReadiness
 from roots_subscriptions.reconsideration import Reconsideration
 from roots_subscriptions.refusals import Refusals, answer_refusals
@@ -58,7 +58,7 @@ class Service:
         self._touch = TouchResponder(grants, uids, metrics)
         self._refusals = Refusals()
         app = create_app(
-            policy=lambda: self._policy.current,
+            policy=self._policy,
             authenticator=self._authenticator,
             uids=uids,
             broker=self._broker,
@@ -69,7 +69,7 @@ class Service:
             tracing=self._tracing,
         )
         door = create_door(
-            policy=lambda: self._policy.current,
+            policy=self._policy,
             uids=uids,
             audit=Audit(config.uid_key.encode()),
             broker=self._broker,

@@ -1,6 +1,5 @@
 """The WSGI application of subscriptions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -8,13 +7,14 @@ from prometheus_client import CollectorRegistry
 
 from roots_common import web
 from roots_common.authentication import Authenticator
+from roots_common.policy import Policy
+from roots_common.policy_watch import PolicyWatch
 from roots_common.tracing import Tracing
 from roots_common.uids import Uids
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import Policy
 from roots_subscriptions.refusals import Refusals
 from roots_subscriptions.resources import Admission, Connect, Disconnect
 
@@ -23,7 +23,7 @@ RETRY_AFTER_SECONDS = 1
 
 def create_app(
     *,
-    policy: Callable[[], Policy],
+    policy: PolicyWatch[Policy],
     authenticator: Authenticator,
     uids: Uids,
     broker: BrokerThread,

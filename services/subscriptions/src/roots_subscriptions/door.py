@@ -1,12 +1,13 @@
 """The WSGI application of the door, on a port of its own that no browser can reach."""
 
-from collections.abc import Callable
 from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
 
 from roots_common import web
+from roots_common.policy import Policy
+from roots_common.policy_watch import PolicyWatch
 from roots_common.tracing import Tracing
 from roots_common.uids import Uids
 from roots_subscriptions.audit import Audit
@@ -19,13 +20,12 @@ from roots_subscriptions.door_resources import Publish, Publishing
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import Policy
 from roots_subscriptions.rate_limit import RateLimits
 
 
 def create_door(
     *,
-    policy: Callable[[], Policy],
+    policy: PolicyWatch[Policy],
     uids: Uids,
     audit: Audit,
     broker: BrokerThread,
@@ -34,15 +34,15 @@ def create_door(
     registry: CollectorRegistry,
     tracing: Tracing,
 ) -> falcon.App[falcon.Request, falcon.Response]:
-    """Return the application that back ends reach; `policy` returns the one in force."""
+    """Return the application that back ends reach."""
     app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_door", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
-    gate = Gate(lambda: policy().backends, RateLimits(), audit, metrics)
+    gate = Gate(lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics)
     publishing = Publishing(gate, broker, EventPublisher(broker.client, metrics, tracing), metrics)
     app.add_route("/", Tutorial(gate, publishing, broker, grants, uids))
     app.add_route("/v1/publish", Publish(gate, publishing))
     revoking = Revoking(broker, grants, uids)
-    app.add_route("/v1/clients/{uid}", Client(gate, revoking, broker, grants, policy))
+    app.add_route("/v1/clients/{uid}", Client(gate, revoking, broker, grants, lambda: policy.current))
     app.add_route("/v1/revoke", Revoke(gate, revoking))
     return app
 

@@ -10,17 +10,17 @@ from typing import Annotated, Any
 import falcon
 import msgspec
 
+from roots_common.backends import Backend
+from roots_common.policy import Policy
 from roots_common.subjects import CLIENTS_HELD, CLIENTS_REFUSED, InvalidPathError, check_path
 from roots_common.uids import Uids
 from roots_common.web import Problem, read_json
 from roots_subscriptions.audit import About
-from roots_subscriptions.backends import Backend
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.door_gate import Gate, Use
 from roots_subscriptions.explain import Whereabouts, explain, explain_path
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.inquiry import Inquiry
-from roots_subscriptions.policy import Policy
 from roots_subscriptions.refusals import Refusal
 
 # An explanation asks every replica and takes a thread for a quarter of a second: far more than a message does.

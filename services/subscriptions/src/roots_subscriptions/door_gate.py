@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import falcon
 
+from roots_common.backends import Backend, find_by_key, find_keyless
+from roots_common.policy_watch import PolicyRefused
 from roots_common.web import Problem
 from roots_subscriptions.audit import NOBODY, About, Audit
-from roots_subscriptions.backends import Backend, find_by_key, find_keyless
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.metrics import DoorAction, Metrics
 from roots_subscriptions.rate_limit import RateLimits
@@ -47,12 +48,21 @@ class Use:
 
 
 class Gate:
-    """Lets back ends in. Shape: `backends` returns those of the policy in force."""
+    """Lets back ends in.
+
+    Shape: `backends` returns those of the policy in force, which is an older one while `is_policy_refused`.
+    """
 
     def __init__(
-        self, backends: Callable[[], Mapping[str, Backend]], limits: RateLimits, audit: Audit, metrics: Metrics
+        self,
+        backends: Callable[[], Mapping[str, Backend]],
+        is_policy_refused: Callable[[], bool],
+        limits: RateLimits,
+        audit: Audit,
+        metrics: Metrics,
     ) -> None:
         self._backends = backends
+        self._is_policy_refused = is_policy_refused
         self._limits = limits
         self._audit = audit
         self._metrics = metrics
@@ -61,7 +71,8 @@ class Gate:
     def use(self, req: falcon.Request, action: DoorAction, *, is_key_needed: bool = True) -> Iterator[Use]:
         """Yield the use of the back end that sent `req`, which costs one token; write its audit lines at the end.
 
-        Errors: Problem 403 for a browser's request, 401 without a key that is known, 429 over the rate.
+        Errors: Problem 403 for a browser's request, 401 without a key that is known, 429 over the rate, 503 instead of
+            401 while the policy is refused.
         """
         use: Use | None = None
         outcome = "done"
@@ -105,6 +116,9 @@ class Gate:
         else:
             scheme, _, key = header.partition(" ")
             backend = find_by_key(backends, key.strip()) if scheme.lower() == _SCHEME else None
+        if backend is None and self._is_policy_refused():
+            # The file that can't be used may name it.
+            raise PolicyRefused
         if backend is None:
             raise Unauthorized
         return backend

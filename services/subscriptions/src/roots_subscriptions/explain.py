@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from roots_common.identity import ANONYMOUS
-from roots_subscriptions.policy import Policy
+from roots_common.policy import Policy
 from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.refusals import Refusal
 

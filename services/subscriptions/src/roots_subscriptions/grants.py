@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from roots_common.identity import ANONYMOUS, Identity
+from roots_common.policy import Policy
 from roots_common.subjects import is_path
 from roots_subscriptions.errors import BrokerUnavailableError, TooManyClientsError
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import Policy
 from roots_subscriptions.record import (
     GrantRecord,
     check_bound,

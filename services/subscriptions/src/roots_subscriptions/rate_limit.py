@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roots_subscriptions.backends import Backend
+from roots_common.backends import Backend
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from roots_common import logs
+from roots_common.policy import Decision
 from roots_common.subjects import CLIENTS_REFUSED
-from roots_subscriptions.policy import Decision
 
 # Of each client the latest paths; of all clients the latest ones. Together some 20 MB at most.
 MAX_PATHS = 16

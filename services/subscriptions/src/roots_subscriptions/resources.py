@@ -4,13 +4,14 @@ The order of the checks is part of the contract: the app, who asks, the uid, the
 docs/protocol.md, Connecting.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import falcon
 
 from roots_common.authentication import Authenticator
 from roots_common.identity import Identity
+from roots_common.policy import APPS, Policy
+from roots_common.policy_watch import PolicyRefused, PolicyWatch
 from roots_common.subjects import InvalidPathError, check_path
 from roots_common.uids import Uids
 from roots_common.web import Problem, read_json
@@ -18,7 +19,6 @@ from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import ForeignClientError, TooManyClientsError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.policy import APPS, Policy
 from roots_subscriptions.record import MAX_PATHS, GrantRecord
 from roots_subscriptions.refusals import Refusals
 
@@ -36,14 +36,20 @@ class Admitted:
 class Admission:
     """Lets a request in when its app is in the policy, its token is good and its uid is one of this system's."""
 
-    def __init__(self, policy: Callable[[], Policy], authenticator: Authenticator, uids: Uids) -> None:
+    def __init__(self, policy: PolicyWatch[Policy], authenticator: Authenticator, uids: Uids) -> None:
         self._policy = policy
         self._authenticator = authenticator
         self._uids = uids
 
     def admit(self, req: falcon.Request, app: str, uid: str) -> Admitted:
-        """Return who asks. Errors: Problem 404 for the app, as `Authenticator.authenticate`, 410 for the uid."""
-        policy = self._policy()
+        """Return who asks.
+
+        Errors: Problem 404 for the app (503 while the policy is refused), as `Authenticator.authenticate`, 410 for the
+            uid.
+        """
+        policy = self._policy.current
+        if app not in policy.apps and self._policy.is_refused:
+            raise PolicyRefused
         if app not in policy.apps:
             raise Problem(404, "The policy has no such app.")
         identity = self._authenticator.authenticate(req)

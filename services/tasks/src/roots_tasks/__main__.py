@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from roots_common import health, lifecycle, logs
 from roots_common.authentication import Authenticator
 from roots_common.config import exit_usage, load_or_exit
+from roots_common.policy import Policy
 from roots_common.policy_file import PolicyError
 from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
@@ -23,7 +24,7 @@ from roots_tasks.errors import MigrationError
 from roots_tasks.hints import Hints
 from roots_tasks.housekeeping import Housekeeping
 from roots_tasks.metrics import RelayMetrics, ServeMetrics
-from roots_tasks.policy import OPEN_POLICY, Guard, TaskPolicy, parse_task_policy
+from roots_tasks.policy import OPEN_POLICY, Guard, parse_task_policy
 from roots_tasks.publisher import Publisher
 from roots_tasks.relay import Relay
 from roots_tasks.store import Store
@@ -95,7 +96,7 @@ def _serve() -> None:
     log.info("stopped")
 
 
-def _load_policy(config: ServeConfig, registry: CollectorRegistry) -> PolicyWatch[TaskPolicy] | None:
+def _load_policy(config: ServeConfig, registry: CollectorRegistry) -> PolicyWatch[Policy] | None:
     """Return the policy that the configuration names, if any; end the process when it is wrong."""
     if not config.policy:
         return None

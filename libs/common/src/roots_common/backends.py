@@ -15,6 +15,7 @@ client knew none; at most one back end is that. A key is kept as its digest only
 
 import hashlib
 import hmac
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from roots_common.policy_file import PolicyError, convert
-from roots_subscriptions.patterns import Pattern, parse_pattern
+from roots_common.patterns import Pattern, parse_pattern
+from roots_common.policy_file import PolicyError, convert, join_place
 
 MIN_KEY_CHARACTERS = 16
 # The largest batch has to fit, or it could never be published.
@@ -65,19 +66,21 @@ class _BackendTable(msgspec.Struct, frozen=True, kw_only=True):
     burst: Annotated[int, msgspec.Meta(ge=MIN_BURST, le=10**9)] = DEFAULT_BURST
 
 
-def parse_backends(tables: Mapping[str, Any], folder: Path = Path()) -> dict[str, Backend]:
+def parse_backends(tables: Mapping[str, Any], folder: Path = Path(), *, needs_keys: bool = True) -> dict[str, Backend]:
     """Return the back ends that the tables `[backends.NAME]` describe, and read their keys.
 
-    Shape: folder is where relative names of key files begin.
+    Shape: folder is where relative names of key files begin; without needs_keys a back end is left out when its key
+        file is not there, or not readable.
     Errors: PolicyError that names the table or key at fault, and no key.
     """
-    backends = {name: _parse_backend(name, table, folder) for name, table in tables.items()}
+    parsed = {name: _parse_backend(name, table, folder, needs_key=needs_keys) for name, table in tables.items()}
+    backends = {name: backend for name, backend in parsed.items() if backend is not None}
     owners: dict[bytes | None, str] = {}
     for name, backend in backends.items():
         other = owners.setdefault(backend.key_digest, name)
         if other != name:
             what = "takes requests without a key" if backend.key_digest is None else "has the same key"
-            raise PolicyError(f"{other} {what}, too; only one can", f"backends.{name}")
+            raise PolicyError(f"{other} {what}, too; only one can", join_place("backends", name))
     return backends
 
 
@@ -101,21 +104,22 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _parse_backend(name: str, value: object, folder: Path) -> Backend:
-    place = f"backends.{name}"
+def _parse_backend(name: str, value: object, folder: Path, *, needs_key: bool) -> Backend | None:
+    place = join_place("backends", name)
     if _NAME.fullmatch(name) is None:
         raise PolicyError("a back end's name is 1-64 of A-Z a-z 0-9 _ -", place)
     table: _BackendTable = convert(value, _BackendTable, place=place)
     if (table.key_file is None) != table.keyless:
         raise PolicyError("it needs either key_file or keyless = true", place)
-    return Backend(
-        name=name,
-        key_digest=None if table.key_file is None else digest_of(_read_key(folder / table.key_file, place)),
-        publish=_parse_patterns(table.publish, f"{place}.publish"),
-        grant=_parse_patterns(table.grant, f"{place}.grant"),
-        rate=table.rate,
-        burst=table.burst,
-    )
+    publish = _parse_patterns(table.publish, f"{place}.publish")
+    grant = _parse_patterns(table.grant, f"{place}.grant")
+    digest = None
+    if table.key_file is not None:
+        file = folder / table.key_file
+        if not needs_key and not os.access(file, os.R_OK):
+            return None
+        digest = digest_of(_read_key(file, place))
+    return Backend(name=name, key_digest=digest, publish=publish, grant=grant, rate=table.rate, burst=table.burst)
 
 
 def _parse_patterns(texts: list[str], place: str) -> tuple[Pattern, ...]:

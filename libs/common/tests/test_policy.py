@@ -1,15 +1,16 @@
 """Which paths the rules of a policy allow, and how a wrong policy is refused."""
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from roots_common.identity import ANONYMOUS
+from roots_common.patterns import parse_pattern
+from roots_common.policy import parse_policy
 from roots_common.policy_file import PolicyError
-from roots_subscriptions.patterns import parse_pattern
-from roots_subscriptions.policy import parse_policy
 
 LETTERS = st.text(alphabet="ab.-", min_size=1, max_size=3)
 SEGMENTS = st.lists(LETTERS, min_size=1, max_size=8)
@@ -138,8 +139,21 @@ def test_policy_allows_what_any_rule_of_the_app_allows_when_there_are_several() 
 @pytest.mark.parametrize(
     ("text", "place", "line", "problem"),
     [
-        ("[apps.tasks]\nallow = [}", "", None, "line 2"),
-        ("", "", None, "apps"),
+        ("[apps.tasks]\nallow = [}", "", 2, "line 2"),
+        ("[apps.tasks]\nallow = [", "", 2, "not TOML"),
+        ("[apps.tasks\n\n", "", 1, "not TOML"),
+        ("a = 1\na = 2", "", 2, "not TOML"),
+        ("# \u2028 \x85\n[apps]\ntasks = 1", "apps.tasks", 3, "object"),
+        ("[apps]\n\nx = " + "[" * 5000, "", 3, "too deeply"),
+        ("[apps]\nx = 1\ny = " + "9" * 5000 + "\nz = 1", "", 3, "too many digits"),
+        ("apps = 1", "apps", 1, "object"),
+        ("[apps.a]\nallow = []\n[apps.'a.b']\nallow = []", 'apps."a.b"', 3, "name"),
+        ("[apps.a]\nallow = []\n[apps.'b]']\nallow = []", 'apps."b]"', 3, "name"),
+        ("[backends.a]\nkeyless = true\n[backends.'']", 'backends.""', 3, "name"),
+        ("'a.b' = 1", '"a.b"', 1, "no such key"),
+        ("\n[tokens]\naudience = 'roots'", "tokens", 2, "no key"),
+        ("[apps]\n\n[backends]\nb = 1", "backends.b", 4, "object"),
+        ("[backends.b]\nkeyless = true\nrate = nan", "backends.b.rate", 3, ""),
         ("\n[app.tasks]\nallow = []", "app", 2, "no such key"),
         ("[apps]\ntasks = 1", "apps.tasks", 2, "object"),
         ("[apps.tasks]", "apps.tasks", 1, "allow"),
@@ -173,6 +187,27 @@ def test_policy_names_the_place_and_the_line_when_it_is_wrong(
         parse_policy(text)
     assert (place, line) == (caught.value.place, caught.value.line)
     assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing\n", "[apps]", "[backends.b]\nkeyless = true\npublish = ['news']"])
+def test_policy_without_apps_lets_nobody_hear_when_it_is_parsed(text: str) -> None:
+    """I5: an empty policy is one: no app connects anybody, and back ends may still be named."""
+    policy = parse_policy(text)
+    assert ({}, False) == (policy.apps, policy.decide("tasks", "tasks", ANONYMOUS).is_allowed)
+    assert ("b" in policy.backends) is ("backends" in text)
+
+
+def test_back_end_is_left_out_when_its_key_is_not_there_and_not_needed(tmp_path: Path) -> None:
+    """A service without the keys of back ends checks everything else, and what it can read."""
+    text = "[backends.a]\nkey_file = 'none'\n[backends.b]\nkey_file = 'other'\n[backends.c]\nkeyless = true\n"
+    assert {"c"} == parse_policy(text, tmp_path, needs_backend_keys=False).backends.keys()
+    with pytest.raises(PolicyError, match=r"line 2, backends\.a\.key_file: .*can't be read"):
+        parse_policy(text, tmp_path)
+    with pytest.raises(PolicyError, match=r"line 8, backends\.d\.publish"):
+        parse_policy(f"{text}[backends.d]\npublish = ['b*']\nkey_file = 'none'", tmp_path, needs_backend_keys=False)
+    (tmp_path / "none").write_text("too short")
+    with pytest.raises(PolicyError, match=r"line 2, backends\.a\.key_file"):
+        parse_policy(text, tmp_path, needs_backend_keys=False)
 
 
 def test_line_is_named_at_once_when_the_policy_has_thousands_of_rules() -> None:

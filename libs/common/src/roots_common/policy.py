@@ -1,8 +1,9 @@
-"""Which paths of an app a client may hear: the rules of a policy file.
+"""The policy file as a whole: which paths of an app a client may hear, who reads and writes, whose requests count.
 
 A policy is TOML: a table `[apps.NAME]` for each app, whose `allow` is a list of rules; a path that no rule allows is
 refused. `[tokens]` says whose tokens are accepted (without it everyone is anonymous), and `[backends.NAME]` who may use
-the back end's door. Deciding does no I/O. Source: docs/operations.md, The policy file.
+the back end's door. Every service reads the file by `parse_policy`, so that none takes in what another refuses.
+Deciding does no I/O. Source: docs/operations.md, The policy file.
 """
 
 import re
@@ -15,18 +16,19 @@ from typing import Annotated, Any
 import msgspec
 
 from roots_common.access import EVERYONE_ANONYMOUS, Access, parse_access
-from roots_common.identity import Audience, Identity
+from roots_common.backends import Backend, parse_backends
+from roots_common.identity import ANYONE, SIGNED_IN, Audience, Identity
+from roots_common.patterns import Pattern, parse_pattern
 from roots_common.policy_file import (
     PolicyError,
     convert,
+    join_place,
     parse_audience,
     parse_permission,
     parse_toml,
     with_line,
 )
 from roots_common.token_rules import TokenRules
-from roots_subscriptions.backends import Backend, parse_backends
-from roots_subscriptions.patterns import Pattern, parse_pattern
 
 APPS = "apps"
 BACKENDS = "backends"
@@ -68,9 +70,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppPolicy:
-    """The rules of one app."""
+    """The rules of one app, and who may read and change what it has."""
 
     rules: tuple[Rule, ...]
+    read: Audience
+    write: Audience
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, so that what follows from the rules can be cached
@@ -85,6 +89,11 @@ class Policy:
     def tokens(self) -> TokenRules | None:
         """What a token has to be; None when everyone is anonymous."""
         return self.access.tokens
+
+    def app(self, name: str) -> AppPolicy:
+        """Return the app `name`; one that the policy lacks allows no path, and is read and changed by the default."""
+        default = _default_audience(has_tokens=self.tokens is not None)
+        return self.apps.get(name) or AppPolicy(rules=(), read=default, write=default)
 
     def decide(self, app: str, path: str, identity: Identity) -> Decision:
         """Tell whether `identity` may hear `path` of `app`, and by which rule: the first that allows it, if any."""
@@ -152,17 +161,18 @@ class _AppTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _PolicyTable(msgspec.Struct, frozen=True, kw_only=True):
-    apps: dict[str, Any]
+    apps: dict[str, Any] = {}
     tokens: Any = None
     origins: Any = None
     backends: dict[str, Any] = {}
 
 
-def parse_policy(text: str, folder: Path = Path()) -> Policy:
-    """Return the policy that `text` (TOML) states.
+def parse_policy(text: str, folder: Path = Path(), *, needs_backend_keys: bool = True) -> Policy:
+    """Return the policy that `text` (TOML) states; an empty one lets nobody hear anything.
 
-    Shape: folder is where relative names of key files begin.
-    Errors: PolicyError.
+    Shape: folder is where relative names of key files begin. A service that is not given the keys of back ends has
+        needs_backend_keys False: then a back end whose key file is not there is checked, and left out.
+    Errors: PolicyError, with the line.
     """
     document = parse_toml(text)
     try:
@@ -172,25 +182,30 @@ def parse_policy(text: str, folder: Path = Path()) -> Policy:
         return Policy(
             apps={name: _parse_app(name, app, has_tokens=has_tokens) for name, app in table.apps.items()},
             access=access,
-            backends=parse_backends(table.backends, folder),
+            backends=parse_backends(table.backends, folder, needs_keys=needs_backend_keys),
         )
     except PolicyError as error:
         raise with_line(error, text) from error
 
 
 def _parse_app(name: str, app: object, *, has_tokens: bool) -> AppPolicy:
-    place = f"{APPS}.{name}"
+    place = join_place(APPS, name)
     if _APP_NAME.fullmatch(name) is None:
         raise PolicyError("an app's name is 1-64 of A-Z a-z 0-9 _ -", place)
     table: _AppTable = convert(app, _AppTable, place=place)
-    # The task API reads these two; a mistake in them shall be found by whichever service reads the file.
-    for key, value in (("read", table.read), ("write", table.write)):
-        if value is not None:
-            parse_permission(value, place=f"{place}.{key}", has_tokens=has_tokens)
+    default = _default_audience(has_tokens=has_tokens)
+    read, write = (
+        default if value is None else parse_permission(value, place=f"{place}.{key}", has_tokens=has_tokens)
+        for key, value in (("read", table.read), ("write", table.write))
+    )
     rules = [
         _parse_rule(rule, f"{place}.allow[{index}]", has_tokens=has_tokens) for index, rule in enumerate(table.allow)
     ]
-    return AppPolicy(rules=tuple(rules))
+    return AppPolicy(rules=tuple(rules), read=read, write=write)
+
+
+def _default_audience(*, has_tokens: bool) -> Audience:
+    return SIGNED_IN if has_tokens else ANYONE
 
 
 def _parse_rule(value: object, place: str, *, has_tokens: bool) -> Rule:

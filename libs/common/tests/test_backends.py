@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from roots_common.backends import Backend, find_by_key, find_keyless, parse_backends
 from roots_common.policy_file import PolicyError
-from roots_subscriptions.backends import Backend, find_by_key, find_keyless, parse_backends
 
-from .support import KEY, OTHER_KEY
+KEY = "key-of-the-back-end-todos"
+OTHER_KEY = "key-of-the-back-end-news"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,8 +10,9 @@ from roots_common.uids import Uids
 from roots_common.web import MAX_BODY_BYTES
 from roots_subscriptions.record import MAX_PATHS
 
-from .support import Nats, Service
+from .support import Nats, Service, wait_until
 
+PAGE = "https://app.example"
 ACTIONS = pytest.mark.parametrize("action", ["connect", "disconnect"])
 
 
@@ -152,6 +154,58 @@ def test_method_is_refused_when_it_is_not_post(service: Service, uid: str, metho
     answer = service.request(method, f"/tasks/connect/{uid}")
     assert 405 == answer.status
     assert "POST" in answer.headers["Allow"]
+
+
+@pytest.fixture(scope="module")
+def service_of_pages(nats: Nats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield the service with a policy that names the origin of a page."""
+    folder = tmp_path_factory.mktemp("pages")
+    file = folder / "policy.toml"
+    file.write_text(f"origins = ['{PAGE}']\n[apps.tasks]\nallow = [{{ paths = ['tasks'], who = 'anyone' }}]\n")
+    with Service(nats, folder, ROOTS_POLICY=str(file)) as running:
+        wait_until(running.is_ready)
+        yield running
+
+
+@ACTIONS
+def test_preflight_is_answered_when_the_policy_names_the_origin(
+    service_of_pages: Service, uid: str, action: str
+) -> None:
+    """A listed page may send JSON and its token; without a cookie in the policy no credentials."""
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    answer = service_of_pages.request("OPTIONS", f"/tasks/{action}/{uid}", b"", **asked, Origin=PAGE)
+    assert (200, PAGE, "7200", "Origin", None) == (
+        answer.status,
+        answer.headers["Access-Control-Allow-Origin"],
+        answer.headers["Access-Control-Max-Age"],
+        answer.headers["Vary"],
+        answer.headers.get("Access-Control-Allow-Credentials"),
+    )
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    allowed = set(answer.headers["Access-Control-Allow-Headers"].lower().split(", "))
+    assert {"authorization", "content-type", "traceparent"} <= allowed
+    other = service_of_pages.request("OPTIONS", f"/tasks/{action}/{uid}", b"", **asked, Origin="https://evil.example")
+    assert not any(name.lower().startswith("access-control-") for name in other.headers)
+
+
+@ACTIONS
+def test_answers_can_be_read_when_the_policy_names_the_origin(service_of_pages: Service, uid: str, action: str) -> None:
+    """Good or bad, a listed page reads the answer; another page may change nothing, and reads nothing."""
+    url = f"/tasks/{action}/{uid}"
+    page = {"Origin": PAGE, "Sec-Fetch-Site": "cross-site"}
+    answers = [
+        service_of_pages.request("POST", url, b'["tasks"]', **page),
+        service_of_pages.request("POST", url, b"no", **page),
+        service_of_pages.request("POST", f"/tasks/{action}/x", b'["tasks"]', **page),
+        service_of_pages.request("POST", f"/none/{action}/{uid}", b'["tasks"]', **page),
+        service_of_pages.request("GET", url, b"", **page),
+    ]
+    assert [200, 400, 410, 404, 405] == [answer.status for answer in answers]
+    for answer in answers:
+        assert PAGE == answer.headers["Access-Control-Allow-Origin"]
+        assert {"Retry-After", "WWW-Authenticate"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+    other = service_of_pages.request("POST", url, b'["tasks"]', **{**page, "Origin": "https://evil.example"})
+    assert (403, None) == (other.status, other.headers.get("Access-Control-Allow-Origin"))
 
 
 def test_metrics_count_paths_by_result_when_clients_connect(service: Service, uids: Uids) -> None:

@@ -144,6 +144,73 @@ def test_change_is_refused_when_a_foreign_page_asks_with_the_cookie(make_client:
     assert 200 == client.simulate_get("/tasks", headers={**cookie, "Sec-Fetch-Site": "cross-site"}).status_code
 
 
+PAGE = "https://app.example"
+ORIGINS = f"origins = ['{PAGE}']\n"
+
+
+def cors_of(answer: Result) -> dict[str, str]:
+    """Return the headers that are for pages of other origins."""
+    prefix = "access-control-"
+    return {name.removeprefix(prefix): value for name, value in answer.headers.items() if name.startswith(prefix)}
+
+
+def test_preflight_is_answered_when_the_policy_names_the_origin(make_client: MakeClient) -> None:
+    """A listed page may send its token, and what makes a change safe to repeat and to lose no other's."""
+    client = make_client(ORIGINS + TOKENS)
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "if-match"}
+    answer = client.simulate_options("/task/1", headers=asked)
+    told = cors_of(answer)
+    assert (200, PAGE, "true", "7200") == (
+        answer.status_code,
+        told["allow-origin"],
+        told["allow-credentials"],
+        told["max-age"],
+    )
+    assert {"GET", "HEAD", "PUT", "PATCH", "DELETE"} <= set(told["allow-methods"].split(", "))
+    wanted = {"authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "traceparent"}
+    assert wanted <= set(told["allow-headers"].lower().split(", "))
+    assert "Origin" == answer.headers["vary"]
+
+
+def test_answers_can_be_read_when_the_policy_names_the_origin(make_client: MakeClient) -> None:
+    """Every answer, a refusal too, can be read by a listed page, with the headers that it needs."""
+    client = make_client(ORIGINS + TOKENS)
+    page = {"Origin": PAGE, "Sec-Fetch-Site": "cross-site"}
+    good = {**page, **bearer()}
+    answers = [
+        client.simulate_post("/tasks", json=TASK, headers=good),
+        client.simulate_get("/tasks", headers=good),
+        client.simulate_get("/tasks", headers={**good, "If-None-Match": "*"}),
+        client.simulate_get("/tasks", headers=page),
+        client.simulate_get("/task/999", headers=good),
+        client.simulate_get("/nothing", headers=good),
+        client.simulate_put("/tasks", headers=good),
+        client.simulate_post("/tasks", body="{", headers=good),
+    ]
+    assert [201, 200, 304, 401, 404, 404, 405, 400] == [answer.status_code for answer in answers]
+    exposed = "ETag, Link, Location, Retry-After, WWW-Authenticate"
+    expected = {"allow-origin": PAGE, "allow-credentials": "true", "expose-headers": exposed}
+    assert [expected] * len(answers) == [cors_of(answer) for answer in answers]
+    assert {"Origin"} == {answer.headers["vary"] for answer in answers}
+
+
+@pytest.mark.parametrize("origin", ["https://app.example.evil", "http://app.example", f"{PAGE}:8443", "null", ""])
+def test_pages_are_told_nothing_when_their_origin_is_not_listed(make_client: MakeClient, origin: str) -> None:
+    """The origin counts as a whole; caches keep the answers apart."""
+    client = make_client(ORIGINS)
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    for answer in (client.simulate_options("/tasks", headers=asked), client.simulate_get("/tasks", headers=asked)):
+        assert ({}, "Origin") == (cors_of(answer), answer.headers["vary"])
+
+
+def test_no_cookie_is_asked_for_when_the_policy_has_none(make_client: MakeClient) -> None:
+    """Credentials are allowed only where a cookie can be one; without origins nothing is said at all."""
+    answer = make_client(ORIGINS).simulate_get("/tasks", headers={"Origin": PAGE})
+    assert {"allow-origin", "expose-headers"} == cors_of(answer).keys()
+    answer = make_client("").simulate_get("/tasks", headers={"Origin": PAGE})
+    assert ({}, None) == (cors_of(answer), answer.headers.get("vary"))
+
+
 def test_question_is_answered_when_no_token_comes_with_it(make_client: MakeClient) -> None:
     """OPTIONS changes nothing and tells nothing; what there is not, is not there for anyone."""
     client = make_client(TOKENS)

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from roots_common import web
 from roots_common.authentication import Authenticator
+from roots_common.cors import Cors
 from roots_common.policy import Policy
 from roots_common.policy_watch import PolicyWatch
 from roots_common.tracing import Tracing
@@ -34,7 +35,8 @@ def create_app(
     tracing: Tracing,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application that browsers reach under each app's name."""
-    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions", registry)])
+    cors = Cors(lambda: policy.current.access)
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions", registry), cors])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
     admission = Admission(policy, authenticator, uids)
     app.add_route("/{app}/connect/{uid}", Connect(admission, broker, grants, refusals, metrics))

@@ -31,7 +31,7 @@ def create_app(
     store: Store, guard: Guard, metrics: ServeMetrics, registry: CollectorRegistry, tracing: Tracing = OFF
 ) -> App:
     """Return the REST API of docs/protocol.md, Tasks."""
-    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("tasks", registry), guard])
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("tasks", registry), guard.cors, guard])
     app.add_route("/tasks", TaskList(store, metrics))
     app.add_route("/task/{task_id}", TaskItem(store, metrics))
     app.add_error_handler(InvalidFieldError, _answer_invalid)

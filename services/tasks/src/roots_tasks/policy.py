@@ -10,6 +10,7 @@ from typing import Any
 import falcon
 
 from roots_common.authentication import Authenticator, check_permission
+from roots_common.cors import Cors
 from roots_common.policy import Policy, parse_policy
 
 APP = "tasks"
@@ -19,11 +20,15 @@ _READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Guard:
-    """Falcon middleware: lets a request through when the policy allows who sends it."""
+    """Falcon middleware: lets a request through when the policy allows who sends it.
+
+    `cors` is the middleware for pages of other origins, by the same policy.
+    """
 
     def __init__(self, policy: Callable[[], Policy], authenticator: Authenticator) -> None:
         self._policy = policy
         self._authenticator = authenticator
+        self.cors = Cors(lambda: policy().access)
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]

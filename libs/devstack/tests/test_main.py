@@ -9,18 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import msgspec
+import pytest
 
 from roots_devstack import ports
 from roots_devstack.home import StackInfo
-from roots_devstack.services import STOP_SECONDS
 
 READY = "Roots is ready at "
 STOPPING = "devstack       | stopping"
 FAILURE = 1
 USAGE = 2
+# By default a process that stops is killed when it has not ended after the drain's 3 s and 1 s more.
+DEFAULT_STOP_SECONDS = 4.0
+# What the stores and the gateway take, which stop after the services.
+OTHERS_SECONDS = 5.0
+ORIGIN = "http://pages.localhost"
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
@@ -29,12 +34,13 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+def running(home: Path, **settings: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
     """Run the command until it is ready; yield its process and the address of its ready line."""
+    env = environment(home, **settings)
     log = home.parent / "run.log"
     with (
         log.open("w", encoding="utf-8") as output,
-        subprocess.Popen([sys.executable, "-m", "roots_devstack"], env=environment(home), stdout=output) as process,
+        subprocess.Popen([sys.executable, "-m", "roots_devstack"], env=env, stdout=output) as process,
     ):
         try:
             yield process, line_of(process, log, READY)
@@ -126,7 +132,7 @@ def test_run_stops_at_once_when_asked_twice(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
 
         assert 0 == process.wait(timeout=10)
-        assert time.monotonic() - started < STOP_SECONDS
+        assert time.monotonic() - started < DEFAULT_STOP_SECONDS
 
 
 def test_run_names_the_port_when_it_is_taken(tmp_path: Path) -> None:
@@ -165,3 +171,94 @@ def test_run_names_the_choices_when_the_number_of_nats_servers_is_wrong(tmp_path
     sentence = "error: ROOTS_NATS_NODES is wrong: Invalid enum value 2, it is one of 1, 3\n"
 
     assert (USAGE, sentence) == failed_run(tmp_path, ROOTS_NATS_NODES="2")
+
+
+def stop_with_a_frozen_service(home: Path, process: "subprocess.Popen[bytes]") -> float:
+    """Freeze tasks, which then can't end, ask everything to stop, and return how many seconds that takes."""
+    os.kill(pid_of(home, "tasks"), signal.SIGSTOP)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert 0 == process.wait(timeout=30)
+    return time.monotonic() - started
+
+
+def test_run_heeds_the_settings_of_services_when_the_user_has_set_them(tmp_path: Path) -> None:
+    """A hold of one second ends after one, a page of the origin may poll, and a drain of six seconds has six."""
+    settings = {"ROOTS_HOLD_SECONDS": "1", "ROOTS_CORS_ORIGINS": ORIGIN, "ROOTS_DRAIN_SECONDS": "6"}
+    with running(tmp_path / "home", **settings) as (process, address):
+        comet = address.replace("/todos", "/comet/")
+        with urlopen(comet, timeout=10) as answer:  # noqa: S310  # our own address
+            cursor = msgspec.json.decode(answer.read())["reconnectWith"]
+        started = time.monotonic()
+        with urlopen(Request(f"{comet}{cursor}", headers={"Origin": ORIGIN}), timeout=10) as answer:  # noqa: S310
+            assert ORIGIN == answer.headers["Access-Control-Allow-Origin"]
+        assert time.monotonic() - started < 5
+
+        assert stop_with_a_frozen_service(tmp_path / "home", process) >= 6
+
+
+def test_run_ends_sooner_when_the_drain_is_shorter(tmp_path: Path) -> None:
+    """Nobody waits longer for the end than the drain asks for; it may come from a file, as every setting."""
+    (tmp_path / "drain").write_text("0.5\n", encoding="ascii")
+    with running(tmp_path / "home", ROOTS_DRAIN_SECONDS_FILE=str(tmp_path / "drain")) as (process, _):
+        assert stop_with_a_frozen_service(tmp_path / "home", process) < DEFAULT_STOP_SECONDS
+
+
+def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp_path: Path) -> None:
+    """Hosts, ports and addresses of its own parts are the stack's: other ones would keep a service from starting."""
+    settings = {
+        "ROOTS_HTTP_HOST": "192.0.2.1",
+        "ROOTS_DATABASE_URL_FILE": "/nowhere",
+        "ROOTS_NATS_CREDS": "/nowhere",
+        "ROOTS_LONGPOLL_UPSTREAMS": "192.0.2.1:80",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGSSLMODE": "require",
+        # A terminal that has no character for what Caddy and a path may say.
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+    }
+    with running(tmp_path / "höme", **settings) as (_, address):
+        with urlopen(address, timeout=10) as page:  # noqa: S310  # our own address
+            assert 200 == page.status
+        (line,) = [
+            line for line in (tmp_path / "run.log").read_text(encoding="ascii").splitlines() if "not used" in line
+        ]
+
+    assert line.endswith(
+        "not used, since the stack chooses them itself: ROOTS_DATABASE_URL_FILE, ROOTS_HTTP_HOST,"
+        " ROOTS_LONGPOLL_UPSTREAMS, ROOTS_NATS_CREDS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROOTS_PORT", "abc"),
+        ("ROOTS_PORT", ""),
+        ("ROOTS_PORT", "70000"),
+        ("ROOTS_DRAIN_SECONDS", "x"),
+        ("ROOTS_HOME", ""),
+    ],
+)
+def test_run_names_the_variable_when_its_value_is_wrong(tmp_path: Path, name: str, value: str) -> None:
+    """One sentence, and nothing is started."""
+    status, message = failed_run(tmp_path / "home", **{name: value})
+
+    assert USAGE == status
+    assert message.startswith(f"error: {name} is wrong: ")
+    assert 1 == message.count("\n")
+
+
+def test_run_says_why_when_its_folder_can_not_be_made(tmp_path: Path) -> None:
+    """A disk that can't be written, or a file where the folder should be, is told in one sentence."""
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "home"
+
+    assert (FAILURE, f"error: Not a directory: {place}\n") == failed_run(place)
+
+
+def test_run_keeps_its_state_in_the_home_when_the_folder_begins_with_a_tilde(tmp_path: Path) -> None:
+    """`ROOTS_HOME="~/state"` means what it does in a shell, which leaves it alone between quotes."""
+    (tmp_path / "state").touch()
+
+    assert (FAILURE, f"error: File exists: {tmp_path / 'state'}\n") == failed_run(Path("~/state"), HOME=str(tmp_path))

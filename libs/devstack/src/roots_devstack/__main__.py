@@ -1,10 +1,11 @@
 """`python -m roots_devstack`: the whole system until Ctrl-C or SIGTERM."""
 
 import asyncio
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 
@@ -13,16 +14,17 @@ from roots_common.config import Port, load_or_exit, setting
 from roots_devstack.broker import Nodes
 from roots_devstack.console import Console
 from roots_devstack.errors import DevstackError
+from roots_devstack.services import DrainConfig
 from roots_devstack.stack import Stack, StackConfig
 
 EXIT_FAILURE = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
+class RunConfig(DrainConfig):
     """The environment of `make run`. A port that is 0 is any free one."""
 
-    home: str = setting("ROOTS_HOME", default=".roots")
+    home: Annotated[str, msgspec.Meta(min_length=1)] = setting("ROOTS_HOME", default=".roots")
     port: Port = setting("ROOTS_PORT", default=4020)
     longpoll_replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = setting("ROOTS_LONGPOLL_REPLICAS", default=1)
     nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
@@ -33,6 +35,12 @@ class RunConfig:
     door_port: Port = setting("ROOTS_DOOR_PORT", default=0)
     longpoll_port: Port = setting("ROOTS_LONGPOLL_PORT", default=0)
 
+    @property
+    def folder(self) -> Path:
+        """The state folder; `~` is the home, also where no shell has replaced it."""
+        home = Path(self.home)
+        return home.expanduser() if home.parts[:1] == ("~",) else home
+
 
 async def run(config: RunConfig) -> None:
     """Run the stack until a stop signal. Errors: DevstackError when it can't be started."""
@@ -40,7 +48,7 @@ async def run(config: RunConfig) -> None:
     console = Console()
     stack = Stack(
         StackConfig(
-            home=Path(config.home),
+            home=config.folder,
             port=config.port,
             longpoll_replicas=config.longpoll_replicas,
             nats_nodes=config.nats_nodes,
@@ -83,11 +91,21 @@ async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
 def main() -> None:
     """Run the stack that the environment asks for."""
     config = load_or_exit(RunConfig)
+    # Postgres's clients would take them for what the address of ours leaves open.
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
     try:
         asyncio.run(run(config))
     except DevstackError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(EXIT_FAILURE)
+        _fail(str(error))
+    except OSError as error:
+        # The folder or the disk: what the message needs is in the error.
+        _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(EXIT_FAILURE)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import zlib
+from io import TextIOWrapper
 from typing import TextIO
 
 _NAME_WIDTH = 14
@@ -14,6 +15,9 @@ class Console:
 
     def __init__(self, output: TextIO = sys.stdout) -> None:
         self._output = output
+        if isinstance(output, TextIOWrapper):
+            # A terminal of another encoding shows what it has no character for as an escape.
+            output.reconfigure(errors="backslashreplace")
         self._is_coloured = output.isatty()
 
     def __call__(self, name: str, line: str) -> None:

@@ -55,7 +55,7 @@ class Gateway:
                 venv_program("caddy"),
                 *("run", "--adapter", "caddyfile", "--config", checkout_path("deploy/caddy/Caddyfile")),
             ),
-            env=inherited({**folders, **settings, **extra_env}),
+            env=inherited(folders | settings, extra_env),
         )
         self.process = Process(program, watch)
 

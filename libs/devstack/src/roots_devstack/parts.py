@@ -6,6 +6,7 @@ from pathlib import Path
 
 from roots_devstack import policy, ports
 from roots_devstack.broker import Broker, Nodes
+from roots_devstack.environment import unused
 from roots_devstack.gateway import Gateway
 from roots_devstack.postgres import Postgres
 from roots_devstack.processes import Sink, Watch, discard
@@ -19,8 +20,8 @@ class StackConfig:
     """What a stack is made of.
 
     Shape: a port that is 0 is any free one; the replicas of longpoll have `longpoll_port` and the ports after it,
-        and the servers of NATS `nats_port` and those after it. `extra_env` goes to every process of Roots and to
-        the gateway.
+        and the servers of NATS `nats_port` and those after it. `extra_env` is taken as if the user had set it in the
+        environment: what the stack chooses itself, as ports and addresses, wins over both.
     """
 
     home: Path
@@ -76,6 +77,7 @@ class Parts:
             watch=watch,
         )
         policy_env = policy.settings(config.home, config.extra_env)
+        door_env = {"ROOTS_DOOR_HOST": ports.HOST, "ROOTS_DOOR_PORT": str(door_port)}
         tasks_env = wiring.env("tasks", has_database=True) | policy_env
         return cls(
             postgres=postgres,
@@ -88,7 +90,7 @@ class Parts:
                 "subscriptions",
                 "roots_subscriptions",
                 http_port=subscriptions_port,
-                env=wiring.env("subscriptions", has_uid_key=True) | policy_env | {"ROOTS_DOOR_PORT": str(door_port)},
+                env=wiring.env("subscriptions", has_uid_key=True) | policy_env | door_env,
                 watch=watch,
             ),
             longpolls=[
@@ -104,6 +106,13 @@ class Parts:
             wiring=wiring,
             door_url=f"http://{ports.HOST}:{door_port}",
         )
+
+    def unused_settings(self) -> list[str]:
+        """Return which variables of the user the stack does not use, since it chooses that itself."""
+        parts: list[Part] = [self.gateway, self.tasks, self.relay, self.subscriptions, *self.longpolls]
+        environments = [*(part.process.program.env for part in parts), self.wiring.provision().env]
+        # The door's port is the user's choice: the environment of subscriptions has the one that 0 became.
+        return [name for name in unused(self.wiring.extra_env, environments) if name != "ROOTS_DOOR_PORT"]
 
     def all(self) -> list[Part]:
         """Return every part, what others depend on first."""

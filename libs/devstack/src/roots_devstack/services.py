@@ -2,46 +2,65 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from roots_common.broker import BrokerConfig
+from roots_common.config import Seconds, load, setting
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.child import Program
-from roots_devstack.environment import inherited
+from roots_devstack.environment import inherited, of_user
 from roots_devstack.keys import Keys
 from roots_devstack.postgres import Postgres
 from roots_devstack.processes import UNWATCHED, Process, Watch
 
-# Short, so that the whole stack stops within ten seconds.
-DRAIN_SECONDS = 3
-STOP_SECONDS = 4.0
+# Short, so that by default the whole stack stops within ten seconds.
+_DRAIN_SECONDS = 3.0
+_DRAIN = "ROOTS_DRAIN_SECONDS"
+# What a process may need for its end after its drain.
+_END_SECONDS = 1.0
+# With another way to NATS than the stack's own a service could not start.
+_BROKER_VARIABLES = frozenset(field.metadata["variable"] for field in fields(BrokerConfig))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainConfig:
+    """How long a service that stops may take."""
+
+    drain_seconds: Seconds = setting(_DRAIN, default=_DRAIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """What the services are connected to, and the settings that the caller adds to their environment."""
+    """What the services are connected to, and what is in their environment as if the user had set it."""
 
     home: Path
     postgres: Postgres
     broker: Broker
     extra_env: Mapping[str, str]
 
+    @property
+    def stop_seconds(self) -> float:
+        """How long to wait for the end of a service before it is killed."""
+        return load(DrainConfig, of_user(self.extra_env)).drain_seconds + _END_SECONDS
+
     def env(self, user: User, *, has_database: bool = False, has_uid_key: bool = False) -> dict[str, str]:
         """Return the environment of one process: the secrets that it needs, and no others."""
         settings = {
             "PYTHONUNBUFFERED": "1",
             "ROOTS_HTTP_HOST": ports.HOST,
-            "ROOTS_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "ROOTS_NATS_URL": self.broker.url,
             "ROOTS_NATS_USER": user,
             "ROOTS_NATS_PASSWORD": self.broker.password(user),
         }
+        if not {_DRAIN, f"{_DRAIN}_FILE"} & of_user(self.extra_env).keys():
+            settings[_DRAIN] = str(_DRAIN_SECONDS)
         if has_database:
             settings["ROOTS_DATABASE_URL"] = self.postgres.url
         if has_uid_key:
             settings["ROOTS_UID_KEY"] = Keys(self.home / "secrets").get("uid-key")
-        return inherited(settings | dict(self.extra_env))
+        return inherited(settings, self.extra_env, without=_BROKER_VARIABLES)
 
     def migrate(self) -> Program:
         """Return the one-shot that brings the database's schema up to date."""

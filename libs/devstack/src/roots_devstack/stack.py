@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 
 from roots_common.subjects import EVENTS_STREAM
-from roots_devstack import broker, gateway, postgres, services
+from roots_devstack import broker, gateway, postgres
 from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute
 from roots_devstack.parts import Parts, StackConfig
 from roots_devstack.processes import Watch, run_once
@@ -68,6 +68,8 @@ class Stack:
         try:
             watch = Watch(sink=self._config.sink, on_change=self._publish)
             self._running = Parts.create(self._config, watch)
+            if names := self._running.unused_settings():
+                self._config.sink("devstack", f"not used, since the stack chooses them itself: {', '.join(names)}")
             self._running.web.start()
             await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.process.start()])
             await self.wait_ready()
@@ -80,8 +82,10 @@ class Stack:
         if self._running is not None:
             parts = self._running
             await parts.web.stop()
-            await _stop([parts.tasks, parts.subscriptions, *parts.longpolls], services.STOP_SECONDS)
-            await _stop([parts.gateway, parts.relay], gateway.STOP_SECONDS)
+            await _stop([parts.tasks, parts.subscriptions, *parts.longpolls], parts.wiring.stop_seconds)
+            await asyncio.gather(
+                _stop([parts.gateway], gateway.STOP_SECONDS), _stop([parts.relay], parts.wiring.stop_seconds)
+            )
             await _stop([*parts.broker.servers, parts.postgres], max(broker.STOP_SECONDS, postgres.STOP_SECONDS))
             self._running = None
         self._home.unlock()
@@ -108,7 +112,7 @@ class Stack:
     async def restart(self, name: str) -> None:
         """Stop a process in order, start it again, and return once it is ready."""
         part = self.part(name)
-        await part.process.restart()
+        await part.process.restart(self._parts.wiring.stop_seconds)
         await until_ready(part, seconds=READY_SECONDS)
 
     @property

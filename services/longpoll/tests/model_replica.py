@@ -42,7 +42,7 @@ class Lookup:
 
     poll: Poll
     record: Record
-    times_cleared: int
+    times_voided: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Outside:
 
     def look_up(self, poll: Poll) -> None:
         """Read the record."""
-        self.lookups.append(Lookup(poll, record_of(poll.uid, self._truth.accounts[poll.uid]), self._view.times_cleared))
+        self.lookups.append(Lookup(poll, record_of(poll.uid, self._truth.accounts[poll.uid]), self._view.times_voided))
 
     def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
         """Read the log up to the ring's tail, or share a reading of another poll."""
@@ -186,7 +186,7 @@ class Replica:
         lookups = self.outside.lookups
         lookup = lookups.pop(which % len(lookups))
         poll, record = lookup.poll, lookup.record
-        if lookup.times_cleared != self.view.times_cleared:
+        if lookup.times_voided != self.view.times_voided:
             self.outside.look_up(poll)
             return
         self._learn(record)

@@ -5,7 +5,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common.subjects import GRANTS_STREAM
+from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_subscriptions.broker_thread import BrokerThread
@@ -75,6 +75,32 @@ def test_ended_records_are_swept_when_nothing_tells_of_their_end(
         return "u" not in index.find(path="a")
 
     wait_until(is_swept)
+
+
+@pytest.mark.parametrize("way", ["all", "one"])
+def test_nothing_is_left_of_a_record_when_it_was_purged(
+    own_nats: Nats, loop: LoopThread, uids: Uids, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """I5: a purge leaves no message, and a subject's purged clients take no room."""
+    monkeypatch.setattr("roots_common.presence.INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("roots_subscriptions.index.READ_INTERVAL_SECONDS", 0.02)
+    own_nats.loop.run(own_nats.server.start())
+    own_nats.loop.run(own_nats.server.provision())
+    purged, other = uids.mint(), uids.mint()
+    for uid in (purged, other):
+        own_nats.put(uid, record("a", subject="ann"))
+    thread = BrokerThread(own_nats.config("subscriptions"), serve=lambda _: purged_index.follow(), beat=lambda: None)
+    purged_index = GrantIndex(GrantStore(thread.client, Metrics(CollectorRegistry())))
+    thread.start()
+    wait_until(lambda: len(purged_index) == 2)
+
+    query = {} if way == "all" else {"filter": f"{GRANTS_PREFIX}{purged}"}
+    assert own_nats.request("provision", f"$JS.API.STREAM.PURGE.{GRANTS_STREAM}", query)["success"]
+
+    left = [] if way == "all" else [other]
+    wait_until(lambda: purged_index.find(subject="ann") == left)
+    assert len(left) == purged_index.count_others("ann", "somebody")
+    thread.stop()
 
 
 def test_index_begins_anew_when_the_bucket_does(own_nats: Nats, loop: LoopThread, uids: Uids) -> None:

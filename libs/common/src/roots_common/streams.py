@@ -1,4 +1,4 @@
-"""The extent of a JetStream stream, as its leader has it.
+"""The extent of a JetStream stream and the subjects in it, as its leader has them.
 
 Asked and decoded in one place: two decoders that round a stream's time of creation otherwise would give two epochs, and
 a position of one service would mean nothing to the other.
@@ -10,6 +10,9 @@ from datetime import datetime
 import msgspec
 import nats.errors
 from nats.aio.client import Client
+
+# Two pages of subjects have so many in common, unless some of the first were removed meanwhile.
+_PAGE_OVERLAP = 5_000
 
 
 class StreamUnavailableError(Exception):
@@ -39,6 +42,7 @@ class _State(msgspec.Struct):
     last_seq: int
     messages: int = 0
     bytes: int = 0
+    subjects: dict[str, int] | None = None
 
 
 class _Config(msgspec.Struct):
@@ -54,26 +58,40 @@ class _Info(msgspec.Struct):
     state: _State
     config: _Config
     cluster: _Cluster | None = None
+    total: int = 0
 
 
 async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -> StreamState:
     """Return the extent of `stream`. Errors: StreamUnavailableError."""
-    try:
-        answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=timeout_seconds)
-    except (nats.errors.Error, OSError) as error:
-        raise StreamUnavailableError(f"{stream}: {type(error).__name__}") from error
-    return state_of(stream, answer.data)
+    return state_of(stream, await _ask(client, stream, b"", timeout_seconds))
+
+
+async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_seconds: float) -> set[str]:
+    """Return the subjects that `pattern` matches and that have a message in `stream`; none that stays is missed.
+
+    Errors: StreamUnavailableError.
+    """
+    found: set[str] = set()
+    offset, latest = 0, ""
+    while True:
+        query = msgspec.json.encode({"subjects_filter": pattern, "offset": offset})
+        info = _info_of(stream, await _ask(client, stream, query, timeout_seconds))
+        # A page has 100,000 subjects, in the order of their names.
+        page = info.state.subjects or {}
+        if offset and (not page or min(page) > latest):
+            # More subjects were removed meanwhile than two pages have in common: some may be in neither.
+            found, offset, latest = set(), 0, ""
+            continue
+        found.update(page)
+        if offset + len(page) >= info.total:
+            return found
+        latest = max(page)
+        offset += max(1, len(page) - _PAGE_OVERLAP)
 
 
 def state_of(stream: str, answer: bytes) -> StreamState:
     """Return the extent of `stream` that an answer of STREAM.INFO tells. Errors: StreamUnavailableError."""
-    try:
-        info = msgspec.json.decode(answer, type=_Info)
-    except msgspec.DecodeError as error:
-        raise StreamUnavailableError(f"{stream} does not exist yet") from error
-    if info.cluster is not None and not info.cluster.leader:
-        # A server without a majority still tells what it has; the others may have more, or a withdrawn grant (I5).
-        raise StreamUnavailableError(f"{stream} has no leader")
+    info = _info_of(stream, answer)
     return StreamState(
         epoch=round(info.created.timestamp() * 1000),
         first=info.state.first_seq,
@@ -82,3 +100,22 @@ def state_of(stream: str, answer: bytes) -> StreamState:
         bytes=info.state.bytes,
         limit_bytes=info.config.max_bytes,
     )
+
+
+async def _ask(client: Client, stream: str, query: bytes, timeout_seconds: float) -> bytes:
+    try:
+        answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", query, timeout=timeout_seconds)
+    except (nats.errors.Error, OSError) as error:
+        raise StreamUnavailableError(f"{stream}: {type(error).__name__}") from error
+    return answer.data
+
+
+def _info_of(stream: str, answer: bytes) -> _Info:
+    try:
+        info = msgspec.json.decode(answer, type=_Info)
+    except msgspec.DecodeError as error:
+        raise StreamUnavailableError(f"{stream} does not exist yet") from error
+    if info.cluster is not None and not info.cluster.leader:
+        # A server without a majority still tells what it has; the others may have more, or a withdrawn grant (I5).
+        raise StreamUnavailableError(f"{stream} has no leader")
+    return info

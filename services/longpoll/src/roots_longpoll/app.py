@@ -38,6 +38,7 @@ from roots_longpoll.source import Follower
 from roots_longpoll.stats import Stats
 from roots_longpoll.stored import StreamReader
 from roots_longpoll.traces import TELLS_PER_SECOND, DeliveryTraces
+from roots_longpoll.vanished import VanishedGrants
 from roots_longpoll.whereabouts import answer_whereabouts
 from roots_longpoll.wire import Subscription
 from roots_longpoll.world import World
@@ -171,11 +172,12 @@ class Replica:
             preload=PRELOAD_EVENTS,
             has_holes=False,
         )
+        grant_feed = GrantFeed(self._view, self._desk)
         grants = Follower(
             client,
             stream=GRANTS_STREAM,
             subjects=f"{GRANTS_PREFIX}>",
-            sink=GrantFeed(self._view, self._desk),
+            sink=grant_feed,
             preload=0,
             has_holes=True,
         )
@@ -199,6 +201,7 @@ class Replica:
             group.create_task(live.run())
             group.create_task(events.run())
             group.create_task(grants.run())
+            group.create_task(VanishedGrants(client, self._view, grant_feed).run())
 
     def _note_live(self) -> None:
         for follower in self._followers.values():

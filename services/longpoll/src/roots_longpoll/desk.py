@@ -7,6 +7,7 @@ elsewhere goes through `Outside` and comes back as a call. One event loop owns i
 
 import random
 import time
+from collections.abc import Collection
 
 from roots_common.uids import Uids
 from roots_longpoll.answers import GapReason
@@ -201,11 +202,11 @@ class Desk:
         poll.state = State.HELD
         self._consider(poll)
 
-    def forget_grants(self) -> None:
-        """Ask anew for the record of every poll, since what was known of them may be wrong."""
-        for poll in list(self._polls.values()):
-            if poll.state is not State.READING:
-                self._outside.look_up(poll)
+    def forget_grants(self, uids: Collection[bytes] | None = None) -> None:
+        """Look up the record of every poll, or of those of `uids`, since what was known of them may be wrong."""
+        polls = list(self._polls.values()) if uids is None else [self._polls[uid] for uid in uids if uid in self._polls]
+        for poll in polls:
+            self._outside.look_up(poll)
 
     def replayed(self, poll: Poll, replay: Replay, read_for: Client) -> None:
         """Take in what the stream had for `poll`, read with the grants `read_for`."""

@@ -1,7 +1,7 @@
 """What the followed streams feed: events go to the desk, grant records to the view and on to the desk."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -91,6 +91,11 @@ class GrantFeed:
         """Forget all records: what was known may have changed unseen."""
         self._view.clear()
         self._desk.forget_grants()
+
+    def forget(self, uids: Collection[bytes]) -> None:
+        """Ask the store for the records of `uids`, which seem to be gone from it."""
+        self._view.forget(uids)
+        self._desk.forget_grants(uids)
 
     def receive(self, message: Stored) -> None:
         """Take in one record, and wake the poll of its uid."""

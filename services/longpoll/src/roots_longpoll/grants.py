@@ -7,6 +7,7 @@ writes records. Source: docs/protocol.md, Connecting.
 
 import enum
 import math
+from collections.abc import Collection
 from typing import Final, TypeAlias
 
 import msgspec
@@ -112,7 +113,7 @@ class GrantsView:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.times_cleared = 0
+        self.times_voided = 0
         self._generation_size = max(1, capacity // 2)
         # A uid without a record stands as the revision of its deletion, so that an older record can't come back.
         self._young: dict[bytes, Client | int] = {}
@@ -169,9 +170,28 @@ class GrantsView:
         left = tuple(path for path in client.paths if now < (granted[path].until or math.inf))
         return Client(client.record, self._share(left), client.revision)
 
+    def void_reads(self) -> None:
+        """Make records that were read from the store before this call, and not applied yet, of no use."""
+        self.times_voided += 1
+
+    def revisions(self) -> list[tuple[bytes, int]]:
+        """Return each uid that is held to have a record, with the record's revision."""
+        return [
+            (uid, entry.revision)
+            for generation in (self._young, self._old)
+            for uid, entry in generation.items()
+            if isinstance(entry, Client)
+        ]
+
+    def forget(self, uids: Collection[bytes]) -> None:
+        """Hold nothing of `uids`."""
+        for uid in uids:
+            self._young.pop(uid, None)
+            self._old.pop(uid, None)
+
     def clear(self) -> None:
-        """Forget everything; an answer that was asked for before is of no use after it."""
-        self.times_cleared += 1
+        """Forget everything, and void what was read from the store before."""
+        self.void_reads()
         self._young.clear()
         self._old.clear()
 

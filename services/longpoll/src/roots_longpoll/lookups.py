@@ -6,7 +6,7 @@ ends, and an answer that does not reach as far is of no use.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -83,29 +83,31 @@ class Lookups:
 
     async def _fetch(self, uids: Sequence[bytes]) -> dict[bytes, Known]:
         while True:
-            times_cleared = self._view.times_cleared
+            times_voided = self._view.times_voided
             try:
-                found = await self._fetch_once(uids)
+                stored = await self._read(uids)
             except BrokerUnavailableError:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                # A change after this answer may be among those that a view cleared meanwhile passed over.
-                if times_cleared == self._view.times_cleared:
-                    return found
+                # A later change, or the record's end, may be among what the view was told meanwhile and has dropped.
+                if times_voided == self._view.times_voided:
+                    return {uid: self._take(uid, stored.get(uid)) for uid in uids}
 
-    async def _fetch_once(self, uids: Sequence[bytes]) -> dict[bytes, Known]:
+    async def _read(self, uids: Sequence[bytes]) -> Mapping[bytes, Stored | None]:
+        """Return the stored records of `uids`; one that is missing or None is not in the store."""
         if len(uids) > 1:
-            end = (await self._reader.state()).last
-            stored = await self._reader.last_of_many([_subject_of(uid) for uid in uids], up_to=end)
+            state = await self._reader.state()
+            if not state.messages:
+                return {}
+            stored = await self._reader.last_of_many([_subject_of(uid) for uid in uids], up_to=state.last)
             if stored is not None:
-                records = {uid_of(message): message for message in stored}
-                return {uid: self._take(uid, records.get(uid)) for uid in uids}
-        found = await asyncio.gather(*(self._fetch_single(uid) for uid in uids))
-        return dict(zip(uids, found, strict=True))
+                return {uid_of(message): message for message in stored}
+        singles = await asyncio.gather(*(self._read_single(uid) for uid in uids))
+        return dict(zip(uids, singles, strict=True))
 
-    async def _fetch_single(self, uid: bytes) -> Known:
+    async def _read_single(self, uid: bytes) -> Stored | None:
         async with self._singles:
-            return self._take(uid, await self._reader.last_of(_subject_of(uid)))
+            return await self._reader.last_of(_subject_of(uid))
 
     def _take(self, uid: bytes, stored: Stored | None) -> Known:
         if stored is not None:

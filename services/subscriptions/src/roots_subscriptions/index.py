@@ -10,6 +10,7 @@ is that of the live records, about 0.4 KB for a client who shares a holding and 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class GrantIndex:
         self._holdings: dict[_Key, Holding] = {}
         self._subjects: dict[str, set[str]] = {}
         self._swept = time.monotonic()
+        self._compared = -math.inf
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,6 +88,7 @@ class GrantIndex:
         while True:
             try:
                 await self.catch_up()
+                await self._compare()
             except BrokerUnavailableError:
                 log.debug("index_not_read")
             await asyncio.sleep(READ_INTERVAL_SECONDS)
@@ -150,6 +153,18 @@ class GrantIndex:
             self._position = last
         else:
             await asyncio.sleep(LAG_SECONDS)
+
+    async def _compare(self) -> None:
+        """Drop the records that the bucket no longer has, of which no message tells."""
+        if time.monotonic() - self._compared < self._store.presence_pause_seconds:
+            return
+        present = await self._store.presence()
+        self._compared = time.monotonic()
+        if present is None:
+            return
+        gone = [uid for uid, entry in self._entries.items() if present.lacks(GRANTS_PREFIX + uid, entry.seq)]
+        for uid in gone:
+            self._drop(uid)
 
     def _apply_stored(self, message: Stored) -> None:
         uid = message.subject.removeprefix(GRANTS_PREFIX)

@@ -24,6 +24,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from roots_common import logs
+from roots_common.presence import PresenceCheck, Present
 from roots_common.stored import Batch, read_batch
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
@@ -78,6 +79,9 @@ class GrantStore:
         self._client = client
         self._metrics = metrics
         self._on_write: Callable[[str, GrantRecord, int], None] = _ignore_write
+        self._presence = PresenceCheck(
+            client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
+        )
 
     def on_write(self, listener: Callable[[str, GrantRecord, int], None]) -> None:
         """Tell `listener` of each record that is written here from now on, with its uid and its sequence."""
@@ -90,6 +94,16 @@ class GrantStore:
     async def bucket_state(self) -> StreamState:
         """Return the extent of the bucket's stream."""
         return await self._head(GRANTS_STREAM)
+
+    @property
+    def presence_pause_seconds(self) -> float:
+        """How long to wait before the next call of `presence`."""
+        return self._presence.pause_seconds
+
+    async def presence(self) -> Present | None:
+        """Return which keys the bucket has, None when it is as it was at the last call."""
+        with self._request("list"):
+            return await self._presence.changed()
 
     async def read_batch(self, seq: int, limit: int) -> Batch:
         """Return up to `limit` records from sequence `seq` on, from any server, also one that lags."""

@@ -1,0 +1,57 @@
+"""Finds records of the view that the bucket no longer has (I5).
+
+A record that is not among the bucket's keys is asked for at the bucket's leader: that answer counts, not the list.
+"""
+
+import asyncio
+
+from nats.aio.client import Client
+
+from roots_common import logs
+from roots_common.presence import PresenceCheck, Present
+from roots_common.streams import StreamUnavailableError
+from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots_longpoll.feeds import GrantFeed
+from roots_longpoll.grants import GrantsView
+from roots_longpoll.stored import REQUEST_SECONDS
+
+# So many records are compared in one turn of the loop: about 2 ms.
+SLICE = 4096
+
+log = logs.get(__name__)
+
+
+class VanishedGrants:
+    """Compares the view with the bucket, in rounds."""
+
+    def __init__(self, client: Client, view: GrantsView, feed: GrantFeed) -> None:
+        self._check = PresenceCheck(lambda: client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_SECONDS)
+        self._view = view
+        self._feed = feed
+
+    async def run(self) -> None:
+        """Compare until cancelled; an outage is waited for."""
+        while True:
+            await asyncio.sleep(self._check.pause_seconds)
+            try:
+                present = await self._check.changed()
+            except StreamUnavailableError as error:
+                log.warning("grants_not_compared", detail=str(error))
+            else:
+                if present is not None:
+                    await self._compare(present)
+
+    async def _compare(self, present: Present) -> None:
+        # A record that was read before the list was made would otherwise come into the view after this comparison.
+        self._view.void_reads()
+        held = self._view.revisions()
+        for start in range(0, len(held), SLICE):
+            gone = [
+                uid
+                for uid, revision in held[start : start + SLICE]
+                if present.lacks(GRANTS_PREFIX + uid.decode(), revision)
+            ]
+            if gone:
+                log.info("grants_gone", records=len(gone))
+                self._feed.forget(gone)
+            await asyncio.sleep(0)

@@ -22,7 +22,7 @@ from cornelius.django import Changes, connecting, disconnect, publish_changes
 from . import django_project
 from .django_project import Task, create_tables
 from .django_signals import restored_signals
-from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, problem
+from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step, problem
 
 
 @pytest.fixture(autouse=True)
@@ -242,8 +242,8 @@ def test_settings_are_refused_when_they_are_none(given: Any) -> None:
 
 @connecting
 def connect(_request: HttpRequest, _uid: str, paths: list[str]) -> list[str]:
-    """Let everybody hear tasks, and one more path that nobody asked for."""
-    return [*(name for name in paths if name == "tasks"), "secret"]
+    """Let everybody hear tasks and what is open, and one more path that nobody asked for."""
+    return [*(name for name in paths if name == "tasks" or name.startswith("open/")), "secret"]
 
 
 @pytest.fixture
@@ -357,13 +357,36 @@ def test_view_takes_posts_only_when_it_is_asked(page: Client) -> None:
     assert 405 == page.get(f"/tasks/connect/{UID_A}").status_code
 
 
-@pytest.mark.parametrize(("answer", "status"), [(CUT, 503), (ERROR, 422), (Scripted(410, b"{}"), 410)])
-def test_page_hears_whether_to_try_again_when_the_door_fails(page: Client, answer: Scripted, status: int) -> None:
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [([CUT], 503), ([ERROR, Scripted(200, {"hears": []})], 422), ([Scripted(410, b"{}")], 410)],
+)
+def test_page_hears_whether_to_try_again_when_the_door_fails(page: Client, script: list[Step], status: int) -> None:
     """Pomona tries a 503 again, begins anew after a 410, and takes anything else as a refusal."""
-    with ScriptedServer([answer]) as server:
+    with ScriptedServer(script) as server:
         dudley.configure(url=server.url, timeout_seconds=0.3)
         told = ask(page, "connect", ["tasks"])
     assert (status, "1" if status == 503 else None) == (told.status_code, told.headers.get("Retry-After"))
+
+
+@pytest.mark.parametrize("room", [3, 0])
+def test_page_is_told_which_paths_are_over_the_limit_when_its_client_is_full(page: Client, room: int) -> None:
+    """The others are connected: the 129th path costs nobody the 128th."""
+    asked = [f"open/{number}" for number in range(5)]
+    hears = [{"path": path} for path in [*(f"earlier/{number}" for number in range(128 - room)), *asked[:room]]]
+    with ScriptedServer([ERROR, Scripted(200, {"hears": hears})]) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", asked)
+    assert 200 if room else 422 == answer.status_code
+    assert [{"path": path, "reason": "limit"} for path in asked[room:]] == answer.json()["refused"]
+    assert asked[:room] == answer.json().get("connected", [])
+
+
+def test_page_waits_as_long_as_the_door_asks_when_it_is_busy(page: Client) -> None:
+    """An earlier try of the page would be refused as well."""
+    with ScriptedServer([problem(503, headers={"Retry-After": "60"})]) as server:
+        dudley.configure(url=server.url, timeout_seconds=1)
+        assert "60" == ask(page, "connect", ["tasks"]).headers["Retry-After"]
 
 
 def test_page_is_told_of_our_mistake_when_the_key_is_wrong(page: Client) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -365,6 +366,21 @@ def test_save_and_later_hooks_go_on_when_on_failure_raises(
     assert 1 == Task.objects.count()
     (record,) = caplog.records
     assert record.message.startswith("on_failure has raised an exception; it was called because: the time is over")
+
+
+def test_saves_wait_once_when_the_door_is_away() -> None:
+    """I7: the first one waits for its time; the others are saved at once, and each failure is reported."""
+    failures: list[CorneliusError] = []
+    with ScriptedServer([]) as server:
+        dudley.configure(url=server.url, timeout_seconds=1)
+    watch(on_failure=failures.append)
+    started = time.monotonic()
+    for number in range(100):
+        Task.objects.create(description=str(number))
+    # A trial between them fails at once, as nobody listens there.
+    assert time.monotonic() - started < 10
+    assert 100 == len(failures) == Task.objects.count()
+    assert 100 == sum(len(error.messages) for error in failures)
 
 
 def test_save_goes_through_when_the_project_commits_by_itself(log: Log) -> None:

@@ -111,7 +111,7 @@ def test_explain_prints_json_when_the_door_answers() -> None:
 
 def test_connect_and_disconnect_are_silent_when_done() -> None:
     """As a command that has nothing to say."""
-    with ScriptedServer([SUCCESS, CUT, SUCCESS, ERROR]) as server:
+    with ScriptedServer([SUCCESS, CUT, SUCCESS, ERROR, Scripted(200, {"hears": []})]) as server:
         for command in ("connect", "disconnect"):
             ended = run(command, UID_A, "tasks", "news", door=server.url)
             assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)

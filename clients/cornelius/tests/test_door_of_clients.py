@@ -8,10 +8,11 @@ from cornelius import (
     InvalidError,
     KeyRefusedError,
     Revoked,
+    TooManyPathsError,
     UnknownUidError,
 )
 
-from .support import CUT, ERROR, REVOKED, SUCCESS, UID_A, Scripted, ScriptedServer, door
+from .support import CUT, ERROR, REVOKED, SUCCESS, UID_A, Scripted, ScriptedServer, door, problem
 
 
 @pytest.mark.parametrize("uid", ["", ".", "..", "../revoke", "a?path=b", "a->b", "ä", "a" * 256, "a\n"])
@@ -55,9 +56,36 @@ def test_connect_is_sent_again_when_the_failure_passes() -> None:
 )
 def test_connect_raises_what_to_do_when_it_is_refused(answer: Scripted, error: type[AnswerError]) -> None:
     """The answer of 2009 says little; its status says more."""
-    with ScriptedServer([answer]) as server, pytest.raises(AnswerError) as caught:
+    with ScriptedServer([answer, Scripted(200, {"hears": []})]) as server, pytest.raises(AnswerError) as caught:
         door(server).connect(UID_A, ["tasks"])
     assert error is type(caught.value)
+
+
+def test_connect_names_the_paths_that_are_left_out_when_the_client_hears_as_many_as_may_be() -> None:
+    """The door connects what fits and answers an error; what the client hears says which."""
+    paths = [f"p/{number}" for number in range(130)]
+    hears = [{"path": path} for path in paths[:128]]
+    with (
+        ScriptedServer([ERROR, Scripted(200, {"hears": hears})]) as server,
+        pytest.raises(TooManyPathsError, match="2 are not connected") as caught,
+    ):
+        door(server).connect(UID_A, paths)
+    assert paths[128:] == caught.value.paths
+
+
+@pytest.mark.parametrize("answer", [problem(403), Scripted(200, {}), Scripted(200, [])])
+def test_connect_says_what_it_knows_when_nothing_explains_the_error(answer: Scripted) -> None:
+    """The first error stays."""
+    with ScriptedServer([ERROR, answer]) as server, pytest.raises(InvalidError, match="more than 128"):
+        door(server).connect(UID_A, ["tasks"])
+
+
+def test_disconnect_goes_in_requests_that_the_door_takes_when_there_are_many_paths() -> None:
+    """A thousand commands in each, every path once."""
+    paths = [f"p/{number}" for number in range(2500)]
+    with ScriptedServer([SUCCESS] * 3) as server:
+        door(server).disconnect(UID_A, [*paths, *paths])
+    assert [1000, 1000, 500] == [len(request.body) for request in server.requests]
 
 
 def test_connect_raises_when_paths_are_one_text() -> None:

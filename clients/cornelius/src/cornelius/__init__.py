@@ -7,6 +7,7 @@ asynchronous twin, `cornelius.django` what Django needs.
 from cornelius.door import Dudley, Revoked
 from cornelius.errors import (
     AnswerError,
+    BreakerOpenError,
     ChangeError,
     ConfigurationError,
     CorneliusError,
@@ -17,6 +18,7 @@ from cornelius.errors import (
     KeyRefusedError,
     PublishError,
     RefusedError,
+    TooManyPathsError,
     UnavailableError,
     UnknownUidError,
 )
@@ -25,6 +27,7 @@ from cornelius.messages import Message, Published
 
 __all__ = [
     "AnswerError",
+    "BreakerOpenError",
     "ChangeError",
     "ConfigurationError",
     "CorneliusError",
@@ -41,6 +44,7 @@ __all__ = [
     "Published",
     "RefusedError",
     "Revoked",
+    "TooManyPathsError",
     "UnavailableError",
     "UnknownUidError",
     "Update",

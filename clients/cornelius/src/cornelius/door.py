@@ -1,7 +1,8 @@
 """The back end's door of Roots, which publishes, and decides what a client may hear.
 
-Promises: every call ends within its time; every request is safe to repeat, so a failure that passes is waited out; may
-be used by many threads, and in forked processes. Nothing connects before the first call.
+Promises: every call ends within its time; every request is safe to repeat, so a failure that passes is waited out, but
+while the door is known to be away calls fail at once; may be used by many threads, and in forked processes. Nothing
+connects before the first call.
 Source: docs/protocol.md, The back end's door.
 """
 
@@ -14,26 +15,39 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from cornelius.breaker import Breaker
 from cornelius.errors import (
     AnswerError,
     CorneliusError,
     DeadlineError,
     InvalidError,
     PublishError,
+    TooManyPathsError,
     UnavailableError,
     UnknownUidError,
     answer_error,
     error_of,
 )
-from cornelius.messages import Message, Publishable, Published, batches, encode_batch, new_id, read_messages
-from cornelius.outcome import Outcome, is_refused_for_good
+from cornelius.messages import (
+    MAX_BATCH_MESSAGES,
+    Message,
+    Publishable,
+    Published,
+    batches,
+    encode_batch,
+    new_id,
+    read_messages,
+)
+from cornelius.outcome import Outcome, door_passing_reason
 from cornelius.settings import TRY_SECONDS, Settings
-from cornelius.transport import Answer, Transport, is_passing
+from cornelius.transport import Answer, Transport
 
 _OK = 200
 _GONE = 410
 _SUCCESS_OF_2009 = b"{success:true}"
 _ERROR_OF_2009 = b"{error:true}"
+MAX_PATHS = 128
+"""Paths that one client may hear."""
 _UID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 ASKED_AT: ContextVar[float | None] = ContextVar("ASKED_AT", default=None)
@@ -111,14 +125,22 @@ class Dudley:
         """Let the client `uid` hear `paths` from now on; it is told so by its poll.
 
         A client that has ended is passed over: its page notices by itself, and asks again with another uid.
-        Errors: ForbiddenError when this back end may not grant one of them; InvalidError when one is no path, or when
-            there are more than 128 for the client; UnknownUidError when the uid can't be one.
+        Errors: ForbiddenError when this back end may not grant one of them; TooManyPathsError when the client would
+            hear more than 128, after those that fit are connected; InvalidError when one is no path; UnknownUidError
+            when the uid can't be one.
         """
-        self._command("::connect", uid, paths)
+        wanted = _read_paths(paths)
+        try:
+            self._command("::connect", uid, wanted)
+        except InvalidError as error:
+            heard = self._heard(uid) if error.status == _OK else set()
+            if len(heard) < MAX_PATHS:
+                raise
+            raise TooManyPathsError(error.status, [path for path in wanted if path not in heard]) from None
 
     def disconnect(self, uid: str, paths: Iterable[str]) -> None:
         """Let the client `uid` hear `paths` no more; its poll hears of it within a second. Errors: as `connect`."""
-        self._command("::disconnect", uid, paths)
+        self._command("::disconnect", uid, _read_paths(paths))
 
     def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
         """Return what the client `uid` may hear, since when and until when; with `path`, why it may not hear that.
@@ -159,19 +181,25 @@ class Dudley:
             batch = outcome.add(batch, answer)
             body = encode_batch(batch)
 
-    def _command(self, command: str, uid: str, paths: Iterable[str]) -> None:
-        """Send a command in the form of 2009, which has one for each path."""
+    def _command(self, command: str, uid: str, paths: list[str]) -> None:
+        """Send a command in the form of 2009, which has one for each path, in as few requests as the door allows."""
         _check_uid(uid)
-        if isinstance(paths, str):
-            raise TypeError("paths is a list of paths, not one text")
-        items = [{"path": command, "message": f"{uid}->{path}"} for path in paths]
-        if not items:
-            return
-        answer = self._request("POST", "/", json.dumps(items).encode(), deadline=self._deadline())
-        if answer.status == _OK and answer.content == _ERROR_OF_2009:
-            raise InvalidError(answer.status, "one of these is no path, or the client would have more than 128")
-        if answer.status != _OK or answer.content != _SUCCESS_OF_2009:
-            raise answer_error(answer.status, answer.content)
+        deadline = self._deadline()
+        for start in range(0, len(paths), MAX_BATCH_MESSAGES):
+            some = paths[start : start + MAX_BATCH_MESSAGES]
+            body = json.dumps([{"path": command, "message": f"{uid}->{path}"} for path in some]).encode()
+            answer = self._request("POST", "/", body, deadline=deadline)
+            if answer.status == _OK and answer.content == _ERROR_OF_2009:
+                raise InvalidError(answer.status, "one of these is no path, or the client would have more than 128")
+            if answer.status != _OK or answer.content != _SUCCESS_OF_2009:
+                raise answer_error(answer.status, answer.content)
+
+    def _heard(self, uid: str) -> set[str]:
+        """Return the paths that the client `uid` hears, as far as this back end may know; none when that fails."""
+        try:
+            return {item["path"] for item in self.explain(uid)["hears"]}
+        except (CorneliusError, KeyError, TypeError):
+            return set()
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
         answer = self._request(method, path, body, deadline=self._deadline())
@@ -180,10 +208,21 @@ class Dudley:
         return answer.json()
 
     def _request(self, method: str, path: str, body: bytes | None, *, deadline: float) -> Answer:
+        opened = self._open()
+        is_trial = opened.breaker.admit()
         try:
-            return self._open().transport.request(method, path, body, deadline=deadline)
+            answer = opened.transport.request(method, path, body, deadline=deadline, is_single=is_trial)
         except DeadlineError as error:
-            raise UnavailableError(error.reason, retry_after_seconds=error.retry_after_seconds) from error
+            if is_trial or error.try_seconds is not None:
+                opened.breaker.open(error)
+            raise UnavailableError(
+                error.reason, retry_after_seconds=error.retry_after_seconds, try_seconds=error.try_seconds
+            ) from error
+        except CorneliusError:
+            opened.breaker.close()
+            raise
+        opened.breaker.close()
+        return answer
 
     def _deadline(self) -> float:
         asked_at = ASKED_AT.get()
@@ -198,9 +237,9 @@ class Dudley:
                 settings.url,
                 headers=settings.headers,
                 try_seconds=TRY_SECONDS,
-                is_passing=lambda answer: is_passing(answer) and not is_refused_for_good(answer),
+                passing_reason=door_passing_reason,
             )
-            opened = self._opened = _Opened(source, settings, transport)
+            opened = self._opened = _Opened(source, settings, transport, Breaker())
         return opened
 
 
@@ -210,6 +249,7 @@ class _Opened(NamedTuple):
     source: Callable[[], Settings]
     settings: Settings
     transport: Transport
+    breaker: Breaker
 
 
 def _client(uid: str) -> str:
@@ -222,6 +262,12 @@ def _read_revoked(body: Any) -> Revoked:
         return Revoked(clients=body["revoked"]["clients"], paths=body["revoked"]["paths"])
     except (KeyError, TypeError) as error:
         raise AnswerError(_OK, "the answer is none of the door's; is this its address?") from error
+
+
+def _read_paths(paths: Iterable[str]) -> list[str]:
+    if isinstance(paths, str):
+        raise TypeError("paths is a list of paths, not one text")
+    return list(dict.fromkeys(paths))
 
 
 def _check_uid(uid: str) -> None:

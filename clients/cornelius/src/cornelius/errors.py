@@ -35,17 +35,26 @@ class LineError(CorneliusError):
 class DeadlineError(CorneliusError):
     """The time that was given is over; `reason` tells how the last try failed. Trying again may help.
 
-    Units: retry_after_seconds is how long Roots asked to wait, 0 when it did not ask.
+    Units: retry_after_seconds is how long Roots asked to wait, 0 when it did not ask; try_seconds how long the last try
+        has taken, None when none has reached Roots.
     """
 
-    def __init__(self, reason: str, *, retry_after_seconds: float = 0.0) -> None:
+    def __init__(self, reason: str, *, retry_after_seconds: float = 0.0, try_seconds: float | None = None) -> None:
         super().__init__(f"the time is over; the last try: {reason}")
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
+        self.try_seconds = try_seconds
 
 
 class UnavailableError(DeadlineError):
     """The door could not be reached, or could not do it, in time; it may have done it or not. Try again later."""
+
+
+class BreakerOpenError(UnavailableError):
+    """Nothing was sent: an earlier call has failed, and the door is not tried again before `retry_after_seconds`."""
+
+    def __str__(self) -> str:
+        return f"not tried, since an earlier call has failed: {self.reason}"
 
 
 class AnswerError(CorneliusError):
@@ -71,6 +80,14 @@ class UnknownUidError(AnswerError):
 
 class InvalidError(AnswerError):
     """The request itself is wrong (400, 404, 413, 422): a path, a message or a uid that is none; mend the caller."""
+
+
+class TooManyPathsError(InvalidError):
+    """The client hears as many paths as one may (128). Those in `paths` are not connected, all others are."""
+
+    def __init__(self, status: int, paths: list[str]) -> None:
+        super().__init__(status, f"a client hears at most 128 paths, so {len(paths)} are not connected")
+        self.paths = paths
 
 
 class RefusedError(CorneliusError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from cornelius.errors import AnswerError, Failure, PublishError, answer_error
 from cornelius.messages import Message, Published
-from cornelius.transport import Answer
+from cornelius.transport import Answer, passing_reason
 
 _OK = 200
 _FORBIDDEN = 403
@@ -54,9 +54,13 @@ class Outcome:
         return self._published
 
 
-def is_refused_for_good(answer: Answer) -> bool:
-    """Tell whether the log has refused messages, which looks like a failure of a proxy that would pass."""
-    return answer.status == _REFUSED_BY_LOG and bool(_members(answer, "failed"))
+def door_passing_reason(answer: Answer) -> str | None:
+    """Return why the door may answer otherwise later; None when the answer stands.
+
+    It stands when the log has refused messages, which looks like the failure of a proxy.
+    """
+    is_refused_for_good = answer.status == _REFUSED_BY_LOG and bool(_members(answer, "failed"))
+    return None if is_refused_for_good else passing_reason(answer)
 
 
 def _read_published(answer: Answer) -> list[Published]:

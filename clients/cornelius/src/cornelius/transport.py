@@ -34,6 +34,8 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 POLL_TIMEOUT_SECONDS = 25.0 + 20.0
 FIRST_BACKOFF_SECONDS = 0.25
 MAX_BACKOFF_SECONDS = 30.0
+# No server may silence a client for longer than this; Pomona has the same bound.
+MAX_RETRY_AFTER_SECONDS = 300.0
 NO_DEADLINE = math.inf
 _FIRST_SERVER_ERROR = 500
 _PASSING = frozenset({408, 425, 429})
@@ -54,9 +56,10 @@ class Answer(NamedTuple):
             raise AnswerError(self.status, "the answer is not JSON; is this the address of Roots?") from error
 
 
-def is_passing(answer: Answer) -> bool:
-    """Tell whether the same request may be answered otherwise later."""
-    return answer.status in _PASSING or answer.status >= _FIRST_SERVER_ERROR
+def passing_reason(answer: Answer) -> str | None:
+    """Return why the same request may be answered otherwise later; None when the answer stands."""
+    is_passing = answer.status in _PASSING or answer.status >= _FIRST_SERVER_ERROR
+    return f"HTTP {answer.status}" if is_passing else None
 
 
 class Backoff:
@@ -75,7 +78,8 @@ class Backoff:
 class Transport:
     """One Roots, by its URL; `headers` go with every request.
 
-    Shape: is_passing tells which answers are worth another try.
+    Shape: passing_reason tells why an answer is worth another try, or None; on_wait is called before each wait for
+        another try, with the reason.
     Units: try_seconds is how long one try may wait for its answer.
     Errors: ConfigurationError when `url` is no http or https URL.
     """
@@ -86,12 +90,14 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         try_seconds: float = POLL_TIMEOUT_SECONDS,
-        is_passing: Callable[[Answer], bool] = is_passing,
+        passing_reason: Callable[[Answer], str | None] = passing_reason,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         self._url = check_url(url).rstrip("/")
         self._headers = {**_JSON, **(headers or {})}
         self._try_seconds = try_seconds
-        self._is_passing = is_passing
+        self._passing_reason = passing_reason
+        self._on_wait = on_wait
         self._pool = _new_pool()
         self._pid = os.getpid()
 
@@ -99,34 +105,52 @@ class Transport:
         """Close the connections."""
         self._own_pool().clear()
 
-    def request(self, method: str, path: str, body: bytes | None = None, *, deadline: float = NO_DEADLINE) -> Answer:
-        """Send a request with a JSON body, or none, until it is answered for good.
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        deadline: float = NO_DEADLINE,
+        is_single: bool = False,
+        passing_reason: Callable[[Answer], str | None] | None = None,
+    ) -> Answer:
+        """Send a request with a JSON body, or none, until it is answered for good; a single one, once.
 
+        Shape: passing_reason is the Transport's, unless it is given.
         Units: deadline is a time of `time.monotonic`.
         Errors: DeadlineError, at once when the next try would come too late; ConfigurationError when the server's
             certificate is not trusted.
         """
+        find_reason = passing_reason or self._passing_reason
         backoff = Backoff()
-        reason = "there was no time for one"
         while True:
-            remaining_seconds = deadline - time.monotonic()
+            started = time.monotonic()
+            remaining_seconds = deadline - started
             if remaining_seconds <= 0:
-                raise DeadlineError(reason)
+                raise DeadlineError("there was no time for one")
             retry_after_seconds = 0.0
+            has_reached = True
             try:
                 response = self._send(method, path, body, remaining_seconds)
             except HTTPError as error:
                 # Not answered: refused, reset, cut off or too late.
                 reason = _reason(error)
+                has_reached = not isinstance(error, EmptyPoolError)
             else:
                 answer = Answer(response.status, response.data)
-                if not self._is_passing(answer):
+                passing = find_reason(answer)
+                if passing is None:
                     return answer
-                reason = f"HTTP {response.status}"
+                reason = passing
                 retry_after_seconds = _retry_after_seconds(response)
+            ended = time.monotonic()
             wait_seconds = backoff.next_seconds(retry_after_seconds)
-            if wait_seconds >= deadline - time.monotonic():
-                raise DeadlineError(reason, retry_after_seconds=retry_after_seconds)
+            if is_single or wait_seconds >= deadline - ended:
+                try_seconds = ended - started if has_reached else None
+                raise DeadlineError(reason, retry_after_seconds=retry_after_seconds, try_seconds=try_seconds)
+            if self._on_wait is not None:
+                self._on_wait(reason)
             time.sleep(wait_seconds)
 
     def _send(self, method: str, path: str, body: bytes | None, remaining_seconds: float) -> urllib3.BaseHTTPResponse:
@@ -170,8 +194,8 @@ def _new_pool() -> urllib3.PoolManager:
 
 def _retry_after_seconds(response: urllib3.BaseHTTPResponse) -> float:
     try:
-        return urllib3.Retry().get_retry_after(response) or 0.0
-    except InvalidHeader:
+        return min(urllib3.Retry().get_retry_after(response) or 0.0, MAX_RETRY_AFTER_SECONDS)
+    except (InvalidHeader, OverflowError, ValueError):
         return 0.0
 
 

@@ -1,6 +1,7 @@
 """The views that a page, through Pomona, asks for paths. Source: docs/protocol.md, Connecting."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from functools import wraps
 from http import HTTPStatus
@@ -14,9 +15,9 @@ from django.utils.http import is_same_domain
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from cornelius import InvalidError, UnavailableError, UnknownUidError, dudley
+from cornelius import InvalidError, TooManyPathsError, UnavailableError, UnknownUidError, dudley
+from cornelius.door import MAX_PATHS
 
-MAX_PATHS = 128
 RETRY_AFTER_SECONDS = 1
 
 Choice = Callable[[HttpRequest, str, list[str]], Iterable[str]]
@@ -46,13 +47,19 @@ def connecting(choose: Choice) -> View:
 
     @wraps(choose)
     def view(request: HttpRequest, uid: str, paths: list[str]) -> JsonResponse:
-        allowed = set(choose(request, uid, paths))
-        connected = [path for path in paths if path in allowed]
-        refused = [{"path": path, "reason": "policy"} for path in paths if path not in allowed]
-        if not connected:
+        chosen = set(choose(request, uid, paths))
+        allowed = [path for path in paths if path in chosen]
+        refused = [{"path": path, "reason": "policy"} for path in paths if path not in chosen]
+        if not allowed:
             return _problem(HTTPStatus.FORBIDDEN, "This client may hear none of these paths.", refused=refused)
-        dudley.connect(uid, connected)
-        return JsonResponse({"connected": connected, "refused": refused})
+        try:
+            dudley.connect(uid, allowed)
+        except TooManyPathsError as error:
+            refused += [{"path": path, "reason": "limit"} for path in error.paths]
+            if len(error.paths) == len(allowed):
+                return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail, refused=refused)
+        left_out = {refusal["path"] for refusal in refused}
+        return JsonResponse({"connected": [path for path in paths if path not in left_out], "refused": refused})
 
     return _asked_by_page(view)
 
@@ -78,9 +85,9 @@ def _asked_by_page(view: Callable[[HttpRequest, str, list[str]], JsonResponse]) 
             return _problem(HTTPStatus.GONE, error.detail)
         except InvalidError as error:
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail)
-        except UnavailableError:
+        except UnavailableError as error:
             problem = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "The paths can't be changed now; try again.")
-            problem["Retry-After"] = str(RETRY_AFTER_SECONDS)
+            problem["Retry-After"] = str(max(RETRY_AFTER_SECONDS, math.ceil(error.retry_after_seconds)))
             return problem
 
     return asked

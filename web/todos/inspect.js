@@ -32,8 +32,8 @@ firenze.addEventListener("poll", ({ detail }) => {
 });
 firenze.addEventListener("state", ({ detail }) => {
   describeState(find(document, "state", HTMLElement), detail.state);
-  if (detail.state === "live" || detail.state === "connecting") wire.openSince ??= Date.now();
-  else wire.openSince = null;
+  const isPolling = ["connecting", "live", "unconnected"].includes(detail.state);
+  wire.openSince = isPolling ? (wire.openSince ?? Date.now()) : null;
   addMessage("state", `${detail.previous} → ${detail.state}`);
 });
 firenze.addEventListener("gap", ({ detail }) => {
@@ -41,7 +41,9 @@ firenze.addEventListener("gap", ({ detail }) => {
   setText("gaps", String(wire.gaps));
   addMessage("gap", `${detail.path}: ${detail.reason}`);
 });
-firenze.addEventListener("refused", ({ detail }) => addMessage("refused", `${detail.path}: ${detail.reason}`));
+for (const type of /** @type {const} */ (["refused", "unconnected"])) {
+  firenze.addEventListener(type, ({ detail }) => addMessage(type, `${detail.path}: ${detail.reason}`));
+}
 firenze.addEventListener("reset", () => addMessage("reset", "the server gave this browser a new name"));
 firenze.connect("tasks", takeMessage);
 

@@ -17,6 +17,9 @@ const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 const folder = process.argv[2] ?? PACKAGE;
 /** Each minified file and the module that it is made from. */
 const FILES = { pomona: "firenze", "pomona-core": "core" };
+/** What the parts call each other, and no page, no browser and no other tab sees. */
+const INTERNAL = /^(?:(?:on|share|check|mark|lose|watch|cut|use)[A-Z]\w*|floorMs|is(?:Connect|Confirmed|Other|Unheard)|getState|activate|current|deliver|listeners|reset|restart|settings|trips|unwant|wanted|withdraw)$/;
+const NOT_INTERNAL = /^(?:onLine|onConfirmed)$/;
 
 mkdirSync(folder, { recursive: true });
 execFileSync(process.execPath, [
@@ -37,6 +40,8 @@ for (const [name, module] of Object.entries(FILES)) {
     sourcemap: true,
     format: "esm",
     target: "es2022",
+    mangleProps: INTERNAL,
+    reserveProps: NOT_INTERNAL,
   });
   const text = readFileSync(outfile, "utf8").replace(/\n\/\/# sourceMappingURL.*/, "");
   console.log(`${name}.min.js: ${text.length} bytes, ${gzipSync(text, { level: 9 }).length} gzipped`);

@@ -116,7 +116,7 @@ function readPathReasons(list) {
   if (!Array.isArray(list)) return [];
   return list
     .filter((item) => typeof item?.path === "string")
-    .map(({ path, reason }) => ({ path, reason: typeof reason === "string" ? reason : "unknown" }));
+    .map(({ path, reason }) => ({ path, reason: typeof reason === "string" && reason ? reason : "unknown" }));
 }
 
 /** @param {unknown} milliseconds */

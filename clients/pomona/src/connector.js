@@ -17,15 +17,17 @@ import { Pause } from "./pause.js";
 
 const MAX_PATHS = 128;
 const TIMEOUT_MS = 20_000;
+/** The shortest hold: a poll that is answered later brings the confirmation of a path, or there is none to come. */
+const CONFIRMED_MS = 20_000;
 const UNKNOWN_UID = 410;
 const FORBIDDEN = 403;
 /** Statuses below 500 that may pass by themselves. */
-const PASSING = new Set([408, 425, 429]);
+const PASSING = [408, 425, 429];
 
 /**
- * What the server has said about a path: nothing yet, an answer, a confirmation through the poll, or no.
+ * What the server has said about a path: nothing yet, an answer (and when), a confirmation through the poll, or no.
  *
- * @typedef {"asked" | "connected" | "confirmed" | "refused"} Standing
+ * @typedef {"asked" | number | "confirmed" | "refused"} Standing
  * @typedef {{isConnect: boolean, paths: string[]}} Batch
  * @typedef {{status: number, text: string, floorMs: number}} Reply
  */
@@ -43,6 +45,8 @@ export class Connector {
   #wanted = new Set();
   /** @type {Map<string, Standing>} */
   #standing = new Map();
+  /** Paths that are not heard though they are asked for, each with the reason. @type {Map<string, string>} */
+  #unheard = new Map();
   /** The token that each path was last asked for with. @type {Map<string, string | null>} */
   #tokens = new Map();
   /** Paths whose withdrawal was this page's own wish. @type {Set<string>} */
@@ -56,7 +60,7 @@ export class Connector {
    * @param {Runtime} runtime
    * @param {Credentials} credentials
    * @param {{connect: string, disconnect: string}} urls `%@` stands for the uid.
-   * @param {{onRefused: (refusal: PathReason) => void, onUnknownUid: () => void}} listeners
+   * @param {{onRefused: (refusal: PathReason, kind: "refused" | "unconnected") => void, onUnknownUid: () => void}} listeners
    */
   constructor(runtime, credentials, urls, listeners) {
     this.#runtime = runtime;
@@ -84,7 +88,13 @@ export class Connector {
     this.#isActive = false;
     this.#wanted.clear();
     this.#leaving.clear();
+    this.#unheard.clear();
     this.#request?.abort();
+  }
+
+  /** Whether a wanted path is not heard, and not refused either. */
+  get isUnheard() {
+    return this.#unheard.size > 0;
   }
 
   /** @param {string} path */
@@ -98,6 +108,7 @@ export class Connector {
   unwant(path) {
     if (this.#standing.get(path) === "refused") this.#standing.delete(path);
     this.#wanted.delete(path);
+    this.#unheard.delete(path);
     this.#schedule();
   }
 
@@ -110,6 +121,7 @@ export class Connector {
   useUid(uid, confirmed = []) {
     this.#uid = uid;
     this.#standing = new Map(confirmed.map((path) => [path, "confirmed"]));
+    this.#unheard.clear();
     this.#leaving.clear();
     this.#request?.abort();
     this.#schedule();
@@ -132,7 +144,20 @@ export class Connector {
    */
   confirm(path) {
     this.#leaving.delete(path);
+    this.#unheard.delete(path);
     this.#standing.set(path, "confirmed");
+    this.#schedule();
+  }
+
+  /** A poll was answered, and its confirmations are known: ask again for what should have been among them. */
+  checkConfirmations() {
+    const due = this.#runtime.now() - CONFIRMED_MS;
+    for (const [path, standing] of this.#standing) {
+      if (typeof standing === "number" && standing <= due) {
+        this.#standing.set(path, "asked");
+        this.#miss([path], "unconfirmed");
+      }
+    }
     this.#schedule();
   }
 
@@ -174,7 +199,7 @@ export class Connector {
     const isRenewed = await this.#hasOtherToken(path).catch(() => false);
     if (this.#uid !== uid || this.#standing.get(path) !== "refused") return;
     if (isRenewed && this.#wanted.has(path)) this.want(path);
-    else this.#refuse({ path, reason: "withdrawn" });
+    else this.#refuse(path, "withdrawn");
   }
 
   /** Without a record it was another tab that asked, with what is the token here too. @param {string} path */
@@ -201,9 +226,10 @@ export class Connector {
   #nextBatch() {
     if (this.#uid === null || !this.#isActive) return null;
     const unwanted = [...this.#standing.keys()].filter((path) => !this.#wanted.has(path));
-    if (unwanted.length > 0) return { isConnect: false, paths: unwanted.slice(0, MAX_PATHS) };
     const missing = [...this.#wanted].filter((path) => (this.#standing.get(path) ?? "asked") === "asked");
-    return missing.length > 0 ? { isConnect: true, paths: missing.slice(0, MAX_PATHS) } : null;
+    const isConnect = unwanted.length === 0;
+    const paths = (isConnect ? missing : unwanted).slice(0, MAX_PATHS);
+    return paths.length > 0 ? { isConnect, paths } : null;
   }
 
   /**
@@ -226,9 +252,11 @@ export class Connector {
       const token = await this.#credentials.current();
       if (request.signal.aborted) return null;
       if (isConnect) for (const path of paths) this.#tokens.set(path, token);
-      return isConnect ? this.#afterConnect(paths, reply) : this.#afterDisconnect(paths, reply);
+      return this.#after(isConnect, paths, reply);
     } catch {
-      return request.signal.aborted && request.signal.reason !== "timeout" ? null : 0;
+      if (request.signal.aborted && request.signal.reason !== "timeout") return null;
+      if (isConnect) this.#miss(paths, "unreachable");
+      return 0;
     } finally {
       this.#request = null;
       this.#runtime.clearTimeout(timer);
@@ -254,32 +282,26 @@ export class Connector {
   }
 
   /**
+   * @param {boolean} isConnect
    * @param {string[]} paths
    * @param {Reply} reply
+   * @returns {number | null}
    */
-  #afterConnect(paths, { status, text, floorMs }) {
+  #after(isConnect, paths, { status, text, floorMs }) {
     if (isForeign(status, text)) return this.#dropUid();
-    if (isPassing(status)) return floorMs;
+    if (isPassing(status)) {
+      if (isConnect) this.#miss(paths, `status ${status}`);
+      return floorMs;
+    }
     this.#backoff.reset();
     const reasons = new Map(readRefusals(text).map(({ path, reason }) => [path, reason]));
     for (const path of paths) {
-      const reason = reasons.get(path) ?? (isOk(status) ? null : `status ${status}`);
-      if (reason !== null) this.#refuse({ path, reason });
+      const reason = reasons.get(path) ?? (status < 300 ? "" : `status ${status}`);
+      if (!isConnect) this.#standing.delete(path);
+      else if (reason) this.#refuse(path, reason);
       // The poll's confirmation may have been quicker than this answer.
-      else if (this.#standing.get(path) === "asked") this.#standing.set(path, "connected");
+      else if (this.#standing.get(path) === "asked") this.#standing.set(path, this.#runtime.now());
     }
-    return null;
-  }
-
-  /**
-   * @param {string[]} paths
-   * @param {Reply} reply
-   */
-  #afterDisconnect(paths, { status, text, floorMs }) {
-    if (isForeign(status, text)) return this.#dropUid();
-    if (isPassing(status)) return floorMs;
-    this.#backoff.reset();
-    for (const path of paths) this.#standing.delete(path);
     return null;
   }
 
@@ -290,11 +312,29 @@ export class Connector {
     return 0;
   }
 
-  /** @param {PathReason} refusal */
-  #refuse(refusal) {
-    if (!this.#wanted.has(refusal.path)) return void this.#standing.delete(refusal.path);
-    this.#standing.set(refusal.path, "refused");
-    this.#listeners.onRefused(refusal);
+  /**
+   * @param {string} path
+   * @param {string} reason
+   */
+  #refuse(path, reason) {
+    if (!this.#wanted.has(path)) return void this.#standing.delete(path);
+    this.#standing.set(path, "refused");
+    this.#unheard.delete(path);
+    this.#listeners.onRefused({ path, reason }, "refused");
+  }
+
+  /**
+   * These paths are not heard yet; say so, once for each reason.
+   *
+   * @param {string[]} paths
+   * @param {string} reason
+   */
+  #miss(paths, reason) {
+    for (const path of paths) {
+      if (!this.#wanted.has(path) || this.#unheard.get(path) === reason) continue;
+      this.#unheard.set(path, reason);
+      this.#listeners.onRefused({ path, reason }, "unconnected");
+    }
   }
 }
 
@@ -309,11 +349,6 @@ function isForeign(status, text) {
 }
 
 /** @param {number} status */
-function isOk(status) {
-  return status >= 200 && status < 300;
-}
-
-/** @param {number} status */
 function isPassing(status) {
-  return status >= 500 || PASSING.has(status);
+  return status >= 500 || PASSING.includes(status);
 }

@@ -32,6 +32,7 @@ import { createRuntime, watchPage } from "./runtime.js";
  * @property {Record<string, string>} [headers] More headers for these requests.
  * @property {RequestCredentials} [credentials] Whether these requests carry cookies; "same-origin" by default.
  * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: with tabs of that text only.
+ *   False: this one polls for itself, hidden or not.
  * @property {Partial<Runtime>} [runtime] Replaces parts of the world, for tests.
  */
 
@@ -42,6 +43,8 @@ import { createRuntime, watchPage } from "./runtime.js";
  * @property {CustomEvent<{state: State, previous: State}>} state The connection's state has changed.
  * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load anew what it speaks of.
  * @property {CustomEvent<PathReason>} refused A path can't be heard, or (reason "withdrawn") no longer.
+ * @property {CustomEvent<PathReason>} unconnected A path is not heard yet: requests to connect it get no answer (reason
+ *   "unreachable"), an error that may pass ("status 503"), or success without a confirmation ("unconfirmed").
  * @property {CustomEvent<null>} reset The uid has changed. All paths are being connected again.
  * @property {CustomEvent<Poll>} poll A poll has ended, of this tab or of the one that polls for it.
  */
@@ -61,13 +64,16 @@ export class Firenze extends EventTarget {
   #watch = new AbortController();
   /** @type {State} */
   #state = "connecting";
+  /** The state of the polls alone. @type {State} */
+  #polled = "connecting";
   /** @type {string | null} */
   #uid = null;
   #hadUid = false;
   #watchesPolls = false;
   /** It is known whether tabs share. */
   #isReady = false;
-  #isFrozen = false;
+  /** Frozen, or hidden and alone. */
+  #isAside = false;
 
   /**
    * @param {Options} [options]
@@ -96,11 +102,15 @@ export class Firenze extends EventTarget {
       this.#credentials,
       { connect: settings.connectUrl, disconnect: settings.disconnectUrl },
       {
-        onRefused: (refusal) => {
-          this.#tabs?.shareRefusal(refusal);
-          this.#emitFor("refused", refusal);
+        onRefused: (refusal, kind) => {
+          this.#tabs?.shareRefusal(refusal, kind);
+          this.#emitFor(kind, refusal);
+          this.#setState();
         },
-        onUnknownUid: () => this.#beginAnew(),
+        onUnknownUid: () => {
+          this.#uid = null;
+          this.#poller.restart();
+        },
       },
     );
     this.#poller = new Poller(runtime, pollUrl(settings), {
@@ -124,7 +134,10 @@ export class Firenze extends EventTarget {
     return new this(options);
   }
 
-  /** The connection's state: connecting, live, waiting (for its next try), offline or closed. */
+  /**
+   * The connection's state: connecting, live, unconnected (polls are answered, but a path is not heard), waiting (for its
+   * next try), offline or closed.
+   */
   get state() {
     return this.#state;
   }
@@ -164,6 +177,7 @@ export class Firenze extends EventTarget {
   disconnect(path, target, action) {
     this.#handlers.remove(path, ...readHandler(target, action));
     if (!this.#handlers.has(path)) (this.#tabs ?? this.#connector).unwant(path);
+    this.#setState();
   }
 
   /**
@@ -218,7 +232,18 @@ export class Firenze extends EventTarget {
 
   async #start() {
     const { page } = this.runtime;
-    if (page) watchPage({ ...this.runtime, page }, this.#pageListeners(), this.#watch.signal);
+    const listeners = {
+      onWake: () => this.#wake(),
+      onOffline: () => this.#poller.loseNetwork(),
+      onHide: () => this.#isReady && this.#isUnseen() && this.#putAside(),
+      onFreeze: () => this.#putAside(),
+      onThaw: () => {
+        if (!this.#isAside) return this.#wake();
+        this.#isAside = false;
+        this.#begin();
+      },
+    };
+    if (page) watchPage({ ...this.runtime, page }, listeners, this.#watch.signal);
     const tabs = await this.#share?.(this.#shareable());
     for (const path of this.#handlers.paths()) tabs?.want(path);
     if (this.#watchesPolls) tabs?.watchPolls();
@@ -227,30 +252,25 @@ export class Firenze extends EventTarget {
     this.#begin();
   }
 
-  #pageListeners() {
-    return {
-      onWake: () => this.#wake(),
-      onOffline: () => this.#poller.loseNetwork(),
-      onFreeze: () => {
-        this.#isFrozen = true;
-        this.#tabs?.leave();
-        this.#rest();
-        // Nobody knows how long that takes, and what is left of the connection then.
-        this.#setState("connecting");
-      },
-      onThaw: () => {
-        if (!this.#isFrozen) return this.#wake();
-        this.#isFrozen = false;
-        this.#begin();
-      },
-    };
-  }
-
   /** Begin, or go on where it was. */
   #begin() {
-    if (!this.#isReady || this.#isFrozen || this.#isClosed()) return;
+    if (!this.#isReady || this.#isAside || this.#isClosed()) return;
     if (this.#tabs) this.#tabs.join();
+    else if (this.#isUnseen()) this.#isAside = true;
     else this.#lead(this.#poller.position);
+  }
+
+  /** Hidden, and its poll takes one of the six connections that all tabs of a browser have to an HTTP/1.1 server. */
+  #isUnseen() {
+    return !this.#tabs && this.#settings.shared && this.runtime.page?.document.visibilityState === "hidden";
+  }
+
+  #putAside() {
+    this.#isAside = true;
+    this.#tabs?.leave();
+    this.#rest();
+    // Nobody knows how long that takes, and what is left of the connection then.
+    this.#setState("connecting");
   }
 
   /** @returns {Shareable} */
@@ -268,9 +288,9 @@ export class Firenze extends EventTarget {
         onAnswer: (answer) => this.#accept(answer),
         onJoin: (lead) => this.#join(lead),
         onState: (state) => this.#setState(state),
-        onRefused: (refusal) => {
-          this.#connector.markRefused(refusal.path);
-          this.#emitFor("refused", refusal);
+        onRefused: (refusal, kind) => {
+          if (kind === "refused") this.#connector.markRefused(refusal.path);
+          this.#emitFor(kind, refusal);
         },
         onPoll: (record) => this.#emit("poll", { ...record, by: "leader" }),
         onWake: () => this.#wake(),
@@ -311,11 +331,6 @@ export class Firenze extends EventTarget {
     this.#poller.wake();
   }
 
-  #beginAnew() {
-    this.#uid = null;
-    this.#poller.restart();
-  }
-
   /** @param {Answer} answer */
   #accept(answer) {
     if (answer.uid !== this.#uid) this.#takeUid(answer.uid);
@@ -323,8 +338,13 @@ export class Firenze extends EventTarget {
     for (const { path, message } of answer.updates) {
       if (this.#isClosed()) return;
       if (path === WITHDRAWN_PATH) this.#connector.withdraw(message);
-      else this.#deliver(path, message);
+      else {
+        if (message === "") this.#connector.confirm(path);
+        this.#handlers.deliver(path, message);
+      }
     }
+    this.#connector.checkConfirmations();
+    this.#setState();
   }
 
   /**
@@ -339,19 +359,10 @@ export class Firenze extends EventTarget {
     if (isReset) this.#emit("reset", null);
   }
 
-  /**
-   * @param {string} path
-   * @param {string} message
-   */
-  #deliver(path, message) {
-    if (message === "") this.#connector.confirm(path);
-    this.#handlers.deliver(path, message);
-  }
-
   /** @param {{startedAt: number, from: string, outcome: Outcome}} poll */
   #tellPoll({ startedAt, from, outcome }) {
-    const updates = outcome.kind === "answer" ? outcome.answer.updates.length : 0;
-    const { kind, status } = outcome;
+    const { kind, status, answer } = outcome;
+    const updates = answer?.updates.length ?? 0;
     const cursor = from.slice(from.indexOf("/") + 1);
     const record = { startedAt, endedAt: this.runtime.now(), status, outcome: kind, cursor, updates };
     this.#tabs?.sharePoll(record);
@@ -362,9 +373,11 @@ export class Firenze extends EventTarget {
     return this.#state === "closed";
   }
 
-  /** @param {State} state */
-  #setState(state) {
+  /** @param {State} [polled] */
+  #setState(polled = this.#polled) {
     const previous = this.#state;
+    const state = polled === "live" && this.#connector.isUnheard ? "unconnected" : polled;
+    this.#polled = polled;
     if (state === previous || this.#isClosed()) return;
     this.#state = state;
     this.#tabs?.shareState(state);
@@ -374,7 +387,7 @@ export class Firenze extends EventTarget {
   /**
    * Tell of a path, unless only other tabs want it.
    *
-   * @param {"gap" | "refused"} type
+   * @param {"gap" | "refused" | "unconnected"} type
    * @param {PathReason} detail
    */
   #emitFor(type, detail) {

@@ -66,10 +66,8 @@ export class Credentials {
     return this.#token !== token;
   }
 
-  /** @returns {Promise<string | null>} */
   #ask() {
-    this.#question ??= this.#askNow().finally(() => (this.#question = null));
-    return this.#question;
+    return (this.#question ??= this.#askNow().finally(() => (this.#question = null)));
   }
 
   async #askNow() {

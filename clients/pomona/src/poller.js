@@ -14,11 +14,11 @@ import { Pause } from "./pause.js";
 /** @import { Runtime } from "./runtime.js" */
 
 /** The server holds a poll for at most 25 s; 20 s more without an answer means that the request hangs. */
-const WATCHDOG_MS = 45_000;
+export const WATCHDOG_MS = 45_000;
 /** A wake-up leaves a poll alone that is younger: several signals come at once. */
 const FRESH_MS = 1_000;
 /** The cursor or the uid is not known to this server: begin anew. */
-const BEGIN_ANEW = new Set([400, 410]);
+const BEGIN_ANEW = [400, 410];
 
 /**
  * One poll that has ended; times are milliseconds since 1970, `cursor` is what it asked from ("" for a first poll).
@@ -28,10 +28,9 @@ const BEGIN_ANEW = new Set([400, 410]);
  */
 
 /**
- * @typedef {"connecting" | "live" | "waiting" | "offline" | "closed"} State
- * @typedef {{kind: "answer", status: number, answer: Answer}
- *   | {kind: "failed", status: number, floorMs: number}
- *   | {kind: "hung" | "interrupted", status: 0}} Outcome
+ * @typedef {"connecting" | "live" | "unconnected" | "waiting" | "offline" | "closed"} State
+ * @typedef {{status: number, answer: Answer | null, floorMs: number}} Reply
+ * @typedef {Reply & {kind: "answer" | "failed" | "hung" | "interrupted"}} Outcome
  *
  * @typedef {object} Listeners
  * @property {(state: State) => void} onState Told also when it is the same as before.
@@ -123,27 +122,23 @@ export class Poller {
   async #poll() {
     const runtime = this.#runtime;
     const request = new AbortController();
-    let isHung = false;
-    const watchdog = runtime.setTimeout(() => {
-      isHung = true;
-      request.abort();
-    }, WATCHDOG_MS);
+    const watchdog = runtime.setTimeout(() => request.abort("hung"), WATCHDOG_MS);
     this.#request = request;
     this.#isOffline = false;
     this.#startedAt = runtime.now();
     try {
       if (this.#isInDoubt && this.position) void this.#probe(request.signal);
-      const response = await this.#get(this.position, request.signal);
-      const text = await response.text();
-      if (!request.signal.aborted) return this.#judge(response, text);
+      const reply = await this.#get(this.position, request.signal);
+      return { kind: reply.answer ? "answer" : "failed", ...reply };
     } catch {
-      if (!request.signal.aborted) return { kind: "failed", status: 0, floorMs: 0 };
+      const { aborted, reason } = request.signal;
+      const kind = aborted ? (reason === "hung" ? reason : "interrupted") : "failed";
+      return { kind, status: 0, answer: null, floorMs: 0 };
     } finally {
       if (this.#request === request) this.#request = null;
       runtime.clearTimeout(watchdog);
       request.abort();
     }
-    return { kind: isHung ? "hung" : "interrupted", status: 0 };
   }
 
   /**
@@ -154,32 +149,27 @@ export class Poller {
    */
   async #probe(signal) {
     try {
-      const response = await this.#get("", signal);
-      const isAnswer = response.status === 200 && readAnswer(await response.text()) !== null;
-      if (isAnswer && !signal.aborted) this.#listeners.onState("live");
+      if ((await this.#get("", signal)).answer) this.#listeners.onState("live");
     } catch {
       // The poll beside it tells what is wrong.
     }
   }
 
   /**
+   * Ask the server, and read what it says. Errors: whatever `fetch` throws; the signal's reason once it was given.
+   *
    * @param {string} reconnectWith
    * @param {AbortSignal} signal
+   * @returns {Promise<Reply>}
    */
-  #get(reconnectWith, signal) {
-    const headers = { Accept: "application/json" };
-    return this.#runtime.fetch(this.#baseUrl + reconnectWith, { headers, cache: "no-store", signal });
-  }
-
-  /**
-   * @param {Response} response
-   * @param {string} text
-   * @returns {Outcome}
-   */
-  #judge({ status, headers }, text) {
-    const answer = status === 200 ? readAnswer(text) : null;
-    if (answer) return { kind: "answer", status, answer };
-    return { kind: "failed", status, floorMs: readRetryAfterMs(headers, this.#runtime.now()) };
+  async #get(reconnectWith, signal) {
+    const { fetch, now } = this.#runtime;
+    const init = { headers: { Accept: "application/json" }, cache: /** @type {const} */ ("no-store"), signal };
+    const response = await fetch(this.#baseUrl + reconnectWith, init);
+    const text = await response.text();
+    signal.throwIfAborted();
+    const { status, headers } = response;
+    return { status, answer: status === 200 ? readAnswer(text) : null, floorMs: readRetryAfterMs(headers, now()) };
   }
 
   /**
@@ -188,10 +178,10 @@ export class Poller {
    * @param {Outcome} outcome
    */
   async #settle(run, from, outcome) {
-    if (outcome.kind === "answer") return this.#accept(run, from, outcome.answer);
+    if (outcome.answer) return this.#accept(run, from, outcome.answer);
     if (outcome.kind === "interrupted") return this.#isOffline ? this.#waitAfterFailure(run, 0) : undefined;
-    if (BEGIN_ANEW.has(outcome.status)) this.position = "";
-    return this.#waitAfterFailure(run, outcome.kind === "failed" ? outcome.floorMs : 0);
+    if (BEGIN_ANEW.includes(outcome.status)) this.position = "";
+    return this.#waitAfterFailure(run, outcome.floorMs);
   }
 
   /**

@@ -57,20 +57,25 @@ const SLEPT_MS = 10_000;
  * @param {() => void} listeners.onWake The page may have been away and is back.
  * @param {() => void} listeners.onOffline The network has gone.
  * @param {() => void} listeners.onFreeze The page is being put aside: nothing of it will run.
- * @param {() => void} listeners.onThaw It runs again.
+ * @param {() => void} listeners.onThaw It runs again, or is seen again.
+ * @param {() => void} listeners.onHide Nobody sees it.
  * @param {AbortSignal} signal Ends the watch.
  */
-export function watchPage(runtime, { onWake, onOffline, onFreeze, onThaw }, signal) {
+export function watchPage(runtime, { onWake, onOffline, onFreeze, onThaw, onHide }, signal) {
   const { window, document } = runtime.page;
   const isVisible = () => document.visibilityState === "visible";
-  window.addEventListener("online", onWake, { signal });
-  window.addEventListener("offline", onOffline, { signal });
-  // Into the back/forward cache, which takes no page that holds a lock; and out of it.
-  window.addEventListener("pagehide", onFreeze, { signal });
-  window.addEventListener("pageshow", (event) => "persisted" in event && event.persisted && onThaw(), { signal });
-  document.addEventListener("freeze", onFreeze, { signal });
-  document.addEventListener("resume", onThaw, { signal });
-  document.addEventListener("visibilitychange", () => isVisible() && onWake(), { signal });
+  /** @param {EventTarget} target @param {Record<string, (event: Event) => void>} listeners */
+  const listen = (target, listeners) => {
+    for (const type in listeners) target.addEventListener(type, listeners[type] ?? null, { signal });
+  };
+  listen(window, {
+    online: onWake,
+    offline: onOffline,
+    // Into the back/forward cache, which takes no page that holds a lock; and out of it.
+    pagehide: onFreeze,
+    pageshow: (event) => "persisted" in event && event.persisted && onThaw(),
+  });
+  listen(document, { freeze: onFreeze, resume: onThaw, visibilitychange: () => (isVisible() ? onThaw : onHide)() });
   // A laptop that slept tells nobody. A hidden page's timers are late anyway, so only a visible one looks.
   let lookedAt = runtime.now();
   const look = () => {

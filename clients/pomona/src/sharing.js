@@ -4,6 +4,7 @@
  * Source: README.md, Tabs.
  */
 
+import { ChannelLocks } from "./locks.js";
 import { Tabs } from "./tabs.js";
 
 /** @import { Options } from "./core.js" */
@@ -15,10 +16,11 @@ import { Tabs } from "./tabs.js";
  * What tabs share with.
  *
  * @typedef {object} Sharing
- * @property {LockManager} locks
+ * @property {LockManager | null} locks Null where the browser has none: tabs agree through a channel then.
  * @property {(name: string) => BroadcastChannel} createChannel
  * @property {() => string} createId
- * @property {(text: string) => Promise<string>} digest Short, and tells nothing of the text.
+ * @property {(text: string) => Promise<string>} digest What may be in the name of a lock, which any page of the origin can
+ *   list: short, and tells nothing of the text. Names of channels can't be listed.
  */
 
 /**
@@ -48,27 +50,34 @@ export async function shareTabs({ runtime, credentials, settings, url, listeners
   if (!sharing || !shared) return null;
   try {
     // A sandboxed frame has locks too, and may not use them.
-    await sharing.locks.query();
+    await sharing.locks?.query();
     const who = shared === true ? readClaims(await credentials.current()) : shared;
-    const name = await sharing.digest(JSON.stringify([url, connectUrl, disconnectUrl, headers, cookies, who]));
-    return new Tabs(runtime, sharing, `pomona-1/${name}`, listeners);
+    const digest = await sharing.digest(JSON.stringify([url, connectUrl, disconnectUrl, headers, cookies, who]));
+    const name = `pomona-2/${digest}`;
+    // Some browsers have channels too and forbid them.
+    sharing.createChannel(name).close();
+    const createChannel = () => sharing.createChannel(`${name}/locks`);
+    const locks = sharing.locks ?? new ChannelLocks(runtime, createChannel, sharing.createId());
+    return new Tabs(runtime, { ...sharing, locks }, name, listeners);
   } catch {
     return null;
   }
 }
 
 /**
- * Return what the browser has: everything since 2022, in secure contexts.
+ * Return what the browser has: everything since 2022, and channels alone where the page came over plain http.
  *
  * @returns {Sharing | null}
  */
 function findSharing() {
-  if (!globalThis.document || !globalThis.BroadcastChannel || !navigator.locks) return null;
+  if (!globalThis.document || !globalThis.BroadcastChannel) return null;
   return {
-    locks: navigator.locks,
+    locks: navigator.locks ?? null,
     createChannel: (name) => new BroadcastChannel(name),
-    createId: () => crypto.randomUUID(),
+    // Not randomUUID, which is for secure contexts only.
+    createId: () => crypto.getRandomValues(new Uint32Array(4)).join("-"),
     digest: async (text) => {
+      if (!crypto.subtle) return text;
       const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
       return btoa(String.fromCharCode(...new Uint8Array(bytes)));
     },

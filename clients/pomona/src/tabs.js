@@ -14,6 +14,7 @@ import { History } from "./history.js";
 /** @import { Poll } from "./core.js" */
 /** @import { State } from "./poller.js" */
 /** @import { Runtime } from "./runtime.js" */
+/** @import { Locks } from "./locks.js" */
 /** @import { Sharing } from "./sharing.js" */
 
 /** A leader says something at least as often as its polls end, 25 s; one that is silent for longer is asked. */
@@ -37,9 +38,10 @@ const ANSWER_MS = 3_000;
  *   | {kind: "answer", from: string, answer: Answer, to?: string}
  *   | {kind: "need", after: string}
  *   | {kind: "state", state: State}
- *   | {kind: "refused", refusal: PathReason}
+ *   | {kind: "refused" | "unconnected", refusal: PathReason}
  *   | {kind: "poll", record: Omit<Poll, "by">}} Body
- * @typedef {Body & {tab: string, term: number}} Message An answer with `to` is a repeat, for that tab alone.
+ * @typedef {Body & {tab: string, term: number, since: number}} Message An answer with `to` is a repeat, for that tab alone;
+ *   `since` is when its term began.
  *
  * @typedef {object} Listeners
  * @property {(position: string) => void} onLead Poll from here on, and connect what is wanted.
@@ -48,7 +50,7 @@ const ANSWER_MS = 3_000;
  * @property {(lead: {position: string, confirmed: string[], isGap: boolean}) => void} onJoin This tab is now where the
  *   leader is; with isGap it missed what was before.
  * @property {(state: State) => void} onState
- * @property {(refusal: PathReason) => void} onRefused
+ * @property {(refusal: PathReason, kind: "refused" | "unconnected") => void} onRefused
  * @property {(record: Omit<Poll, "by">) => void} onPoll
  * @property {() => void} onWake
  * @property {Pick<Connector, "want" | "unwant" | "confirmed">} connector Told of what the tabs want while this one leads.
@@ -64,6 +66,8 @@ export class Tabs {
   #id = "";
   #history = new History();
   #term = 0;
+  /** When the term began. Without Web Locks two tabs may begin one term, and the first of them has it. */
+  #since = 0;
   #isLeading = false;
   #needyUntil = 0;
   /** Some other tab wants to see polls. */
@@ -86,7 +90,7 @@ export class Tabs {
 
   /**
    * @param {Runtime} runtime
-   * @param {Sharing} sharing
+   * @param {Omit<Sharing, "locks"> & {locks: Locks}} sharing
    * @param {string} name Tabs of the same name share.
    * @param {Listeners} listeners
    */
@@ -106,11 +110,18 @@ export class Tabs {
     this.#channel = this.#sharing.createChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     // Held for as long as this tab is here: whoever is granted it knows that the tab is gone.
-    void this.#sharing.locks.request(`${this.#name}/${this.#id}`, () => {
+    const stand = () => {
       if (stay.signal.aborted) return;
       this.#apply();
       this.#ask();
       return new Promise((resolve) => stay.signal.addEventListener("abort", resolve));
+    };
+    this.#sharing.locks.request(`${this.#name}/${this.#id}`, { ifAvailable: true }, stand).catch(() => {
+      if (stay.signal.aborted) return;
+      // The others have taken it for gone, as it did not answer for long.
+      if (this.#isLeading) this.#stepDown();
+      this.leave();
+      this.join();
     });
   }
 
@@ -170,9 +181,9 @@ export class Tabs {
     if (this.#isLeading) this.#post({ kind: "state", state });
   }
 
-  /** @param {PathReason} refusal */
-  shareRefusal(refusal) {
-    this.#post({ kind: "refused", refusal });
+  /** @param {PathReason} refusal @param {"refused" | "unconnected"} kind */
+  shareRefusal(refusal, kind) {
+    this.#post({ kind, refusal });
   }
 
   /** @param {Omit<Poll, "by">} record */
@@ -211,7 +222,7 @@ export class Tabs {
 
   /** @param {Body} body */
   #post(body) {
-    this.#channel?.postMessage({ ...body, tab: this.#id, term: this.#term });
+    this.#channel?.postMessage({ ...body, tab: this.#id, term: this.#term, since: this.#since });
   }
 
   /** Ask to lead, when those who asked before are gone; or instead of one that is frozen. */
@@ -240,6 +251,7 @@ export class Tabs {
   #lead(signal) {
     this.#isLeading = true;
     this.#term += 1;
+    this.#since = this.#runtime.now();
     this.#runtime.clearTimeout(this.#timer);
     this.#tellLead();
     this.#listeners.onLead(this.#history.position);
@@ -289,15 +301,20 @@ export class Tabs {
     if (message.kind === "want") return this.#hearWant(message);
     if (message.kind === "need") return this.#isLeading ? this.#help(message) : undefined;
     // From a tab that was frozen while it led, and does not know yet that it leads no more.
-    if (message.term < this.#term) return;
-    if (this.#isLeading && message.term > this.#term) this.#stepDown();
-    this.#term = message.term;
+    const { term, since } = message;
+    if (term < this.#term || (term === this.#term && since > this.#since)) return;
+    if (this.#isLeading && (term > this.#term || since < this.#since)) {
+      this.#stepDown();
+      this.#apply();
+    }
+    this.#term = term;
+    this.#since = since;
     if (!this.#isLeading) this.#await(SILENCE_MS + this.#runtime.random() * SPREAD_MS, () => this.#ask());
     if (message.kind === "answer") this.#hearAnswer(message);
     else if (message.kind === "lead") this.#hearLead(message);
     else if (message.kind === "state") this.#listeners.onState(message.state);
-    else if (message.kind === "refused") this.#listeners.onRefused(message.refusal);
-    else this.#listeners.onPoll(message.record);
+    else if (message.kind === "poll") this.#listeners.onPoll(message.record);
+    else this.#listeners.onRefused(message.refusal, message.kind);
   }
 
   /** @param {Message & {kind: "want"}} message */

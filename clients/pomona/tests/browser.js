@@ -49,7 +49,7 @@ export class Tab {
           runtime.clearTimeout?.(timer.id);
         },
         sharing: {
-          locks: browser.locks.of(this),
+          locks: browser.hasLocks ? browser.locks.of(this) : null,
           createChannel: (/** @type {string} */ name) => browser.createChannel(this, name),
           createId: () => `tab${(browser.ids += 1)}`,
           digest: async (/** @type {string} */ text) => text,
@@ -195,13 +195,22 @@ class Locks {
 
 export class Browser {
   world = new World();
+  /** Whether pages have Web Locks; those that came over plain http have not. */
+  hasLocks;
   locks = new Locks();
   /** How many names for tabs were given. */
   ids = 0;
+  /** How many messages tabs have sent. */
+  messages = 0;
   /** @type {Tab[]} */
   tabs = [];
   /** @type {Set<{tab: Tab, name: string, onmessage: ((event: {data: unknown}) => void) | null}>} */
   #channels = new Set();
+
+  /** @param {{hasLocks?: boolean}} [options] */
+  constructor({ hasLocks = true } = {}) {
+    this.hasLocks = hasLocks;
+  }
 
   /**
    * Open a tab, and let it find the others.
@@ -226,6 +235,7 @@ export class Browser {
       name,
       onmessage: null,
       postMessage: (/** @type {unknown} */ message) => {
+        this.messages += 1;
         const data = structuredClone(message);
         for (const other of this.#channels) {
           if (other.name !== name || other === channel || other.tab.isDeaf) continue;

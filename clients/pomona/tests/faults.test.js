@@ -23,14 +23,16 @@ function createRandom(seed) {
 }
 
 class Session {
-  browser = new Browser();
-  server = new ModelServer(this.browser.world);
+  browser;
+  server;
   /** @type {{tab: Tab, followed: import("../src/follow.js").Followed<any>, heard: number[], isHidden: boolean}[]} */
   pages = [];
   #random;
 
-  /** @param {number} seed */
-  constructor(seed) {
+  /** @param {number} seed @param {boolean} hasLocks */
+  constructor(seed, hasLocks) {
+    this.browser = new Browser({ hasLocks });
+    this.server = new ModelServer(this.browser.world);
     this.#random = createRandom(seed);
     this.browser.world.runtime = ((original) => () => ({ ...original(), random: this.#random }))(
       this.browser.world.runtime.bind(this.browser.world),
@@ -115,21 +117,24 @@ class Session {
   }
 }
 
-test(`every tab has the server's list and missed nothing, in ${SEEDS} sessions with faults`, async () => {
-  for (let seed = 1; seed <= SEEDS; seed += 1) {
-    const session = new Session(seed);
-    await session.open();
-    for (let step = 0; step < STEPS; step += 1) await session.step();
-    if (session.pages.length === 0) await session.open();
-    await session.calm();
-    const { browser, server, pages } = session;
-    assert.equal(browser.polls().length, 1, `seed ${seed}: polls`);
-    for (const { followed, heard } of pages) {
-      assert.deepEqual([...followed.items].sort(), [...server.items].sort(), `seed ${seed}: the list`);
-      const distinct = [...new Set(heard)].sort((a, b) => a - b);
-      const [first = server.length] = distinct;
-      const expected = Array.from({ length: server.length - first }, (_, index) => first + index);
-      assert.deepEqual(distinct, expected, `seed ${seed}: what was heard since the confirmation`);
+for (const hasLocks of [true, false]) {
+  const name = `every tab has the server's list and missed nothing, in ${SEEDS} sessions with faults`;
+  test(`${name}, ${hasLocks ? "with" : "without"} Web Locks`, async () => {
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
+      const session = new Session(seed, hasLocks);
+      await session.open();
+      for (let step = 0; step < STEPS; step += 1) await session.step();
+      if (session.pages.length === 0) await session.open();
+      await session.calm();
+      const { browser, server, pages } = session;
+      assert.equal(browser.polls().length, 1, `seed ${seed}: polls`);
+      for (const { followed, heard } of pages) {
+        assert.deepEqual([...followed.items].sort(), [...server.items].sort(), `seed ${seed}: the list`);
+        const distinct = [...new Set(heard)].sort((a, b) => a - b);
+        const [first = server.length] = distinct;
+        const expected = Array.from({ length: server.length - first }, (_, index) => first + index);
+        assert.deepEqual(distinct, expected, `seed ${seed}: what was heard since the confirmation`);
+      }
     }
-  }
-});
+  });
+}

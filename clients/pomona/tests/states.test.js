@@ -18,6 +18,11 @@ const held = async (world) => world.request(/\/comet\/(?:uid1\/.*)?$/);
 const STATES = {
   connecting: () => {},
   live: async ({ world }) => (await held(world)).answer(answer("uid1/a.1.0")),
+  unconnected: async (scene) => {
+    scene.firenze.connect("tasks", () => {});
+    await STATES["live"]?.(scene);
+    await (await scene.world.request("/connect/")).fail();
+  },
   waiting: async (scene) => {
     await STATES["live"]?.(scene);
     await (await held(scene.world)).fail();
@@ -82,7 +87,7 @@ for (const { event, state, cell } of table) {
     const scene = { world, firenze: world.createFirenze() };
     await settle();
     await STATES[state]?.(scene);
-    await world.pass(state === "connecting" || state === "live" ? 1_500 : 0);
+    await world.pass(["connecting", "live", "unconnected"].includes(state) ? 1_500 : 0);
     assert.equal(scene.firenze.state, state);
     const happen = async () => EVENTS[event]?.(scene);
     if (cell === NEVER) return assert.rejects(happen);

@@ -91,7 +91,7 @@ class Scene {
 
   /** @param {any[]} parts */
   #request([name, options, callback]) {
-    if (name === "group/me") return Promise.resolve(options());
+    if (name === "group/me") return Promise.resolve(callback({}));
     if (name !== "group") return Promise.resolve(void this.watches.push(callback));
     if (options.steal) this.did.push("steals");
     return new Promise((_resolve, reject) => this.wishes.push({ options, callback, reject }));

@@ -20,6 +20,8 @@ class Example:
     url: str = setting("EXAMPLE_URL")
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = setting("EXAMPLE_PORT", default=8000)
     nodes: Literal[1, 3] = setting("EXAMPLE_NODES", default=1)
+    level: Literal["high", "low"] = setting("EXAMPLE_LEVEL", default="low")
+    policy: str = setting("EXAMPLE_POLICY", default="", is_file_name=True)
 
 
 def test_load_fills_fields_when_variables_are_right() -> None:
@@ -61,6 +63,35 @@ def test_load_refuses_file_when_it_is_missing_or_double(extra: dict[str, str]) -
     """A secret that can't be read, or that is given twice, is named."""
     with pytest.raises(ConfigError, match="EXAMPLE_KEY"):
         load(Example, {"EXAMPLE_URL": "x", **extra})
+
+
+@pytest.mark.parametrize("name", ["EXAMPLE_POLICY", "EXAMPLE_POLICY_FILE"])
+def test_load_takes_the_name_when_the_setting_is_a_files(tmp_path: Path, name: str) -> None:
+    """`NAME_FILE` of a setting that is a file's name is that name: what is in the file is nobody's name."""
+    file = tmp_path / "policy.toml"
+    file.write_text("[apps]\nhunter2 = 1")
+    required = {"EXAMPLE_KEY": "secret", "EXAMPLE_URL": "x"}
+    assert str(file) == load(Example, {**required, name: str(file)}).policy
+    with pytest.raises(ConfigError, match="EXAMPLE_POLICY is wrong: it is the name of a file") as caught:
+        load(Example, {**required, name: file.read_text()})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["KEY", "PORT", "NODES", "LEVEL"])
+@pytest.mark.parametrize("content", [b"hunter2", b"hunter2\xff\xfe"])
+def test_load_shows_nothing_of_a_file_when_its_content_is_wrong(tmp_path: Path, variable: str, content: bytes) -> None:
+    """I10: a variable that names the wrong file, perhaps another secret, does not print it."""
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    required = {"EXAMPLE_KEY": "secret", "EXAMPLE_URL": "x"}
+    required.pop(f"EXAMPLE_{variable}", None)
+    try:
+        shown = repr(load(Example, {**required, f"EXAMPLE_{variable}_FILE": str(file)}).port)
+    except ConfigError as error:
+        shown = str(error)
+        assert f"EXAMPLE_{variable}" in shown
+    assert "hunter2" not in shown
+    assert "0xff" not in shown
 
 
 @pytest.mark.parametrize("module", ["roots_longpoll", "roots_subscriptions", "roots_common.provision"])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.uids import UID_CHARACTERS, Uids
+from roots_common.config import load
+from roots_common.uids import UID_CHARACTERS, UidConfig, Uids
 
 KEY = b"k" * 32
 NOW = 1_795_000_000.0
@@ -56,3 +57,11 @@ def test_uids_refuse_a_key_when_it_is_short() -> None:
     """A key that could be guessed is a configuration error."""
     with pytest.raises(ValueError, match="at least 32 bytes"):
         Uids(b"short")
+
+
+def test_uids_end_as_the_environment_says_when_it_does() -> None:
+    """One setting for every service that mints or verifies."""
+    config = load(UidConfig, {"ROOTS_UID_KEY": "k" * 32, "ROOTS_UID_MAX_AGE_SECONDS": "60"})
+    uid = config.uids.mint(NOW)
+    assert (True, False) == (config.uids.is_valid(uid, NOW + 60), config.uids.is_valid(uid, NOW + 61))
+    assert 7 * DAY == load(UidConfig, {"ROOTS_UID_KEY": "k" * 32}).uid_max_age_seconds

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from roots_common.identity import ANONYMOUS
 from roots_common.policy import parse_policy
 from roots_common.policy_file import PolicyError, read_text
+from roots_common.uids import Uids
 from roots_subscriptions.config import DEFAULT_POLICY
 
-from .support import DEADLINE_SECONDS, UID_KEY
+from .support import DEADLINE_SECONDS, UID_KEY, Nats, Service, wait_until
 
 
 def start(**environment: str) -> "subprocess.CompletedProcess[str]":
@@ -61,15 +63,29 @@ def test_service_exits_2_naming_all_when_variables_are_wrong() -> None:
         ("[apps.tasks]\nallow = [{ paths = ['a*'], who = 'anyone' }]", "apps.tasks.allow[0].paths[0]"),
     ],
 )
+@pytest.mark.parametrize("variable", ["ROOTS_POLICY", "ROOTS_POLICY_FILE"])
 def test_service_exits_2_naming_the_place_when_the_policy_is_wrong(
-    tmp_path: Path, text: str | None, problem: str
+    tmp_path: Path, text: str | None, problem: str, variable: str
 ) -> None:
     """The sentence has the file, the table and key, and what is wrong."""
     file = tmp_path / "policy.toml"
     if text is not None:
         file.write_text(text, encoding="utf-8")
-    ended = start(ROOTS_UID_KEY=UID_KEY, ROOTS_NATS_PASSWORD="x", ROOTS_POLICY=str(file))
+    ended = start(ROOTS_UID_KEY=UID_KEY, ROOTS_NATS_PASSWORD="x", **{variable: str(file)})
     assert 2 == ended.returncode
     assert 1 == len(ended.stderr.splitlines())
     assert str(file) in ended.stderr
     assert problem in ended.stderr
+
+
+def test_uid_ends_as_the_environment_says_when_it_does(
+    nats: Nats, policy_file: Path, uids: Uids, tmp_path: Path
+) -> None:
+    """The age that longpoll mints by is the age that connecting checks by, longer or shorter than a week."""
+    day = 24 * 3600
+    environment = {"ROOTS_POLICY_FILE": str(policy_file), "ROOTS_UID_MAX_AGE_SECONDS": str(30 * day)}
+    with Service(nats, tmp_path, **environment) as service:
+        wait_until(service.is_ready)
+        ages = (8 * day, 29 * day, 31 * day)
+        answers = [service.connect(uids.mint(time.time() - age), "tasks").status for age in ages]
+    assert [200, 200, 410] == answers

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from roots_common.identity import ANONYMOUS
-from roots_common.subjects import LIVE_GRANTS_PREFIX
+from roots_common.subjects import GRANT_LIFETIME_SECONDS, LIVE_GRANTS_PREFIX
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import LIFETIME_SECONDS, MAX_PATHS, GrantRecord, PathGrant
+from roots_subscriptions.record import MAX_PATHS, GrantRecord, PathGrant
 from roots_subscriptions.store import TTL_MARGIN_SECONDS
 
 from .support import Nats
@@ -36,7 +36,7 @@ def test_connect_grants_from_the_last_event_when_the_client_is_new(
         "at": pytest.approx(time.time(), abs=5),
     }
     assert grant == record["paths"]["tasks"]
-    assert pytest.approx(time.time() + LIFETIME_SECONDS, abs=5) == record["expires"]
+    assert pytest.approx(time.time() + GRANT_LIFETIME_SECONDS, abs=5) == record["expires"]
 
 
 def test_connect_keeps_the_start_when_the_path_is_confirmed(
@@ -58,7 +58,7 @@ def test_record_outlives_its_end_in_the_bucket_when_written(
     """The server forgets a record by itself, shortly after it has ceased to count."""
     broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS))
     ttl_seconds = int(nats.message(uid).headers["Nats-TTL"])
-    assert LIFETIME_SECONDS <= ttl_seconds <= LIFETIME_SECONDS + TTL_MARGIN_SECONDS + 1
+    assert GRANT_LIFETIME_SECONDS <= ttl_seconds <= GRANT_LIFETIME_SECONDS + TTL_MARGIN_SECONDS + 1
 
 
 def test_connect_loses_no_path_when_16_threads_connect_one_client(
@@ -161,14 +161,14 @@ def test_touch_extends_only_when_half_of_the_time_is_over(
 ) -> None:
     """Each write costs a sync to disk, so a record is rewritten every half hour at most, and its count never."""
     paths = {"tasks": PathGrant(from_seq=1, epoch=2, since=6, n=7, by="apps.tasks", at=8)}
-    fresh = nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + LIFETIME_SECONDS // 2 + 60))
+    fresh = nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + GRANT_LIFETIME_SECONDS // 2 + 60))
     broker_thread.call(grants.touch(uid))
     assert fresh == nats.message(uid).seq
 
-    nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + LIFETIME_SECONDS // 2 - 60))
+    nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + GRANT_LIFETIME_SECONDS // 2 - 60))
     broker_thread.call(grants.touch(uid))
     record = nats.stored(uid)
-    assert pytest.approx(time.time() + LIFETIME_SECONDS, abs=5) == record["expires"]
+    assert pytest.approx(time.time() + GRANT_LIFETIME_SECONDS, abs=5) == record["expires"]
     assert 7 == record["n"]
     grant = {"from": 1, "epoch": 2, "since": 6, "n": 7, "until": None, "by": "apps.tasks", "at": 8}
     assert {"tasks": grant} == record["paths"]

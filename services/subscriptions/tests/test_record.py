@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from roots_common.identity import ANONYMOUS, Identity
 from roots_common.streams import StreamState
+from roots_common.subjects import GRANT_LIFETIME_SECONDS
 from roots_subscriptions.errors import ForeignClientError
 from roots_subscriptions.record import (
-    LIFETIME_SECONDS,
     MAX_PATHS,
     Allows,
     GrantRecord,
@@ -51,7 +51,7 @@ def test_record_has_the_documented_form_when_encoded() -> None:
         "n": 43,
         "paths": {"tasks": grant},
         "gone": {"news": 43},
-        "expires": 1_000_000 + LIFETIME_SECONDS,
+        "expires": 1_000_000 + GRANT_LIFETIME_SECONDS,
         "said": {},
     }
     assert expected == json.loads(msgspec.json.encode(record))
@@ -207,13 +207,13 @@ def test_extended_changes_only_the_end_when_touched() -> None:
     """A touch is no change that a client would be told of."""
     record = connect(new_record(3), ["a"], seq=5)
     touched = extended(record, now=NOW + 1800.5)
-    assert msgspec.structs.replace(record, expires=1_001_801 + LIFETIME_SECONDS) == touched
+    assert msgspec.structs.replace(record, expires=1_001_801 + GRANT_LIFETIME_SECONDS) == touched
 
 
 def test_record_ends_when_its_lifetime_has_passed() -> None:
     """A record counts until its `expires`, and is due for a touch after half of it."""
     record = connect(new_record(0), ["a"], seq=1)
-    half = NOW + LIFETIME_SECONDS / 2
+    half = NOW + GRANT_LIFETIME_SECONDS / 2
     assert (True, False) == (record.is_live(record.expires - 0.1), record.is_live(record.expires))
     assert (False, True) == (record.is_half_over(half), record.is_half_over(half + 0.1))
 

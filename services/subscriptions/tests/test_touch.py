@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.subjects import GRANTS_TOUCH
+from roots_common.subjects import GRANT_LIFETIME_SECONDS, GRANTS_TOUCH
 from roots_common.uids import Uids
-from roots_subscriptions.record import LIFETIME_SECONDS, GrantRecord
+from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.touch import MAX_UIDS
 
 from .support import Nats, Service, wait_until
@@ -22,7 +22,7 @@ def aging(seconds_left: float) -> GrantRecord:
 def test_touch_extends_and_names_the_unknown_when_longpoll_reports(service: Service, nats: Nats, uids: Uids) -> None:
     """A polling client keeps its grants; one without a record is named, so that it can begin again."""
     fresh, old, ended, absent = (uids.mint() for _ in range(4))
-    nats.put(fresh, aging(LIFETIME_SECONDS - 60))
+    nats.put(fresh, aging(GRANT_LIFETIME_SECONDS - 60))
     nats.put(old, aging(60))
     nats.put(ended, aging(-1))
     before = service.metric('roots_subscriptions_touches_total{result="extended"}')
@@ -30,7 +30,7 @@ def test_touch_extends_and_names_the_unknown_when_longpoll_reports(service: Serv
     reply = nats.request("longpoll", GRANTS_TOUCH, [fresh, old, ended, absent, "no.uid", ">", ""])
 
     assert {"touched": 2, "unknown": [ended, absent, "no.uid", ">", ""]} == reply
-    assert pytest.approx(time.time() + LIFETIME_SECONDS, abs=5) == nats.stored(old)["expires"]
+    assert pytest.approx(time.time() + GRANT_LIFETIME_SECONDS, abs=5) == nats.stored(old)["expires"]
     assert before + 1 == service.metric('roots_subscriptions_touches_total{result="extended"}')
 
 

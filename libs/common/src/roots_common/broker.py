@@ -50,11 +50,11 @@ class BrokerConfig:
     url: str = setting("ROOTS_NATS_URL", default="nats://127.0.0.1:4222")
     user: str = setting("ROOTS_NATS_USER")
     password: str = setting("ROOTS_NATS_PASSWORD", default="", is_secret=True, unless=(_CREDS, _NKEY_SEED))
-    creds: str = setting(_CREDS, default="")
-    nkey_seed: str = setting(_NKEY_SEED, default="")
-    tls_ca: str = setting("ROOTS_NATS_TLS_CA", default="")
-    tls_cert: str = setting("ROOTS_NATS_TLS_CERT", default="")
-    tls_key: str = setting("ROOTS_NATS_TLS_KEY", default="")
+    creds: str = setting(_CREDS, default="", is_file_name=True)
+    nkey_seed: str = setting(_NKEY_SEED, default="", is_file_name=True)
+    tls_ca: str = setting("ROOTS_NATS_TLS_CA", default="", is_file_name=True)
+    tls_cert: str = setting("ROOTS_NATS_TLS_CERT", default="", is_file_name=True)
+    tls_key: str = setting("ROOTS_NATS_TLS_KEY", default="", is_file_name=True)
     tls_first: bool = setting("ROOTS_NATS_TLS_FIRST", default=True)
 
     @property

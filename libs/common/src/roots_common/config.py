@@ -47,15 +47,21 @@ class Checked(Protocol):
 
 
 def setting(
-    variable: str, *, default: Any = dataclasses.MISSING, is_secret: bool = False, unless: Sequence[str] = ()
+    variable: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    is_secret: bool = False,
+    is_file_name: bool = False,
+    unless: Sequence[str] = (),
 ) -> Any:
     """Declare a dataclass field that is read from the environment variable `variable`.
 
     Without a `default` the variable is required; with `unless` it is so while none of those variables is set. Limits
     are written in the field's type, as `Annotated[int, msgspec.Meta(ge=1)]`. A secret stays out of the object's repr
-    (I10).
+    (I10). The value of a file's name is the name, whether it comes by `NAME` or by `NAME_FILE`.
     """
-    return dataclasses.field(default=default, repr=not is_secret, metadata={"variable": variable, "unless": unless})
+    metadata = {"variable": variable, "unless": unless, "is_file_name": is_file_name}
+    return dataclasses.field(default=default, repr=not is_secret, metadata=metadata)
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -88,9 +94,9 @@ def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for field in dataclasses.fields(config_type):  # type: ignore[arg-type]  # T is a dataclass by contract
-        variable = field.metadata["variable"]
+        variable, is_file_name = field.metadata["variable"], field.metadata["is_file_name"]
         try:
-            raw = _raw_value(variable, environ)
+            raw = _raw_value(variable, environ, is_file_name=is_file_name)
             if raw is None:
                 others = field.metadata["unless"]
                 is_replaced = any({other, f"{other}_FILE"} & environ.keys() for other in others)
@@ -101,8 +107,7 @@ def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
         except OSError as error:
             problems.append(f"{variable}_FILE can't be read: {error.strerror}")
         except (ValueError, msgspec.ValidationError) as error:
-            # The value itself stays out of the message: it may be a secret.
-            problems.append(f"{variable} is wrong: {error}{_choices(hints[field.name])}")
+            problems.append(f"{variable} is wrong: {_problem_of(error, hints[field.name])}")
     if problems:
         raise ConfigError(problems)
     config = config_type(**values)
@@ -125,16 +130,23 @@ def exit_usage(message: str) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
-def _choices(hint: Any) -> str:
-    if get_origin(hint) is not Literal:
-        return ""
-    return f", it is one of {', '.join(map(str, get_args(hint)))}"
+def _problem_of(error: Exception, hint: Any) -> str:
+    """Return what is wrong with a value, which itself stays out of the message: it may be a secret (I10)."""
+    if get_origin(hint) is Literal:
+        return f"it is not a value for this, it is one of {', '.join(map(str, get_args(hint)))}"
+    if isinstance(error, UnicodeDecodeError):
+        return "its file is not UTF-8"
+    return str(error)
 
 
-def _raw_value(variable: str, environ: Mapping[str, str]) -> str | None:
+def _raw_value(variable: str, environ: Mapping[str, str], *, is_file_name: bool) -> str | None:
     file_variable = f"{variable}_FILE"
     if file_variable in environ:
         if variable in environ:
             raise ValueError(f"{file_variable} is set too; set one of them")
-        return Path(environ[file_variable]).read_text(encoding="utf-8").strip()
-    return environ.get(variable)
+        if not is_file_name:
+            return Path(environ[file_variable]).read_text(encoding="utf-8").strip()
+    value = environ.get(file_variable, environ.get(variable))
+    if is_file_name and value is not None and not value.isprintable():
+        raise ValueError("it is the name of a file, and not what is in it")
+    return value

@@ -16,6 +16,8 @@ GRANTS_STREAM = f"KV_{GRANTS_BUCKET}"
 GRANTS_PREFIX = f"$KV.{GRANTS_BUCKET}."
 LIVE_GRANTS_PREFIX = "roots.live.grants."
 GRANTS_TOUCH = "roots.grants.touch"
+GRANT_LIFETIME_SECONDS = 3600
+"""A grant record ends so long after the last connect or touch."""
 CLIENTS_HELD = "roots.clients.held"
 """Asked with a uid: every replica of longpoll answers whether it holds a poll of it."""
 CLIENTS_REFUSED = "roots.clients.refused"

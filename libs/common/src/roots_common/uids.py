@@ -10,6 +10,12 @@ import binascii
 import hmac
 import secrets
 import time
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from roots_common.config import setting
 
 MIN_KEY_BYTES = 32
 UID_CHARACTERS = 43
@@ -19,6 +25,21 @@ _RANDOM_BYTES = 16
 _SIGNED_BYTES = _RANDOM_BYTES + 4
 _MAC_BYTES = 12
 _CLOCK_SKEW_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots, so that a service can inherit BrokerConfig as well
+class UidConfig:
+    """How uids are signed and when they end: the same for every service, or one refuses what another has minted."""
+
+    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY", is_secret=True)
+    uid_max_age_seconds: Annotated[int, msgspec.Meta(ge=1)] = setting(
+        "ROOTS_UID_MAX_AGE_SECONDS", default=DEFAULT_MAX_AGE_SECONDS
+    )
+
+    @property
+    def uids(self) -> "Uids":
+        """What mints and verifies uids by these settings."""
+        return Uids(self.uid_key.encode(), self.uid_max_age_seconds)
 
 
 class Uids:

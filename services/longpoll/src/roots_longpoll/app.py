@@ -19,7 +19,6 @@ from roots_common.subjects import (
     LIVE_GRANTS_PREFIX,
 )
 from roots_common.tracing import OFF, Tracing
-from roots_common.uids import Uids
 from roots_longpoll.config import Config
 from roots_longpoll.connections import STALE_SECONDS, SWEEPS_PER_SECOND, Connections
 from roots_longpoll.desk import Desk
@@ -76,7 +75,7 @@ class Replica:
         self._desk = Desk(
             ring=self._ring,
             grants=self._view,
-            uids=Uids(config.uid_key.encode(), config.uid_max_age_seconds),
+            uids=config.uids,
             outside=self._world,
             stats=self._stats,
             limits=self._limits,

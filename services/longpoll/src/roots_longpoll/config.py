@@ -7,16 +7,21 @@ import msgspec
 
 from roots_common.broker import BrokerConfig
 from roots_common.config import Port, ServiceConfig, setting
-from roots_common.uids import DEFAULT_MAX_AGE_SECONDS, MIN_KEY_BYTES
+from roots_common.subjects import GRANT_LIFETIME_SECONDS
+from roots_common.uids import UidConfig
 from roots_longpoll.holds import MAX_HOLD_SECONDS
+
+# A record is extended in the second half of its life: so a report that is lost ends no client.
+MAX_TOUCH_SECONDS = GRANT_LIFETIME_SECONDS / 4
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Hold = Annotated[float, msgspec.Meta(gt=0, le=MAX_HOLD_SECONDS)]
+Touch = Annotated[float, msgspec.Meta(gt=0, le=MAX_TOUCH_SECONDS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(ServiceConfig, BrokerConfig):
-    """Ports, the uid key, and the bounds of one replica (I7).
+class Config(ServiceConfig, UidConfig, BrokerConfig):
+    """Ports, and the bounds of one replica (I7).
 
     Units: seconds and bytes in the names. Shape: cors_origins is a list separated by commas, empty for none.
     """
@@ -24,15 +29,13 @@ class Config(ServiceConfig, BrokerConfig):
     user: str = setting("ROOTS_NATS_USER", default="longpoll")
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8008)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9008)
-    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY", is_secret=True)
-    uid_max_age_seconds: Count = setting("ROOTS_UID_MAX_AGE_SECONDS", default=DEFAULT_MAX_AGE_SECONDS)
     hold_seconds: Hold = setting("ROOTS_HOLD_SECONDS", default=25.0)
     max_held: Count = setting("ROOTS_MAX_HELD_POLLS", default=50_000)
     max_connections: Count = setting("ROOTS_MAX_CONNECTIONS", default=60_000)
     ring_bytes: Annotated[int, msgspec.Meta(ge=64 * 1024)] = setting("ROOTS_RING_BYTES", default=64 << 20)
     max_clients_cached: Count = setting("ROOTS_MAX_CLIENTS_CACHED", default=200_000)
     replay_slots: Count = setting("ROOTS_REPLAY_SLOTS", default=16)
-    touch_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = setting("ROOTS_TOUCH_SECONDS", default=60.0)
+    touch_seconds: Touch = setting("ROOTS_TOUCH_SECONDS", default=60.0)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
 
     @property

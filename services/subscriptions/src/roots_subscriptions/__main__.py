@@ -15,7 +15,6 @@ from roots_common.policy_file import PolicyError
 from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
 from roots_common.tracing import open_tracing
-from roots_common.uids import Uids
 from roots_subscriptions.app import create_app
 from roots_subscriptions.audit import Audit
 from roots_subscriptions.broker_thread import BrokerThread
@@ -48,7 +47,7 @@ class Service:
         )
         self._authenticator = Authenticator("subscriptions", registry)
         self._tracing = open_tracing("subscriptions")
-        uids = Uids(config.uid_key.encode())
+        uids = config.uids
         self._broker = BrokerThread(config, serve=self._serve, beat=self._health.beat)
         store = GrantStore(self._broker.client, metrics)
         self._index = GrantIndex(store)

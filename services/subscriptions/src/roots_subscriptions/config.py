@@ -2,22 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import msgspec
 
 from roots_common.broker import BrokerConfig
 from roots_common.config import Port, ServiceConfig, setting
-from roots_common.uids import MIN_KEY_BYTES
+from roots_common.uids import UidConfig
 
 DEFAULT_POLICY = Path(__file__).with_name("default_policy.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionsConfig(ServiceConfig, BrokerConfig):
+class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
     """What subscriptions is told at its start.
 
-    Shape: uid_key is shared with longpoll, which mints; policy is a file's path, empty for the packaged default;
+    Shape: policy is a file's path, empty for the packaged default;
         door_host is where back ends reach the door, and never where browsers come from.
     """
 
@@ -26,8 +23,7 @@ class SubscriptionsConfig(ServiceConfig, BrokerConfig):
     door_host: str = setting("ROOTS_DOOR_HOST", default="127.0.0.1")
     door_port: Port = setting("ROOTS_DOOR_PORT", default=8004)
     user: str = setting("ROOTS_NATS_USER", default="subscriptions")
-    uid_key: Annotated[str, msgspec.Meta(min_length=MIN_KEY_BYTES)] = setting("ROOTS_UID_KEY", is_secret=True)
-    policy: str = setting("ROOTS_POLICY", default="")
+    policy: str = setting("ROOTS_POLICY", default="", is_file_name=True)
 
     @property
     def policy_file(self) -> Path:

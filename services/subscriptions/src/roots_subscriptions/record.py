@@ -13,13 +13,11 @@ import msgspec
 
 from roots_common.identity import Identity
 from roots_common.streams import StreamState
+from roots_common.subjects import GRANT_LIFETIME_SECONDS
 from roots_subscriptions.errors import ForeignClientError
 
 MAX_PATHS = 128
 """Paths that one client may hear, and withdrawn ones that its record remembers."""
-
-LIFETIME_SECONDS = 3600
-"""A record ends so long after the last connect or touch."""
 
 _BY_BACKEND = "backends."
 
@@ -105,7 +103,7 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_half_over(self, now: float) -> bool:
         """Tell whether less than half of the lifetime is left at `now`."""
-        return self.expires - now < LIFETIME_SECONDS / 2
+        return self.expires - now < GRANT_LIFETIME_SECONDS / 2
 
 
 def new_record(n: int) -> GrantRecord:
@@ -196,7 +194,7 @@ def ended(record: GrantRecord, *, now: float) -> GrantRecord:
 
 def extended(record: GrantRecord, *, now: float) -> GrantRecord:
     """Return `record` alive for a whole lifetime from `now`; that is no change that a client is told of."""
-    return msgspec.structs.replace(record, expires=math.ceil(now) + LIFETIME_SECONDS)
+    return msgspec.structs.replace(record, expires=math.ceil(now) + GRANT_LIFETIME_SECONDS)
 
 
 def _gone(record: GrantRecord, withdrawn: Collection[str], n: int, granted: Collection[str]) -> dict[str, int]:

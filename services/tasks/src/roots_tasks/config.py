@@ -34,7 +34,7 @@ class ServeConfig(ServiceConfig, DatabaseConfig):
 
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8000)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9000)
-    policy: str = setting("ROOTS_POLICY", default="")
+    policy: str = setting("ROOTS_POLICY", default="", is_file_name=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

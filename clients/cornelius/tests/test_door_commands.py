@@ -14,18 +14,19 @@ DEADLINE_SECONDS = 20
 KEY = "k-of-todos"
 
 
-def run(*arguments: str, door: str = "", standard_input: str = "") -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, door: str = "", standard_input: str | bytes = "") -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, with the door in its environment."""
+    content = standard_input.encode() if isinstance(standard_input, str) else standard_input
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROOTS_")}
-    return subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "cornelius", *arguments],
-        input=standard_input,
+        input=content,
         env={**environment, "ROOTS_DUDLEY_URL": door, "ROOTS_DUDLEY_KEY": KEY},
         capture_output=True,
-        text=True,
         timeout=DEADLINE_SECONDS,
         check=False,
     )
+    return subprocess.CompletedProcess(ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
 def test_publish_prints_the_position_when_the_message_is_given() -> None:
@@ -87,8 +88,90 @@ def test_publish_fails_when_a_line_is_no_message(line: str) -> None:
     with ScriptedServer([]) as server:
         ended = run("publish", door=server.url, standard_input=f"{line}\n")
     assert 1 == ended.returncode
-    assert ended.stderr.startswith("error: a line is no message: ")
+    assert ended.stderr.startswith("error: line 1 is no message: ")
     assert 1 == len(ended.stderr.splitlines())
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("standard_input", "messages"),
+    [
+        (MARK + b'{"guid":"/task/1"}\n', ['{"guid":"/task/1"}']),
+        (MARK + b"1\r\n2\r\n", ["1", "2"]),
+        (MARK + b"1\n" + MARK + b"2\n", ["1", "2"]),
+        (MARK, []),
+        (MARK + b"\r\n\r\n" + MARK + b"\n3", ["3"]),
+        (b"1\xef\xbb\xbf2\n", ["1\ufeff2"]),
+    ],
+)
+def test_publish_leaves_marks_and_line_ends_out_when_another_system_wrote_the_lines(
+    standard_input: bytes, messages: list[str]
+) -> None:
+    """A byte order mark at the start of a file is none of its text, also when files are joined."""
+    log = Log()
+    with ScriptedServer([log.publish] * 3) as server:
+        ended = run("publish", "tasks", door=server.url, standard_input=standard_input)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert messages == log.messages
+
+
+def test_publish_leaves_marks_out_when_lines_are_json_or_the_message_is_an_argument() -> None:
+    """As `cat FILE` writes them."""
+    log = Log()
+    with ScriptedServer([log.publish] * 2) as server:
+        lines = MARK + b'{"path": "tasks", "message": "1"}\r\n'
+        assert 0 == run("publish", door=server.url, standard_input=lines).returncode
+        assert 0 == run("publish", "tasks", "\ufeff2", door=server.url).returncode
+    assert ["1", "2"] == log.messages
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-be"])
+def test_publish_says_what_to_do_when_the_lines_are_in_another_encoding(encoding: str) -> None:
+    """As some shells write a file; nothing of it is published."""
+    content = ("" if encoding in ("utf-16", "utf-32") else "\ufeff") + "1\n2\n"
+    with ScriptedServer([]) as server:
+        ended = run("publish", "tasks", door=server.url, standard_input=content.encode(encoding))
+    error = "error: standard input is in UTF-16 or UTF-32; convert it to UTF-8\n"
+    assert (1, "", error) == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_publish_names_the_line_when_it_is_not_utf_8() -> None:
+    """One sentence; the lines before it are published, and those behind it are not."""
+    log = Log()
+    with ScriptedServer([log.publish]) as server:
+        ended = run("publish", "tasks", door=server.url, standard_input=b"1\n\n3\nsch\xf6n\n5\n")
+    assert ["1", "3"] == log.messages
+    assert (1, 2) == (ended.returncode, len(ended.stdout.splitlines()))
+    assert ended.stderr.startswith("error: line 4 is no message: 'utf-8' codec can't decode")
+    assert 1 == len(ended.stderr.splitlines())
+
+
+def test_publish_names_the_line_when_it_is_too_long() -> None:
+    """In the second block that is read, too."""
+    log = Log()
+    with ScriptedServer([log.publish] * 10) as server:
+        ended = run("publish", "tasks", door=server.url, standard_input=b"1\n2\n" + b"x" * (3 << 20))
+    assert (1, "error: line 3 has more than 1048576 bytes\n") == (ended.returncode, ended.stderr)
+    assert ["1", "2"] == log.messages
+
+
+@pytest.mark.parametrize(
+    ("redirection", "error"),
+    [("<&-", "standard input is closed"), ("0>/dev/null", "standard input can't be read: Bad file descriptor")],
+)
+def test_publish_says_what_is_wrong_when_there_is_no_input(redirection: str, error: str) -> None:
+    """One sentence, no traceback."""
+    command = f'"$0" -m cornelius publish tasks {redirection}'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (1, f"error: {error}\n") == (ended.returncode, ended.stderr)
 
 
 def test_commands_say_what_failed_when_the_door_is_not_there() -> None:
@@ -121,7 +204,7 @@ def test_connect_and_disconnect_are_silent_when_done() -> None:
 def test_commands_take_the_door_and_key_from_options_when_given(tmp_path: Path) -> None:
     """The key from a file, never from the command line."""
     file = tmp_path / "key"
-    file.write_text("another\n", encoding="ascii")
+    file.write_text("another\r\n", encoding="utf-8-sig")
     with ScriptedServer([Log().publish]) as server:
         ended = run("publish", "a", "b", "--door", server.url, "--key-file", str(file), door="http://127.0.0.1:1")
     assert 0 == ended.returncode

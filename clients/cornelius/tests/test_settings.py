@@ -65,6 +65,31 @@ def test_settings_are_refused_when_the_key_is_not_clear(environ: dict[str, str])
         Settings.read(environ=environ)
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf\r\n", "is empty"),
+        ("key".encode("utf-16"), "is not in UTF-8"),
+        (b"two\nkeys", "printable ASCII"),
+    ],
+)
+def test_settings_are_refused_when_the_file_has_no_key(tmp_path: Path, content: bytes, complaint: str) -> None:
+    """Without its key a call would go out as nobody's."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=complaint):
+        Settings.read(environ={"ROOTS_DUDLEY_KEY_FILE": str(file)})
+
+
+@pytest.mark.parametrize("content", [b"k-file", b"k-file\r\n", b"\xef\xbb\xbfk-file\n"])
+def test_key_is_what_the_file_says_when_another_system_wrote_it(tmp_path: Path, content: bytes) -> None:
+    """A byte order mark and the line's end are none of it."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    assert "k-file" == Settings.read(environ={"ROOTS_DUDLEY_KEY_FILE": str(file)}).key
+
+
 def test_settings_show_no_key_when_they_are_printed() -> None:
     """I10."""
     assert "secret" not in repr(Settings(key="secret"))

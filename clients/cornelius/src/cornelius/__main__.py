@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from cornelius.door import Dudley
-from cornelius.errors import ConfigurationError, CorneliusError, Failure, PublishError
-from cornelius.lines import read_argument, read_blocks, read_line
+from cornelius.errors import ConfigurationError, CorneliusError, Failure, LineError, PublishError
+from cornelius.lines import Line, read_argument, read_blocks, read_line
 from cornelius.listener import Gap, Listener, Update
 from cornelius.messages import Publishable
 from cornelius.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, read_key_file
@@ -83,9 +83,21 @@ def _publish(options: argparse.Namespace) -> int:
     if options.message is not None:
         return _publish_block(door, [read_argument(options.path, options.message)])
     status = 0
-    for lines in read_blocks(sys.stdin.buffer):
-        status |= _publish_block(door, [read_line(line, options.path) for line in lines])
+    for lines in read_blocks(None if sys.stdin is None else sys.stdin.buffer):
+        status |= _publish_lines(door, lines, options.path)
     return status
+
+
+def _publish_lines(door: Dudley, lines: list[Line], path: str | None) -> int:
+    """Publish the lines; when one is no message, those before it. Errors: LineError for that one."""
+    messages: list[Publishable] = []
+    try:
+        for line in lines:
+            messages.append(read_line(line, path))  # noqa: PERF401  # what was read before an error counts
+    except LineError:
+        _publish_block(door, messages)
+        raise
+    return _publish_block(door, messages)
 
 
 def _publish_block(door: Dudley, messages: list[Publishable]) -> int:
@@ -139,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.description = (
         'Publish MESSAGE on PATH and print {"path": …, "seq": …}. Without MESSAGE each line of standard input is one;'
         ' without PATH too, each line is {"path": …, "message": …} as listen prints it, maybe with an "id": the same id'
-        " is published once."
+        " is published once. Lines are UTF-8."
     )
     publish.add_argument("path", nargs="?", metavar="PATH")
     publish.add_argument("message", nargs="?", metavar="MESSAGE")

@@ -62,11 +62,16 @@ class Settings:
 
 
 def read_key_file(file: str) -> str:
-    """Return the key that `file` has. Errors: ConfigurationError."""
+    """Return the key that `file` has, without a byte order mark and the space around it. Errors: ConfigurationError."""
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        key = Path(file).read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the key's file {file!r} is not in UTF-8") from error
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"the key's file {file!r} can't be read") from error
+    if not key:
+        raise ConfigurationError(f"the key's file {file!r} is empty")
+    return key
 
 
 def _key(environ: Mapping[str, str]) -> str | None:

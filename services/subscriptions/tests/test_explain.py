@@ -1,10 +1,11 @@
 """What a client hears and why not something else, explained from its record, the policy and the replicas' answers."""
 
+import msgspec
 import pytest
 
 from roots_common.policy import Policy, parse_policy
 from roots_subscriptions.explain import Whereabouts, explain, explain_path
-from roots_subscriptions.record import GrantRecord, PathGrant
+from roots_subscriptions.record import GrantRecord, PathGrant, Said
 from roots_subscriptions.refusals import Refusal
 
 NOON = 1_700_000_000
@@ -16,6 +17,11 @@ def record() -> GrantRecord:
     """Return the record of a client that hears `tasks` and `secret/1`, and has lost `news`."""
     other = PathGrant(from_seq=8, epoch=1, since=3, n=3, by="backends.other", at=NOON)
     return GrantRecord(subject="ann", n=3, paths={"tasks": GRANT, "secret/1": other}, gone={"news": 3}, expires=NOON)
+
+
+def is_public(path: str) -> bool:
+    """Tell whether a path is one that the asking back end may see."""
+    return not path.startswith("secret/")
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def test_client_is_explained_when_it_has_a_record() -> None:
     """Who it is, what it hears since when and until when, what it lost and was refused, and where it is held."""
     refusals = [Refusal(app="tasks", path=path, rule=None, reason="no rule", at=NOON - 1) for path in ("a", "secret/2")]
     places = [Whereabouts(replica="one:8008", held=1.5), Whereabouts(replica="two:8008")]
-    explained = explain(record(), places, refusals, may_see=lambda path: not path.startswith("secret/"))
+    explained = explain(record(), places, refusals, may_see=is_public, may_grant=is_public)
     assert {
         "subject": "ann",
         "said": {},
@@ -53,10 +59,40 @@ def test_client_is_explained_when_it_has_a_record() -> None:
 
 def test_client_is_explained_when_it_has_no_record() -> None:
     """A client that was granted nothing hears nothing."""
-    explained = explain(None, [], [], may_see=lambda _: True)
+    explained = explain(None, [], [], may_see=is_public, may_grant=is_public)
     assert (None, None, [], [], 0) == tuple(
         explained[name] for name in ("subject", "expires", "hears", "held", "replicas")
     )
+
+
+@pytest.mark.parametrize(
+    ("seen", "granted", "subject", "roles"),
+    [
+        (set(), set(), None, None),
+        ({"other"}, {"other"}, None, None),
+        ({"tasks"}, set(), "ann", None),
+        ({"news"}, {"news"}, "ann", ["admin"]),
+        ({"refused"}, {"refused"}, "ann", ["admin"]),
+    ],
+)
+def test_identity_is_told_to_whom_it_concerns_when_a_client_is_explained(
+    seen: set[str], granted: set[str], subject: str | None, roles: list[str] | None
+) -> None:
+    """A key sees who a client is by a path of that client which it may see, and its claims by one that it may grant."""
+    known = msgspec.structs.replace(record(), said=Said(roles=["admin"]))
+    refusals = [Refusal(app="tasks", path="refused", rule=None, reason="no rule", at=NOON)]
+    explained = explain(known, [], refusals, may_see=seen.__contains__, may_grant=granted.__contains__)
+    assert (subject, roles, None if subject is None else NOON_TEXT) == (
+        explained["subject"],
+        explained["said"].get("roles"),
+        explained["expires"],
+    )
+
+
+def test_client_is_explained_when_an_end_is_beyond_all_calendars() -> None:
+    """A record that says milliseconds where seconds are meant is shown, with the last second that has a text."""
+    late = msgspec.structs.replace(record(), expires=NOON * 1000)
+    assert "9999-12-31T23:59:59Z" == explain(late, [], [], may_see=is_public, may_grant=is_public)["expires"]
 
 
 @pytest.mark.parametrize(

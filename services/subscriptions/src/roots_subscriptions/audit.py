@@ -35,7 +35,8 @@ class Audit:
     """Writes the lines. Shape: `key` is a secret of the service, from which fingerprints are made."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # The key of the uids signs nothing but uids.
+        self._key = hmac.digest(key, b"roots audit fingerprint", "sha256")
         logging.getLogger(LOGGER).setLevel(logging.INFO)
 
     def note(self, backend: str, action: str, outcome: str, about: About) -> None:
@@ -52,4 +53,4 @@ class Audit:
             self.note(backend, action, outcome, About(path=path, count=count))
 
     def _fingerprint(self, uid: str) -> str:
-        return hmac.new(self._key, b"audit:" + uid.encode(), "sha256").hexdigest()[:FINGERPRINT_CHARACTERS]
+        return hmac.new(self._key, uid.encode(), "sha256").hexdigest()[:FINGERPRINT_CHARACTERS]

@@ -123,6 +123,7 @@ class Client:
             whereabouts,
             [refusal for told in refusals for refusal in told],
             may_see=lambda seen: _may_see(backend, seen),
+            may_grant=backend.may_grant,
         )
         if path is not None:
             answer["path"] = explain_path(record, self._policy(), path)

@@ -15,6 +15,9 @@ from roots_common.policy import Policy
 from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.refusals import Refusal
 
+# Of the year 9999, the last that has a text. A record may say anything.
+_LAST_SECOND = 253_402_300_799
+
 
 class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
     """What one replica of longpoll answers. Units: held is seconds, None when it holds no poll of the client."""
@@ -29,15 +32,23 @@ def explain(
     refusals: Iterable[Refusal],
     *,
     may_see: Callable[[str], bool],
+    may_grant: Callable[[str], bool],
 ) -> dict[str, Any]:
-    """Return all that is known of one client, as far as the asking back end `may_see` its paths."""
+    """Return what the asking back end may know of one client.
+
+    Shape: `subject` and `expires` are for back ends that `may_see` a path of the client, lost and refused ones
+        included; `said` is for those that `may_grant` one, since they decide by it.
+    """
     paths = {} if record is None else record.paths
     replicas = list(whereabouts)
     refused = sorted((refusal for refusal in refusals if may_see(refusal.path)), key=lambda refusal: refusal.at)
+    concerned = [*paths, *([] if record is None else record.gone), *(refusal.path for refusal in refused)]
+    seen = record if any(map(may_see, concerned)) else None
+    decided = record if any(map(may_grant, concerned)) else None
     return {
-        "subject": None if record is None else record.subject,
-        "said": {} if record is None else msgspec.to_builtins(record.said),
-        "expires": None if record is None else time_text(record.expires),
+        "subject": None if seen is None else seen.subject,
+        "said": {} if decided is None else msgspec.to_builtins(decided.said),
+        "expires": None if seen is None else time_text(seen.expires),
         "hears": [
             {
                 "path": path,
@@ -85,5 +96,5 @@ def explain_path(record: GrantRecord | None, policy: Policy, path: str) -> dict[
 
 
 def time_text(seconds: float) -> str:
-    """Return unix seconds as a text in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    """Return unix seconds as a text in UTC; what is after the year 9999 is its end."""
+    return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC).isoformat().replace("+00:00", "Z")

@@ -1,12 +1,16 @@
 """The keys that an issuer publishes, from an HTTP server of the test's own that counts what it is asked."""
 
+import http.client
 import json
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -202,30 +206,56 @@ def test_redirect_is_not_followed_when_the_issuer_sends_one(issuer: Issuer) -> N
     assert 1 == issuer.requests
 
 
-def test_fetch_ends_when_the_issuer_drips(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """I7: an answer that never ends is given up after a deadline."""
-    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.0)
-    monkeypatch.setattr(jwks, "_OPENER", Dripping())
-    with pytest.raises(TimeoutError):
-        fetch_url(issuer.url)
+ENDLESS = {
+    "header": (b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"),
+    "one line": (b"HTTP/1.1 200 OK\r\nx-a: ", b"b"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b" "),
+    "chunks": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+}
 
 
-class Dripping:
-    """An opener whose answers have one byte after the other."""
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_fetch_ends_when_the_issuer_drips(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: an answer that never ends is given up after a deadline, whichever part of it does not end."""
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.3)
+    begin, drop = ENDLESS[kind]
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
+        drops = threads.submit(drip, listener, begin, drop)
+        began = time.monotonic()
+        with pytest.raises((OSError, http.client.HTTPException, ValueError)):
+            parse_jwks(fetch_url(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        assert time.monotonic() - began < DEADLINE_SECONDS
+        assert drops.result() > 1
 
-    def open(self, _url: str, **_options: object) -> "Dripping":
-        """Return itself."""
-        return self
 
-    def __enter__(self) -> Self:
-        return self
+def test_fetch_ends_when_the_tls_handshake_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: the deadline counts from the connection, so that a handshake is within it."""
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
+        # The header of a handshake record of 16 KiB, of which each byte comes by itself.
+        drops = threads.submit(drip, listener, b"\x16\x03\x03\x40\x00", b"\x00")
+        with pytest.raises(OSError, match=r"(?i)ssl|reset|eof|closed"):
+            fetch_url(f"https://127.0.0.1:{listener.getsockname()[1]}/")
+        assert drops.result() > 1
 
-    def __exit__(self, *_error: object) -> None:
-        pass
 
-    def read1(self, _size: int) -> bytes:
-        """Return one byte."""
-        return b" "
+def drip(listener: socket.socket, begin: bytes, drop: bytes) -> int:
+    """Send `begin` to whoever connects, and `drop` until it is gone or DEADLINE_SECONDS are over; return how often."""
+    listener.settimeout(DEADLINE_SECONDS)
+    connection, _ = listener.accept()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    count = 0
+    with connection, suppress(OSError):
+        connection.sendall(begin)
+        while time.monotonic() < deadline:
+            connection.sendall(drop)
+            count += 1
+            # A client that has hung up is seen at once.
+            readable, _, _ = select.select([connection], [], [], 0.01)
+            if readable and connection.recv(4096) == b"":
+                break
+    return count
 
 
 SECRET_JWK = {"kty": "oct", "kid": "a", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}

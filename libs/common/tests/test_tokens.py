@@ -82,6 +82,9 @@ def test_token_tells_who_when_it_is_good(verifier: TokenVerifier, algorithm: str
     [
         ({"exp": 1}, "expired"),
         ({"exp": int(time.time()) - 1}, "expired"),
+        ({"exp": int(time.time()) * 1000}, "lifetime"),
+        ({"exp": time.time() * 1e6}, "lifetime"),
+        ({"exp": 10**30}, "lifetime"),
         ({"exp": None}, "claims"),
         ({"exp": "4000000000"}, "claims"),
         ({"exp": [4000000000]}, "malformed"),
@@ -229,12 +232,6 @@ def test_token_is_refused_when_its_payload_is_odd(verifier: TokenVerifier, paylo
 def test_token_is_refused_when_its_header_asks_for_more(verifier: TokenVerifier, header: dict[str, Any]) -> None:
     """An extension that is critical to the issuer and unknown here is no token that we understand."""
     assert refusal(verifier, signed_by_hand(json.dumps(claims()).encode(), **header)) in {"malformed", "key"}
-
-
-def test_token_that_ends_never_ends_far_away_when_it_is_verified(verifier: TokenVerifier) -> None:
-    """An end of any size fits where ends are kept."""
-    assert (1 << 53) - 1 == verifier.verify(token("HS256", exp=10**30)).expires
-    assert 4_000_000_000 == verifier.verify(token("HS256", exp=4_000_000_000.7)).expires
 
 
 # The Cyrillic letter is a look-alike of the Latin one.

@@ -17,7 +17,8 @@ from roots_common.token_rules import Key, TokenRules
 MAX_TOKEN_BYTES = 8192
 # The issuer's clock may be ahead of ours so much; an end is an end.
 CLOCK_SKEW_SECONDS = 5
-MAX_EXPIRES = (1 << 53) - 1
+# A later end is one in milliseconds, or no end at all.
+MAX_LIFETIME_SECONDS = 100 * 365 * 24 * 3600
 
 FindKey = Callable[[str], Key | None]
 
@@ -41,6 +42,7 @@ _SENTENCES = {
     "not_yet": "The token is not valid yet.",
     "audience": "The token is for another audience.",
     "issuer": "The token is from another issuer.",
+    "lifetime": "The token ends more than 100 years from now; exp is in seconds, not milliseconds.",
     "claims": "The token lacks a claim, or one has another form: it needs exp, sub and aud.",
 }
 # Why a token may be refused, each in one word.
@@ -131,9 +133,11 @@ def _identity_of(claims: dict[str, Any]) -> Identity:
             raise TokenError("claims")
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise TokenError("claims") from error
-    expires = min(int(known.exp), MAX_EXPIRES)
-    if expires <= time.time():
+    expires, now = int(known.exp), time.time()
+    if expires <= now:
         raise TokenError("expired")
+    if expires > now + MAX_LIFETIME_SECONDS:
+        raise TokenError("lifetime")
     return Identity(
         subject=known.sub,
         claims={name: text for name, value in claims.items() if (text := _segment(value)) is not None},

@@ -78,7 +78,7 @@ lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, bandit, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/bandit --quiet --severity-level medium --exclude '*/.venv/*' --recursive $(MYPY_PACKAGES) examples bench
-	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests) bench deploy/grafana
+	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests) conftest.py bench deploy/grafana
 	cd examples/django-todos && ../../$(BIN)/mypy .
 	$(TSC) -p clients/pomona
 	$(TSC) -p clients/pomona/tests

@@ -15,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from roots_devstack.deadlines import clock, stretched
 from roots_devstack.home import StackInfo
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def copy_checkout(folder: Path) -> Path:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=stretched(30),
     ).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():  # one that was deleted is still listed
@@ -71,8 +72,8 @@ class Terminal:
         """Kill what is left of the command."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(STOP_SECONDS)
-        self._reading.join(STOP_SECONDS)
+        self._process.wait(stretched(STOP_SECONDS))
+        self._reading.join(stretched(STOP_SECONDS))
         os.close(self._keyboard)
 
     @property
@@ -87,8 +88,8 @@ class Terminal:
 
     def wait_for(self, pattern: "re.Pattern[str]", seconds: float) -> "re.Match[str]":
         """Return the first match in what is written. Errors: AssertionError, with that, when there is none in time."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        ends_at = clock() + seconds
+        while clock() < ends_at:
             has_ended = not self._reading.is_alive()
             if match := pattern.search(self.text):
                 return match
@@ -105,10 +106,10 @@ class Terminal:
     def wait(self, seconds: float) -> int:
         """Return the exit status. Errors: AssertionError, with what was written, when it does not end in time."""
         try:
-            status = self._process.wait(seconds)
+            status = self._process.wait(stretched(seconds))
         except subprocess.TimeoutExpired as error:
             raise AssertionError(self.text) from error
-        self._reading.join(STOP_SECONDS)
+        self._reading.join(stretched(STOP_SECONDS))
         return status
 
     def _read(self) -> None:

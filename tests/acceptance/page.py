@@ -2,6 +2,8 @@
 
 from playwright.async_api import Browser, Locator, Page, expect
 
+from roots_devstack.deadlines import stretched
+
 SEEN_MS = 5000
 
 
@@ -31,4 +33,4 @@ async def expect_shared(browser: Browser, address: str, description: str) -> Non
     mine, theirs = await open_page(browser, address), await open_page(browser, address)
     await add(mine, description)
     await expect(task(mine, description)).to_have_count(1)
-    await expect(task(theirs, description)).to_have_count(1, timeout=SEEN_MS)
+    await expect(task(theirs, description)).to_have_count(1, timeout=stretched(SEEN_MS))

@@ -9,7 +9,8 @@ import re
 import pytest
 from playwright.async_api import Browser, expect
 from tests.docs.commands import blocks, commands
-from tests.e2e.conftest import until
+
+from roots_devstack.deadlines import until
 
 from .checkout import Newcomer
 from .page import add, expect_shared, open_page, task

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, expect
 from tests.docs.commands import commands
 
 from roots_devstack import ports
+from roots_devstack.deadlines import stretched
 
 from .checkout import Newcomer, copy_checkout
 from .page import expect_shared, open_page, task
@@ -30,7 +31,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def newcomer() -> Iterator[Newcomer]:
     """Yield a user, made for these tests, with a checkout in ~/roots; both are removed."""
-    subprocess.run(["useradd", "--create-home", "--no-log-init", NAME], check=True, timeout=30)  # noqa: S607
+    subprocess.run(["useradd", "--create-home", "--no-log-init", NAME], check=True, timeout=stretched(30))  # noqa: S607
     account = pwd.getpwnam(NAME)
     home = Path(account.pw_dir)
     try:
@@ -50,7 +51,7 @@ def newcomer() -> Iterator[Newcomer]:
             user.close()
     finally:
         # A user without a mailbox is no failure, though userdel's status is then not 0.
-        subprocess.run(["userdel", NAME], check=True, timeout=30)  # noqa: S607
+        subprocess.run(["userdel", NAME], check=True, timeout=stretched(30))  # noqa: S607
         shutil.rmtree(home)
 
 

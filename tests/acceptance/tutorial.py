@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import msgspec
 
+from roots_devstack.deadlines import stretched
+
 ADDRESS = "localhost:4020"
 """Where the README has Roots."""
 
@@ -67,7 +69,7 @@ class Typist:
         )
 
     def _finish(self, process: "subprocess.Popen[str]") -> str:
-        answer, _ = process.communicate(timeout=_ANSWER_SECONDS)
+        answer, _ = process.communicate(timeout=stretched(_ANSWER_SECONDS))
         assert 0 == process.returncode
         return answer
 

@@ -14,6 +14,8 @@ from bench.measure import EXIT_MISSING, SCENARIOS, TARGETS
 from bench.plan import full, quick
 from bench.results import Measured, Results
 
+from roots_devstack.deadlines import stretched
+
 ROOT = Path(__file__).parents[2]
 FIGURES = {"cpu_us_per_delivery": 12.0, "p50_ms": 30.0, "p90_ms": 60.0, "p99_ms": 90.0, "lost": 0.0}
 
@@ -89,7 +91,7 @@ def test_nothing_is_lost_when_a_replica_is_measured() -> None:
     options = {"polls": 200, "events_per_second": 10, "seconds": 0.5, "size_bytes": 120}
     job = {"scenario": "fanout", "target": "roots", "options": options}
     command = (sys.executable, "-m", "bench.measure", json.dumps(job))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=stretched(60))
     figures = json.loads(done.stdout.splitlines()[-1])
     assert (0, 0, 0) == (figures["lost"], figures["disordered"], figures["errors"])
     assert 0 < figures["cpu_us_per_delivery"]
@@ -102,7 +104,7 @@ def test_peer_is_passed_over_with_a_hint_when_it_is_not_installed() -> None:
     job = {"scenario": "fanout", "target": "nchan", "options": options}
     without = "from bench import measure, targets; targets.shutil.which = lambda *_, **__: None; measure.main()"
     command = (sys.executable, "-c", without, json.dumps(job))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=stretched(60))
     assert (EXIT_MISSING, 1) == (done.returncode, len(done.stderr.splitlines()))
     assert "apt-get install" in done.stderr
 

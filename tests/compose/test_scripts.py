@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from roots_devstack.broker import USERS
+from roots_devstack.deadlines import stretched
 from roots_devstack.programs import venv_program
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ START = ROOT / "deploy/nats/start.sh"
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     """Return a folder of secrets, just made."""
-    subprocess.run(["/bin/sh", SECRETS, tmp_path / "made"], check=True, timeout=30)
+    subprocess.run(["/bin/sh", SECRETS, tmp_path / "made"], check=True, timeout=stretched(30))
     return tmp_path / "made"
 
 
@@ -46,7 +47,7 @@ def test_secrets_stay_when_they_are_made_again(secrets: Path) -> None:
     before = {file.name: file.read_text(encoding="ascii") for file in secrets.iterdir()}
     (secrets / "uid-key").unlink()
 
-    subprocess.run(["/bin/sh", SECRETS, secrets], check=True, timeout=30)
+    subprocess.run(["/bin/sh", SECRETS, secrets], check=True, timeout=stretched(30))
 
     after = {file.name: file.read_text(encoding="ascii") for file in secrets.iterdir()}
     assert before.keys() == after.keys()
@@ -61,7 +62,7 @@ def test_nats_knows_its_users_when_their_passwords_are_files(secrets: Path) -> N
 
     def check(settings: dict[str, str]) -> int:
         env = {"PATH": programs, "ROOTS_NATS_NAME": "nats", **settings}
-        return subprocess.run(command, env=env, check=False, capture_output=True, timeout=30).returncode
+        return subprocess.run(command, env=env, check=False, capture_output=True, timeout=stretched(30)).returncode
 
     assert check(files) == 0
     assert check({}) != 0

@@ -1,20 +1,21 @@
 """A real Chromium, and pages of the running system in it."""
 
-import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NoReturn
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
 
 NewPage = Callable[[], Awaitable[Page]]
 NewTab = Callable[[BrowserContext], Awaitable[Page]]
 
-# Where a test doesn't say how soon: a busy machine has three browsers and three systems at a time.
-expect.set_options(timeout=15_000)
+# Where a test doesn't say how soon: three browsers and three systems run at a time.
+DEFAULT_MS = 15_000
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -24,30 +25,19 @@ def find_chromium() -> str | None:
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Return once that is so. Errors: TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(is_so):  # noqa: ASYNC110  # the server's state, which tells of no change
-            await asyncio.sleep(0.05)
-
-
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """Return the browser's path. Without one its tests are skipped; in CI they fail."""
-    path = find_chromium()
-    if path is None:
-        message = "there is no Chromium; install one, or name it: CHROMIUM=/path/to/chromium"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+def chromium(lacking: Callable[[str], NoReturn]) -> str:
+    """Return the browser's path."""
+    return find_chromium() or lacking("there is no Chromium; install one, or name it: CHROMIUM=/path/to/chromium")
 
 
 @pytest.fixture
 async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """Yield a browser of the test's own."""
+    """Yield a browser of the test's own, which has the longer for everything, the busier the machine is."""
+    expect.set_options(timeout=stretched(DEFAULT_MS))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser.on("context", lambda context: context.set_default_timeout(stretched(2 * DEFAULT_MS)))
         yield browser
         await browser.close()
 

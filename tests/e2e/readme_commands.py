@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from roots_devstack.deadlines import stretched
+
 STOP_SECONDS = 20
 COMMAND_SECONDS = 300
 
@@ -26,7 +28,7 @@ def terminal(block: str, folder: Path, env: Mapping[str, str], log: Path) -> Ite
         env=environment,
         capture_output=True,
         text=True,
-        timeout=COMMAND_SECONDS,
+        timeout=stretched(COMMAND_SECONDS),
         check=False,
     )
     assert 0 == done.returncode, done.stdout + done.stderr
@@ -45,7 +47,7 @@ def terminal(block: str, folder: Path, env: Mapping[str, str], log: Path) -> Ite
         finally:
             os.killpg(process.pid, signal.SIGINT)
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(stretched(STOP_SECONDS))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -20,6 +20,7 @@ import psycopg
 from playwright.async_api import Browser, Page, async_playwright
 
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import clock
 from roots_devstack.stack import Stack, StackConfig
 
 from .conftest import FLAGS, find_chromium
@@ -143,14 +144,14 @@ class Session:
         for page in pages:
             await page.context.set_offline(False)
             await expect_state(page, "live")
-        deadline = time.monotonic() + SETTLED_SECONDS
+        deadline = clock() + SETTLED_SECONDS
         while True:
             for page in pages:
                 self.counts["decided"] += await page.evaluate(DECIDE, "mine")
             is_sent = not any([await page.get_by_test_id("unsent").text_content() for page in pages])
             shown = [await page.evaluate(SHOWN) for page in pages]
             stored = await asyncio.to_thread(read_tasks, str(self._stack.processes["postgres"].url))
-            if (is_sent and all(page == stored for page in shown)) or time.monotonic() > deadline:
+            if (is_sent and all(page == stored for page in shown)) or clock() > deadline:
                 return stored, shown
             await asyncio.sleep(0.2)
 

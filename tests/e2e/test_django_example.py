@@ -12,6 +12,7 @@ from tests.docs.commands import commands
 
 from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched, until
 from roots_devstack.stack import Stack
 
 from .readme_commands import terminal
@@ -56,13 +57,13 @@ def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterato
         django_block = django.replace("runserver 8000", f"runserver {django_port}")
         terminals.enter_context(terminal(django_block, checkout, env, checkout / "django.log"))
         terminals.enter_context(terminal(caddy, checkout, env, checkout / "caddy.log"))
-        background.run(_until_answered(f"{url}/todos"), seconds=READY_SECONDS)
+        background.run(until(lambda: _is_answered(f"{url}/todos"), READY_SECONDS))
         yield url
 
 
-async def _until_answered(url: str) -> None:
-    while (answer := await probes.get(url)) is None or answer.status != 200:  # noqa: ASYNC110  # another process's start
-        await asyncio.sleep(0.1)
+async def _is_answered(url: str) -> bool:
+    answer = await probes.get(url)
+    return answer is not None and answer.status == 200
 
 
 @pytest.fixture
@@ -103,15 +104,15 @@ async def test_other_page_shows_change_within_a_second_when_django_has_committed
     await mine.screenshot(path=tmp_path / "empty.png")
     await add(mine, "Water the plants")
     await add(mine, "Buy milk")
-    await expect(task(theirs, "Buy milk")).to_have_count(1, timeout=SEEN_MS)
+    await expect(task(theirs, "Buy milk")).to_have_count(1, timeout=stretched(SEEN_MS))
     await task(theirs, "Buy milk").get_by_test_id("tick").check()
-    await expect(task(mine, "Buy milk").get_by_test_id("tick")).to_be_checked(timeout=SEEN_MS)
+    await expect(task(mine, "Buy milk").get_by_test_id("tick")).to_be_checked(timeout=stretched(SEEN_MS))
     await mine.screenshot(path=tmp_path / "mine.png")
     await theirs.screenshot(path=tmp_path / "theirs.png")
 
     for description in ("Buy milk", "Water the plants"):
         await task(mine, description).get_by_test_id("delete").click()
-        await expect(task(theirs, description)).to_have_count(0, timeout=SEEN_MS)
+        await expect(task(theirs, description)).to_have_count(0, timeout=stretched(SEEN_MS))
     await expect(theirs.get_by_test_id("empty")).to_be_visible()
 
 
@@ -167,9 +168,9 @@ async def test_pages_see_each_other_again_when_roots_was_killed(
     for name in ("subscriptions", "longpoll-1", "longpoll-2"):
         await asyncio.to_thread(background.run, stack.kill(name))
         await add(mine, f"After {name}")
-        await expect(task(theirs, f"After {name}")).to_have_count(1, timeout=RECOVERED_MS)
+        await expect(task(theirs, f"After {name}")).to_have_count(1, timeout=stretched(RECOVERED_MS))
         await task(theirs, f"After {name}").get_by_test_id("delete").click()
-        await expect(task(mine, f"After {name}")).to_have_count(0, timeout=RECOVERED_MS)
+        await expect(task(mine, f"After {name}")).to_have_count(0, timeout=stretched(RECOVERED_MS))
     await asyncio.to_thread(background.run, stack.wait_ready())
 
 

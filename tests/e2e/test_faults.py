@@ -13,6 +13,7 @@ from roots_common import broker
 from roots_common.broker import BrokerConfig
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched, within
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack
 
@@ -40,7 +41,7 @@ async def purge(stack: Stack, password: str) -> None:
     url = str(stack.processes["nats"].url)
     client = await broker.connect(BrokerConfig(url=url, user="provision", password=password))
     try:
-        await client.request(f"$JS.API.STREAM.PURGE.{EVENTS_STREAM}", b"", timeout=5)
+        await client.request(f"$JS.API.STREAM.PURGE.{EVENTS_STREAM}", b"", timeout=stretched(5))
     finally:
         await client.close()
     await asyncio.gather(stack.restart("longpoll-1"), stack.restart("longpoll-2"))
@@ -69,7 +70,7 @@ async def test_page_loads_its_list_anew_when_the_log_has_lost_what_it_missed(
     assert [] == lists
     await mine.context.set_offline(False)
 
-    await expect(task(mine, "Comes")).to_have_count(1, timeout=RECOVERED_MS)
+    await expect(task(mine, "Comes")).to_have_count(1, timeout=stretched(RECOVERED_MS))
     await expect_state(mine, "live")
     assert await shown(theirs) == await shown(mine)
     assert lists
@@ -98,11 +99,11 @@ async def test_page_hears_on_when_its_token_has_ended_and_is_renewed(browser: Br
     await page.goto(f"{guarded.url}/todos")
     await page.evaluate(LISTEN)
     # Published again until it is heard: what came before the grant is not the page's to hear.
-    async with asyncio.timeout(TOKEN_SECONDS):
+    async with within(TOKEN_SECONDS):
         while "before" not in await page.evaluate("heard"):
             await publish(guarded, "users/ann/inbox", "before")
             await asyncio.sleep(0.1)
-    async with asyncio.timeout(RECOVERED_MS / 1000):
+    async with within(RECOVERED_MS / 1000):
         while "after" not in await page.evaluate("heard"):
             if time.time() > expires[0]:
                 await publish(guarded, "users/ann/inbox", "after")

@@ -3,6 +3,8 @@
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from roots_devstack.deadlines import stretched
+
 from .conftest import NewPage, NewTab
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, shown, task, visible
 
@@ -39,7 +41,7 @@ async def test_both_sides_are_kept_when_the_network_was_away(pages: tuple[Page, 
     await expect_saved(mine)
     for page in (mine, theirs, await new_tab(mine.context)):
         await expect(page.get_by_test_id("description")).to_have_text(
-            ["Buy oat milk", "Call Ann", "From home", "On the slow train"], timeout=RECOVERED_MS
+            ["Buy oat milk", "Call Ann", "From home", "On the slow train"], timeout=stretched(RECOVERED_MS)
         )
         await expect(task(page, "Buy oat milk").get_by_test_id("tick")).to_be_checked()
     await expect(visible(mine, "conflict")).to_have_count(0)
@@ -57,7 +59,7 @@ async def test_user_decides_when_both_sides_changed_the_same(pages: tuple[Page, 
 
     await mine.context.set_offline(False)
     await expect(visible(mine, "question")).to_have_text(
-        "Someone else changed this to “Buy oat milk”. You wrote “Buy soy milk”.", timeout=RECOVERED_MS
+        "Someone else changed this to “Buy oat milk”. You wrote “Buy soy milk”.", timeout=stretched(RECOVERED_MS)
     )
     await expect(task(theirs, "Call Ann").get_by_test_id("tick")).to_be_checked()
     await expect(task(theirs, "Buy oat milk")).to_have_count(1)
@@ -86,7 +88,7 @@ async def test_deletion_waits_for_the_user_when_others_changed_the_task(pages: t
     await edit(theirs, "Call Ann", "Call Ann, it is urgent")
     await expect_saved(theirs)
     await mine.context.set_offline(False)
-    await expect(visible(mine, "question")).to_contain_text("which you deleted", timeout=RECOVERED_MS)
+    await expect(visible(mine, "question")).to_contain_text("which you deleted", timeout=stretched(RECOVERED_MS))
     await visible(mine, "theirs").click()
     await expect(task(mine, "Call Ann, it is urgent")).to_have_count(1)
     await expect_saved(mine)
@@ -134,6 +136,6 @@ async def test_page_works_alone_when_tabs_can_not_agree(browser: Browser, new_ta
     await expect(task(theirs, "Kept by one tab")).to_have_count(0)
     await context.set_offline(False)
     await expect_saved(mine)
-    await expect(task(theirs, "Kept by one tab")).to_have_count(1, timeout=RECOVERED_MS)
+    await expect(task(theirs, "Kept by one tab")).to_have_count(1, timeout=stretched(RECOVERED_MS))
     await delete(theirs, "Kept by one tab")
     await expect(task(mine, "Kept by one tab")).to_have_count(0)

@@ -1,11 +1,10 @@
 """The browser library in a real browser: the page of 2009, many tabs with one poll, and a page of another origin."""
 
 import asyncio
-import os
 import re
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +12,7 @@ from playwright.async_api import APIRequestContext, Browser, BrowserContext, Pag
 from tests.conftest import OTHER_ORIGIN
 from tests.integration.metrics import value
 
+from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
 from .conftest import FLAGS
@@ -65,13 +65,10 @@ STORE = """async (module) => {
 
 
 @pytest.fixture(scope="session")
-def minified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def minified(tmp_path_factory: pytest.TempPathFactory, lacking: Callable[[str], NoReturn]) -> Path:
     """Return the folder of the minified library. What builds it comes with `make test`."""
     if not (POMONA / "node_modules" / "esbuild").is_dir():
-        message = "there is no esbuild; `make test` and `make lint` install it"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking("there is no esbuild; `make test` and `make lint` install it")
     return build_minified(tmp_path_factory.mktemp("pomona"))
 
 
@@ -139,16 +136,17 @@ async def polls_held(stack: Stack) -> int:
 
 async def expect_polls_held(stack: Stack, count: int) -> None:
     """Wait until the system holds so many polls."""
-    deadline = time.monotonic() + RECOVERED_SECONDS
-    while (held := await polls_held(stack)) != count:
-        assert time.monotonic() < deadline, f"{held} polls are held"
-        await asyncio.sleep(0.05)
+
+    async def is_held() -> bool:
+        return await polls_held(stack) == count
+
+    await until(is_held, RECOVERED_SECONDS)
 
 
 async def expect_heard(pages: list[Page], *descriptions: str) -> None:
     """Wait until each page has heard the last of them, and see that it heard each once, in order, after "" once."""
     for page in pages:
-        await page.wait_for_function("last => heard.at(-1) === last", arg=descriptions[-1], timeout=20_000)
+        await page.wait_for_function("last => heard.at(-1) === last", arg=descriptions[-1], timeout=stretched(20_000))
         assert await page.evaluate("heard") == ["", *descriptions]
         assert await page.evaluate("told") == []
 
@@ -254,7 +252,7 @@ async def test_tabs_go_on_when_the_one_that_polls_hangs(
     hangs = asyncio.Event()
     session.on("Debugger.paused", lambda _: hangs.set())
     hanging = asyncio.ensure_future(session.send("Runtime.evaluate", {"expression": "debugger"}))
-    async with asyncio.timeout(RECOVERED_SECONDS):
+    async with within(RECOVERED_SECONDS):
         await hangs.wait()
     await somebody.create("one")
     await pages[1].evaluate("document.dispatchEvent(new Event('visibilitychange'))")

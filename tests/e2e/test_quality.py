@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, expect
 
+from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
 
 from .conftest import NewPage
@@ -61,7 +62,7 @@ async def test_axe_finds_nothing_when_the_list_is_in_any_state(new_page: NewPage
     await expect_saved(theirs)
     await check("offline")
     await mine.context.set_offline(False)
-    await expect(visible(mine, "conflict")).to_have_count(1, timeout=RECOVERED_MS)
+    await expect(visible(mine, "conflict")).to_have_count(1, timeout=stretched(RECOVERED_MS))
     await mine.get_by_test_id("new-task").evaluate("(field) => field.removeAttribute('maxlength')")
     await type_new(mine, "m" * 2001)
     await expect(mine.get_by_test_id("error-text")).to_have_text(re.compile("^Not added. .*2001"))

@@ -7,9 +7,10 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.integration.metrics import value
 
+from roots_devstack.deadlines import stretched, until
 from roots_devstack.stack import Stack
 
-from .conftest import NewPage, NewTab, until
+from .conftest import NewPage, NewTab
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, task
 
 TABS = 8
@@ -53,7 +54,7 @@ async def test_eight_tabs_hold_one_poll_when_their_leaders_die_one_after_the_oth
         await (crash(leader) if number % 2 == 0 else leader.close())
         await add(writer, f"After leader {number}.")
         for tab in tabs:
-            await expect(task(tab, f"After leader {number}.")).to_have_count(1, timeout=RECOVERED_MS)
+            await expect(task(tab, f"After leader {number}.")).to_have_count(1, timeout=stretched(RECOVERED_MS))
     await until(lambda: held() == 1 + 1)
     for number in range(TABS - 1):
         await delete(writer, f"After leader {number}.")
@@ -70,8 +71,8 @@ async def test_other_tab_hears_when_the_one_that_polls_is_frozen(
     session = await leader.context.new_cdp_session(leader)
     await session.send("Page.setWebLifecycleState", {"state": "frozen"})
     await add(writer, "While frozen")
-    await expect(task(follower, "While frozen")).to_have_count(1, timeout=RECOVERED_MS)
+    await expect(task(follower, "While frozen")).to_have_count(1, timeout=stretched(RECOVERED_MS))
     await session.send("Page.setWebLifecycleState", {"state": "active"})
-    await expect(task(leader, "While frozen")).to_have_count(1, timeout=RECOVERED_MS)
+    await expect(task(leader, "While frozen")).to_have_count(1, timeout=stretched(RECOVERED_MS))
     await delete(leader, "While frozen")
-    await expect(task(writer, "While frozen")).to_have_count(0, timeout=RECOVERED_MS)
+    await expect(task(writer, "While frozen")).to_have_count(0, timeout=stretched(RECOVERED_MS))

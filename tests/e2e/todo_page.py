@@ -2,6 +2,8 @@
 
 from playwright.async_api import Locator, Page, expect
 
+from roots_devstack.deadlines import stretched
+
 SEEN_MS = 1000
 """A change is seen within a second."""
 
@@ -52,9 +54,9 @@ async def shown(page: Page) -> list[str]:
 
 async def expect_state(page: Page, state: str) -> None:
     """Wait until the page says so of its connection."""
-    await expect(page.get_by_test_id("state")).to_have_attribute("data-state", state, timeout=RECOVERED_MS)
+    await expect(page.get_by_test_id("state")).to_have_attribute("data-state", state, timeout=stretched(RECOVERED_MS))
 
 
 async def expect_saved(page: Page) -> None:
     """Wait until nothing waits to be sent."""
-    await expect(page.get_by_test_id("unsent")).to_have_text("", timeout=RECOVERED_MS)
+    await expect(page.get_by_test_id("unsent")).to_have_text("", timeout=stretched(RECOVERED_MS))

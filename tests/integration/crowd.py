@@ -1,10 +1,10 @@
 """Many listening clients, spread over both replicas of longpoll, whose polls are all held at the same moment."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Self
 
+from roots_devstack.deadlines import clock, until
 from roots_devstack.stack import Stack
 
 from .listener import Listener
@@ -51,10 +51,11 @@ class Crowd:
 
         async def hear(client: Listener) -> float:
             await client.poll_until(lambda: update in client.updates)
-            return time.monotonic()
+            return clock()
 
         hearing = [asyncio.create_task(hear(client)) for client in self.clients]
-        async with asyncio.timeout(HELD_WITHIN_SECONDS):
-            while sum(value(url, "roots_longpoll_polls_held") for url in self._admins) < len(self.clients):  # noqa: ASYNC110  # another process's figure
-                await asyncio.sleep(0.1)
+        await until(
+            lambda: sum(value(url, "roots_longpoll_polls_held") for url in self._admins) >= len(self.clients),
+            HELD_WITHIN_SECONDS,
+        )
         return hearing

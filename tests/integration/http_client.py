@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from roots_devstack.deadlines import within
+
 ANSWER_SECONDS = 60.0
 # Whatever length they name is that of another answer.
 WITHOUT_BODY = frozenset({204, 304})
@@ -55,7 +57,7 @@ class HttpConnection:
         if body is not None:
             lines.append(f"Content-Length: {len(payload)}")
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with within(ANSWER_SECONDS):
             if self._streams is None:
                 self._streams = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
             reader, writer = self._streams

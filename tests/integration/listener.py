@@ -1,10 +1,11 @@
 """A listening client of the tests' own, which keeps everything that it hears in the order in which it hears it."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+from roots_devstack.deadlines import within
 
 from .http_client import HttpConnection
 
@@ -65,7 +66,7 @@ class Listener:
 
     async def poll_until(self, is_done: Callable[[], bool], seconds: float = 30.0) -> None:
         """Poll until `is_done`. Errors: TimeoutError."""
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             while not is_done():
                 await self.poll()
 

@@ -4,10 +4,12 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from roots_devstack.deadlines import stretched
+
 
 def scrape(admin_url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Return each sample's value by its name and its sorted labels."""
-    with urllib.request.urlopen(f"{admin_url}/metrics", timeout=5) as answer:  # noqa: S310  # a loopback URL
+    with urllib.request.urlopen(f"{admin_url}/metrics", timeout=stretched(5)) as answer:  # noqa: S310  # a loopback URL
         text = answer.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

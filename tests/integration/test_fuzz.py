@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from roots_devstack.deadlines import within
 from roots_devstack.stack import Stack
 
 from .guarded import DOOR_KEY, ask, bearer, fence, publish, token
@@ -53,7 +54,7 @@ class Sender:
         patience = PATIENCE_SECONDS if request.service == "longpoll" else ANSWER_SECONDS
         connection = self._connections[request.service]
         try:
-            async with asyncio.timeout(patience):
+            async with within(patience):
                 answer = await connection.request(request.method, request.target, request.body or None, request.headers)
         except TimeoutError:
             assert request.service == "longpoll", (SEED, request)

@@ -13,6 +13,7 @@ import pytest
 
 from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched, within
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack, StackConfig
 
@@ -155,7 +156,7 @@ class Everything:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write(f"GE/{uid} ?{good}\r\nAuthorization Bearer {good}\r\n : {DOOR_KEY}\r\n\r\n".encode())
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with within(20):
             assert b" 200 " not in await reader.read()
         writer.close()
 
@@ -193,7 +194,7 @@ def metrics_of(stack: Stack) -> list[str]:
     services = [info for name, info in stack.processes.items() if name not in {"postgres", "nats"}]
     lines = []
     for info in services:
-        with urllib.request.urlopen(f"{info.admin_url}/metrics", timeout=5) as answer:  # noqa: S310  # a loopback URL
+        with urllib.request.urlopen(f"{info.admin_url}/metrics", timeout=stretched(5)) as answer:  # noqa: S310  # a loopback URL
             lines += answer.read().decode().splitlines()
     return lines
 

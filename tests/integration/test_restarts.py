@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import within
 from roots_devstack.stack import Stack
 
 from .http_client import HttpConnection
@@ -17,7 +18,7 @@ PROCESSES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "
 async def _post_until_taken(stack: Stack, description: str) -> None:
     """Create a task, trying again as a client would while a part of the system is away."""
     key = str(uuid.uuid4())
-    async with asyncio.timeout(30), HttpConnection(stack.url) as api:
+    async with within(30), HttpConnection(stack.url) as api:
         while True:
             try:
                 answer = await api.request("POST", "/tasks", {"description": description}, {"Idempotency-Key": key})
@@ -30,7 +31,7 @@ async def _post_until_taken(stack: Stack, description: str) -> None:
 
 
 async def _poll_until_heard(client: Listener, description: str) -> None:
-    async with asyncio.timeout(40):
+    async with within(40):
         while description not in [message["description"] for message in client.messages()]:
             try:
                 await client.poll()

@@ -6,10 +6,12 @@ import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import until
 from roots_devstack.stack import Stack, StackConfig
 
 from .http_client import HttpConnection
@@ -51,6 +53,10 @@ class Crowd:
         self.draining = REPLICAS[0]
         self.is_over = False
 
+    def has_heard(self, count: int) -> bool:
+        """Tell whether every client has heard so many changes."""
+        return all(len(client.messages()) >= count for client in self.clients)
+
     async def run(self) -> AsyncIterator[None]:
         """Connect all, yield once, and poll until `is_over`."""
         slots = asyncio.Semaphore(50)
@@ -91,9 +97,7 @@ async def restart(stack: Stack, background: LoopThread, name: str) -> None:
     """SIGTERM a replica, and return when another process is ready in its place."""
     before = stack.processes[name].pid
     await asyncio.to_thread(background.run, stack.kill(name, signal.SIGTERM))
-    async with asyncio.timeout(DRAIN_SECONDS + 20):
-        while stack.processes[name].pid in {before, None}:  # noqa: ASYNC110  # another process's life
-            await asyncio.sleep(0.05)
+    await until(lambda: stack.processes[name].pid not in {before, None}, DRAIN_SECONDS + 20)
     await asyncio.to_thread(background.run, stack.wait_ready())
 
 
@@ -131,9 +135,7 @@ async def test_clients_see_no_error_and_lose_nothing_when_replicas_restart_in_tu
     crowd = Crowd(rolling)
     async for _ in crowd.run():
         written = await restart_in_turn(rolling, background, crowd)
-        async with asyncio.timeout(60):
-            while any(len(client.messages()) < len(written) for client in crowd.clients):  # noqa: ASYNC110  # of many
-                await asyncio.sleep(0.1)
+        await until(partial(crowd.has_heard, len(written)), 60)
         crowd.is_over = True
         # One more change ends the polls that are held.
         async with HttpConnection(rolling.url) as api:

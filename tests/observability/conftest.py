@@ -1,29 +1,23 @@
 """Prometheus's programs, which the system has to have."""
 
-import os
 import shutil
+from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
 
-def _program(name: str) -> str:
-    """Return the path of a program. Without it its tests are skipped; in CI they fail."""
-    path = shutil.which(name)
-    if path is None:
-        message = f"there is no {name}; Debian's package prometheus has it"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+def _program(name: str, lacking: Callable[[str], NoReturn]) -> str:
+    return shutil.which(name) or lacking(f"there is no {name}; Debian's package prometheus has it")
 
 
 @pytest.fixture(scope="session")
-def promtool() -> str:
+def promtool(lacking: Callable[[str], NoReturn]) -> str:
     """Return the path of promtool."""
-    return _program("promtool")
+    return _program("promtool", lacking)
 
 
 @pytest.fixture(scope="session")
-def prometheus_program() -> str:
+def prometheus_program(lacking: Callable[[str], NoReturn]) -> str:
     """Return the path of Prometheus."""
-    return _program("prometheus")
+    return _program("prometheus", lacking)

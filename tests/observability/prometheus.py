@@ -16,6 +16,7 @@ from typing import Any, Self
 import yaml
 
 from roots_devstack import ports
+from roots_devstack.deadlines import stretched, until
 from roots_devstack.stack import Stack
 
 from .expressions import PROMETHEUS, RULES
@@ -55,11 +56,11 @@ class Prometheus:
         (self._folder / "prometheus.yml").write_text(yaml.safe_dump(_configuration(self._stack)), encoding="utf-8")
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)  # noqa: ASYNC220  # returns at once
-        deadline = time.monotonic() + START_SECONDS
-        while not await asyncio.to_thread(self._is_ready):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"Prometheus did not start: {(self._folder / 'log').read_text(encoding='utf-8')}")
-            await asyncio.sleep(0.05)
+        try:
+            await until(lambda: asyncio.to_thread(self._is_ready), START_SECONDS)
+        except TimeoutError as error:
+            said = (self._folder / "log").read_text(encoding="utf-8")
+            raise RuntimeError(f"Prometheus did not start: {said}") from error
         return self
 
     async def __aexit__(
@@ -108,14 +109,14 @@ class Prometheus:
     def _request(self, what: str, parameters: Mapping[str, str]) -> Any:
         url = f"http://{ports.HOST}:{self._port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # a loopback URL
+            with urllib.request.urlopen(url, timeout=stretched(10)) as answer:  # a loopback URL
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{parameters}: {error.read().decode()}") from error
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{ports.HOST}:{self._port}/-/ready", timeout=2):
+            with urllib.request.urlopen(f"http://{ports.HOST}:{self._port}/-/ready", timeout=stretched(2)):
                 return True
         except OSError:
             return False

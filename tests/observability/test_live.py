@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
 from .expressions import TARGET_LABELS, Expression, asked_by_panels, asked_by_rules, rules
@@ -48,7 +49,7 @@ def test_every_panel_has_data_when_the_system_is_busy(prometheus: Prometheus, ba
 
     async def wait_for_data() -> None:
         left = asked_by_panels()
-        async with asyncio.timeout(DATA_SECONDS):
+        async with within(DATA_SECONDS):
             while left := [expression for expression in left if await empty(expression)]:
                 missing[:] = [expression.place for expression in left]
                 await asyncio.sleep(0.5)
@@ -65,7 +66,7 @@ def test_every_rule_is_worked_out_when_the_system_is_busy(prometheus: Prometheus
     """Prometheus has no complaint of any, every target answers, and no alert fires, since nothing is wrong here."""
 
     async def evaluated() -> list[dict[str, str]]:
-        async with asyncio.timeout(DATA_SECONDS):
+        async with within(DATA_SECONDS):
             while True:
                 found = await prometheus.rules()
                 if "unknown" not in {rule["health"] for rule in found}:
@@ -83,14 +84,12 @@ def test_every_rule_is_worked_out_when_the_system_is_busy(prometheus: Prometheus
 def test_every_process_is_a_target_when_the_system_runs(prometheus: Prometheus, background: LoopThread) -> None:
     """By its job of the project's own configuration, each replica of longpoll by itself."""
 
-    async def all_up() -> set[str]:
-        async with asyncio.timeout(DATA_SECONDS):
-            while set((targets := await prometheus.targets()).values()) != {"up"}:  # noqa: ASYNC110  # another process
-                await asyncio.sleep(0.2)
-            return set(targets)
+    async def all_are_up() -> bool:
+        return set((await prometheus.targets()).values()) == {"up"}
 
+    background.run(until(all_are_up, DATA_SECONDS))
     expected = {"tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2", "gateway"}
-    assert expected == background.run(all_up())
+    assert expected == set(background.run(prometheus.targets()))
 
 
 @pytest.mark.usefixtures("_loaded")
@@ -116,7 +115,7 @@ def test_expressions_name_what_services_export_when_they_are_scraped(stack: Stac
 
 def _add_exported(admin_url: str, exported: dict[str, set[str]]) -> None:
     """Note the labels of every sample of one process by the sample's name."""
-    with urllib.request.urlopen(f"{admin_url}/metrics", timeout=5) as answer:  # noqa: S310  # a loopback URL
+    with urllib.request.urlopen(f"{admin_url}/metrics", timeout=stretched(5)) as answer:  # noqa: S310  # a loopback URL
         text = answer.read().decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from roots_devstack.deadlines import stretched
+
 from .expressions import PROMETHEUS, ROOT, RULES, dashboards, rules
 
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
@@ -16,7 +18,9 @@ SECONDS = 60.0
 
 def run(promtool: str, *arguments: str | Path) -> None:
     """Let promtool say that all is well."""
-    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        [promtool, *arguments], capture_output=True, text=True, timeout=stretched(SECONDS), check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

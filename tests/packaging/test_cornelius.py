@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from roots_devstack.deadlines import stretched
+
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 
@@ -22,7 +24,7 @@ for module in pkgutil.walk_packages(cornelius.__path__, "cornelius."):
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """Run a command and return what it says; that is shown when it fails."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=stretched(110))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

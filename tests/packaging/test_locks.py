@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from roots_devstack.deadlines import stretched
+
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 SERVICES = ["tasks", "subscriptions", "longpoll"]
@@ -26,7 +28,9 @@ for name in sys.argv[1:]:
 def run(*command: str | Path) -> None:
     """Run a command; its output is shown when it fails."""
     env = {**os.environ, "PYTHONWARNINGS": "error"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=stretched(110)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from roots_devstack.deadlines import stretched
+
 from .support import CONNECTED, UID_A, Scripted, ScriptedServer, polled
 
 DEADLINE_SECONDS = 20
@@ -23,7 +25,7 @@ NEWS = [
 def listen(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     command = [sys.executable, "-m", "cornelius", "listen", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=stretched(DEADLINE_SECONDS), check=False)
 
 
 def test_command_prints_updates_and_ends_when_enough_have_come() -> None:
@@ -88,7 +90,7 @@ def test_command_is_silent_when_interrupted() -> None:
             assert process.stdout is not None
             assert "ä" == json.loads(process.stdout.readline())["message"]
             process.send_signal(signal.SIGINT)
-            assert 130 == process.wait(DEADLINE_SECONDS)
+            assert 130 == process.wait(stretched(DEADLINE_SECONDS))
 
 
 def test_command_shows_no_traceback_when_its_reader_is_gone() -> None:
@@ -98,7 +100,12 @@ def test_command_shows_no_traceback_when_its_reader_is_gone() -> None:
     with ScriptedServer(NEWS) as server:
         command = [sys.executable, "-m", "cornelius", "listen", server.url, "tasks"]
         ended = subprocess.run(
-            command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_SECONDS, check=False
+            command,
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=stretched(DEADLINE_SECONDS),
+            check=False,
         )
     os.close(write_end)
     assert 1 == ended.returncode

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from roots_devstack.deadlines import stretched
+
 from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, problem
 
 DEADLINE_SECONDS = 20
@@ -23,7 +25,7 @@ def run(*arguments: str, door: str = "", standard_input: str | bytes = "") -> "s
         input=content,
         env={**environment, "ROOTS_DUDLEY_URL": door, "ROOTS_DUDLEY_KEY": KEY},
         capture_output=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=stretched(DEADLINE_SECONDS),
         check=False,
     )
     return subprocess.CompletedProcess(ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode())

@@ -12,6 +12,7 @@ import pytest
 from cornelius import Dudley
 from cornelius.aio import AsyncDudley
 from cornelius.transport import MAX_CONNECTIONS
+from roots_devstack.deadlines import within
 
 from .support import Log, ScriptedServer
 
@@ -83,5 +84,10 @@ def test_child_uses_threads_of_its_own_when_the_twin_was_used_before_it_was_fork
     with ScriptedServer([log.publish] * 2) as server:
         twin = AsyncDudley(Dudley(url=server.url, timeout_seconds=10))
         asyncio.run(twin.update("tasks", "parent"))
-        assert 0 == status_of(in_child(lambda: asyncio.run(asyncio.wait_for(twin.update("tasks", "child"), 10))))
+
+        async def update() -> None:
+            async with within(10):
+                await twin.update("tasks", "child")
+
+        assert 0 == status_of(in_child(lambda: asyncio.run(update())))
     assert ["parent", "child"] == log.messages

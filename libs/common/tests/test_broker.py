@@ -7,6 +7,7 @@ from nats.aio.msg import Msg
 
 from roots_common import broker
 from roots_common.broker import BrokerConfig
+from roots_devstack.deadlines import stretched, until, within
 
 DEADLINE_SECONDS = 10.0
 WELCOME = b'INFO {"server_id":"x","version":"2.11.0","max_payload":1024,"headers":true}\r\n'
@@ -44,24 +45,23 @@ class MoodyServer:
 async def test_connection_is_ended_when_a_try_to_reconnect_was_not_welcomed() -> None:
     """I9: each try leaves nothing behind; nats-py alone forgets the socket of one that was accepted and then failed."""
     moody = MoodyServer()
-    async with await asyncio.start_server(moody.serve, "127.0.0.1", 0) as server, asyncio.timeout(DEADLINE_SECONDS):
+    async with await asyncio.start_server(moody.serve, "127.0.0.1", 0) as server, within(DEADLINE_SECONDS):
         port = server.sockets[0].getsockname()[1]
         config = BrokerConfig(url=f"nats://127.0.0.1:{port}", user="tasks", password="secret")
         client = await broker.connect(config)
         moody.is_lost.set()
         await moody.is_back.wait()
-        while 2 not in moody.ended:  # noqa: ASYNC110  # what is awaited has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: 2 in moody.ended)
         await client.close()
 
 
 async def test_request_is_cancelled_when_its_answer_comes_in_the_same_moment() -> None:
     """I8: a loop that was told to stop stops, though asyncio.wait_for of Python 3.11 forgets such a cancellation."""
     moody = MoodyServer()
-    async with await asyncio.start_server(moody.serve, "127.0.0.1", 0) as server, asyncio.timeout(DEADLINE_SECONDS):
+    async with await asyncio.start_server(moody.serve, "127.0.0.1", 0) as server, within(DEADLINE_SECONDS):
         port = server.sockets[0].getsockname()[1]
         client = await broker.connect(BrokerConfig(url=f"nats://127.0.0.1:{port}", user="tasks", password="secret"))
-        asking = asyncio.create_task(client.request("subject", timeout=DEADLINE_SECONDS))
+        asking = asyncio.create_task(client.request("subject", timeout=stretched(DEADLINE_SECONDS)))
         while not client._resp_map:  # noqa: ASYNC110  # what is awaited has no event
             await asyncio.sleep(0)
         (answer,) = client._resp_map.values()

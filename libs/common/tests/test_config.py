@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from roots_common.config import EXIT_USAGE, ConfigError, load, setting
+from roots_devstack.deadlines import stretched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def test_load_shows_nothing_of_a_file_when_its_content_is_wrong(tmp_path: Path, 
 def test_process_exits_with_usage_status_when_configuration_is_missing(module: str) -> None:
     """Status 2, and one line on standard error that names the variables."""
     done = subprocess.run(
-        [sys.executable, "-m", module], env={}, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-m", module], env={}, capture_output=True, text=True, check=False, timeout=stretched(30)
     )
 
     assert done.returncode == EXIT_USAGE

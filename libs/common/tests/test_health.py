@@ -1,7 +1,6 @@
 """What every process tells Prometheus of itself."""
 
 import threading
-import time
 import urllib.request
 from typing import Self
 
@@ -11,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from roots_common import health
 from roots_common.health import LAST_SCRAPE_SECONDS, Check, Health, LastCheck, create_admin_server, create_registry
 from roots_common.server import HttpServer
+from roots_devstack.deadlines import clock, stretched, wait_until
 
 
 class Process:
@@ -30,7 +30,7 @@ class Process:
 
     def scrape(self) -> dict[str, float]:
         """Return the figures of the process, as Prometheus reads them, by their names and labels' values."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin.port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin.port}/metrics", timeout=stretched(5)) as answer:
             text = answer.read().decode()
         return {
             " ".join([sample.name, *sample.labels.values()]): sample.value
@@ -83,15 +83,13 @@ def test_failed_drain_is_told_before_the_end_when_prometheus_reads_here() -> Non
         process.scrape()
         stopping = threading.Thread(target=process.health.report_failed_drain)
         stopping.start()
-        deadline = time.monotonic() + LAST_SCRAPE_SECONDS
-        while process.scrape()["roots_process_drain_failures_total"] != 1:
-            assert time.monotonic() < deadline
+        wait_until(lambda: process.scrape()["roots_process_drain_failures_total"] == 1, LAST_SCRAPE_SECONDS)
         stopping.join(LAST_SCRAPE_SECONDS / 2)
         assert not stopping.is_alive()
 
 
 def test_failed_drain_delays_nothing_when_nobody_reads_metrics() -> None:
     """Without Prometheus there is no one to wait for."""
-    began = time.monotonic()
+    began = clock()
     Health().report_failed_drain()
-    assert LAST_SCRAPE_SECONDS / 2 > time.monotonic() - began
+    assert LAST_SCRAPE_SECONDS / 2 > clock() - began

@@ -5,7 +5,6 @@ import json
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,10 +15,9 @@ import pytest
 
 from roots_common import jwks
 from roots_common.jwks import JwksKeys, KeysUnavailableError, fetch_url, parse_jwks
+from roots_devstack.deadlines import clock, wait_until
 
 from .token_support import private_key, public_jwk
-
-DEADLINE_SECONDS = 20.0
 
 
 class Issuer:
@@ -92,14 +90,6 @@ def interval(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_interval
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold"
-        time.sleep(0.01)
-
-
 def test_key_is_found_when_the_issuer_publishes_it(issuer: Issuer, keys: JwksKeys) -> None:
     """The first token waits for the first fetch; after it, keys come from memory."""
     issuer.publish(*(public_jwk(algorithm, algorithm) for algorithm in ("RS256", "ES256", "EdDSA")))
@@ -131,10 +121,10 @@ def test_issuer_is_asked_once_when_kids_are_garbage(issuer: Issuer, keys: JwksKe
     issuer.publish(public_jwk("EdDSA", "good"))
     keys.start()
     assert keys.find("good") is not None
-    began = time.monotonic()
+    began = clock()
     with ThreadPoolExecutor(16) as threads:
         assert [None] * 2000 == list(threads.map(lambda number: keys.find(f"bad-{number}"), range(2000)))
-    assert time.monotonic() - began < jwks.WAIT_SECONDS * 5
+    assert clock() - began < jwks.WAIT_SECONDS * 5
     assert keys.find("x" * 10_000) is None
     assert keys.find("good") is not None
     assert issuer.requests <= 2
@@ -145,12 +135,12 @@ def test_request_waits_little_when_the_issuer_is_silent(issuer: Issuer, keys: Jw
     issuer.is_open.clear()
     keys.start()
     wait_until(lambda: issuer.requests == 1)
-    began = time.monotonic()
+    began = clock()
 
     def find(_: int) -> float:
         with pytest.raises(KeysUnavailableError):
             keys.find("any")
-        return time.monotonic() - began
+        return clock() - began
 
     with ThreadPoolExecutor(16) as threads:
         waited = sorted(threads.map(find, range(16)))

@@ -1,7 +1,6 @@
 """The policy follows its file, whatever becomes of the file."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ from prometheus_client import CollectorRegistry
 from roots_common import policy_watch
 from roots_common.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
 from roots_common.policy_watch import PolicyWatch
-
-DEADLINE_SECONDS = 20.0
+from roots_devstack.deadlines import wait_until
 
 
 def parse(text: str, folder: Path) -> str:
@@ -21,14 +19,6 @@ def parse(text: str, folder: Path) -> str:
         raise PolicyError("it has no name", "name", 1)
     key = document.get("a", [{}])[0].get("key_file")
     return str(document["name"]) + ("" if key is None else (folder / key).read_text())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from roots_common import web
 from roots_common.health import Check, Health, create_admin_server, create_registry
 from roots_common.server import HttpServer
+from roots_devstack.deadlines import clock, stretched
 
 REQUESTS = 20
 
@@ -63,7 +63,7 @@ def server(slow: Slow, registry: CollectorRegistry) -> Iterator[HttpServer]:
 
 def ask(server: HttpServer, method: str, target: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=stretched(20))
     try:
         connection.request(method, target, body)
         answer = connection.getresponse()
@@ -74,15 +74,15 @@ def ask(server: HttpServer, method: str, target: str, body: bytes | None = None)
 
 def send(server: HttpServer, request: bytes) -> bytes:
     """Return all that is answered to bytes until the server ends the connection."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=stretched(5)) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
 def drip(connection: socket.socket) -> None:
     """Send a byte now and then for 20 s. Errors: ConnectionError when the server ends the connection."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    deadline = clock() + 20
+    while clock() < deadline:
         connection.sendall(b" ")
         threading.Event().wait(0.05)
 
@@ -141,10 +141,10 @@ def test_connection_ends_when_a_request_takes_too_long_to_arrive(
     monkeypatch.setattr("roots_common.server.ARRIVAL_SECONDS", 0.5)
     with (
         ThreadPoolExecutor(1) as pool,
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", server.port), timeout=stretched(10)) as connection,
     ):
         whole = pool.submit(ask, server, "GET", "/slow/1")
-        assert slow.started.acquire(timeout=5)
+        assert slow.started.acquire(timeout=stretched(5))
         connection.sendall(b"POST /slow/1 HTTP/1.1\r\nContent-Length: 100000\r\n\r\n[")
         with pytest.raises(ConnectionError):
             drip(connection)
@@ -168,7 +168,7 @@ def test_drain_answers_every_accepted_request_when_threads_are_busy(server: Http
     with ThreadPoolExecutor(REQUESTS + 1) as pool:
         answers = [pool.submit(ask, server, "GET", f"/slow/{number}") for number in range(REQUESTS)]
         for _ in range(4):
-            assert slow.started.acquire(timeout=5)
+            assert slow.started.acquire(timeout=stretched(5))
         while server.queue_depth < REQUESTS - 4:
             threading.Event().wait(0.01)
         drained = pool.submit(server.drain, linger_seconds=0.0, deadline_seconds=10.0)
@@ -184,7 +184,7 @@ def test_drain_gives_up_when_a_request_outlasts_its_deadline(server: HttpServer,
     """The process ends in time, and says that something was left."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, server, "GET", "/slow/1")
-        assert slow.started.acquire(timeout=5)
+        assert slow.started.acquire(timeout=stretched(5))
 
         assert server.drain(linger_seconds=0.0, deadline_seconds=0.2) is False
         slow.released.set()
@@ -194,13 +194,13 @@ def test_drain_gives_up_when_a_request_outlasts_its_deadline(server: HttpServer,
 
 def test_drain_ends_idle_connections_when_they_are_kept_alive(server: HttpServer) -> None:
     """A kept-alive connection that asks nothing does not hold the process up."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=stretched(5))
     connection.request("POST", "/slow/1", b"[]")
     connection.getresponse().read()
-    started = time.monotonic()
+    started = clock()
 
     assert server.drain(linger_seconds=0.0, deadline_seconds=10.0) is True
-    assert time.monotonic() - started < 5
+    assert clock() - started < 5
     connection.close()
 
 
@@ -229,7 +229,7 @@ def test_admin_answers_head_as_get_when_asked(registry: CollectorRegistry, path:
     """A load balancer may probe by HEAD: same status and headers, no body, and no connection that is out of step."""
     admin = create_admin_server(Health(), registry, host="127.0.0.1", port=0)
     admin.start()
-    connection = http.client.HTTPConnection("127.0.0.1", admin.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", admin.port, timeout=stretched(20))
     try:
         heads = []
         for method in ("GET", "HEAD", "GET"):

@@ -1,15 +1,14 @@
 """Fixtures of the devstack's tests: is a process there, and a folder that everyone may enter."""
 
-import os
+import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-DEADLINE_SECONDS = 15.0
+from roots_devstack.deadlines import wait_until
 
 
 def is_alive(pid: int) -> bool:
@@ -44,10 +43,9 @@ def wait_until_gone() -> Callable[[set[int]], set[int]]:
     """Return a function that waits until no process of a set runs, and returns those that still do."""
 
     def wait(pids: set[int]) -> set[int]:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return left
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not any(map(is_alive, pids)))
+        return set(filter(is_alive, pids))
 
     return wait
 
@@ -59,10 +57,3 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the settings of whoever runs the tests out of them."""
-    for name in [name for name in os.environ if name.startswith("ROOTS_")]:
-        monkeypatch.delenv(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from roots_devstack.accounts import unprivileged
+from roots_devstack.deadlines import stretched
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the account")
@@ -24,4 +25,4 @@ def test_account_may_run_programs_when_only_root_can_enter_their_folder(open_fol
 
     command = account.wrap([python, "-c", question, folder / "program"], signal.SIGKILL)
 
-    assert 0 == subprocess.run(command, check=False, timeout=30).returncode
+    assert 0 == subprocess.run(command, check=False, timeout=stretched(30)).returncode

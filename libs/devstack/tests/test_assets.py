@@ -9,6 +9,7 @@ import pytest
 
 from roots_devstack import assets
 from roots_devstack.assets import AssetError, Assets
+from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.web import Web
 
 PAGE = """<!doctype html>
@@ -109,7 +110,7 @@ def test_command_makes_the_assets_when_nothing_is_installed(tmp_path: Path) -> N
     expected = build(tmp_path)
     folders = [str(tmp_path / name) for name in ("web", "pomona", "other")]
 
-    done = subprocess.run([sys.executable, "-I", "-S", assets.__file__, *folders], check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-I", "-S", assets.__file__, *folders], check=False, timeout=stretched(30))
 
     assert 0 == done.returncode
     assert expected.keys() == {str(p.relative_to(folders[2])) for p in Path(folders[2]).rglob("*.*")}
@@ -128,10 +129,9 @@ async def test_page_is_written_again_when_a_source_changes(tmp_path: Path, monke
     source, made = tmp_path / "web/todos/index.html", web.folder / "todos/index.html"
     try:
         source.write_text('<img src="/todos/lost.svg">', encoding="utf-8")
-        assert "lost.svg, which is not there" in await asyncio.wait_for(told.get(), 10)
+        async with within(10):
+            assert "lost.svg, which is not there" in await told.get()
         source.write_text("<p>new</p>", encoding="utf-8")
-        async with asyncio.timeout(10):
-            while made.read_text(encoding="utf-8") != "<p>new</p>":  # noqa: ASYNC110  # a file tells of nothing
-                await asyncio.sleep(0.01)
+        await until(lambda: made.read_text(encoding="utf-8") == "<p>new</p>")
     finally:
         await web.stop()

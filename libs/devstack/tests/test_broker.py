@@ -14,6 +14,7 @@ from nats.errors import NoRespondersError
 from roots_common import broker as common_broker
 from roots_devstack import probes
 from roots_devstack.broker import Broker, User
+from roots_devstack.deadlines import stretched, until, within
 
 DEADLINE_SECONDS = 5.0
 NOBODY_MAY = "nobody.may"
@@ -91,10 +92,10 @@ async def connect(broker: Broker, user: User, refused: asyncio.Queue[str]) -> Cl
 
 async def ask(client: Client, subject: str) -> bytes:
     """Return what is answered on `subject`, once somebody is there to answer."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with within(DEADLINE_SECONDS):
         while True:
             with contextlib.suppress(NoRespondersError):
-                return (await client.request(subject, b"[]", timeout=DEADLINE_SECONDS)).data
+                return (await client.request(subject, b"[]", timeout=stretched(DEADLINE_SECONDS))).data
             await asyncio.sleep(0.01)
 
 
@@ -110,7 +111,7 @@ async def refusals(broker: Broker, user: User, *, publish: str | None = None, su
         # Refusals come in order: what was not refused before this one was allowed.
         await client.publish(NOBODY_MAY, b"")
         count = 0
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             while NOBODY_MAY not in await refused.get():
                 count += 1
         return count
@@ -142,9 +143,11 @@ async def test_answer_is_stored_when_a_reader_names_a_stream_for_it(broker: Brok
     try:
         await relay.jetstream().publish("roots.events.tasks", b"an event")
         await reader.publish("$JS.API.DIRECT.GET.ROOTS_EVENTS", b'{"seq":1}', reply=target)
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while (await reader.jetstream().stream_info(stream)).state.last_seq == (stream == "ROOTS_EVENTS"):  # noqa: ASYNC110  # the server's doing
-                await asyncio.sleep(0.02)
+
+        async def is_copied() -> bool:
+            return (await reader.jetstream().stream_info(stream)).state.last_seq > (stream == "ROOTS_EVENTS")
+
+        await until(is_copied, DEADLINE_SECONDS)
         copy = await reader.jetstream().get_last_msg(stream, target)
         assert b"an event" == copy.data
     finally:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from roots_common.provision import ProvisionError, provision
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
+from roots_devstack.deadlines import clock, within
 from roots_devstack.nats_server import NatsServer
 from roots_devstack.waiting import until_ready
 
@@ -66,7 +66,7 @@ async def dead(server: NatsServer) -> AsyncIterator[None]:
 
 async def publish(js: JetStreamContext, event_id: str) -> int:
     """Publish an event as the relay does, again until it is acknowledged; return its sequence."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with within(DEADLINE_SECONDS):
         while True:
             try:
                 return (await js.publish(SUBJECT, b"{}", headers={"Nats-Msg-Id": event_id})).seq
@@ -104,7 +104,7 @@ async def test_routes_are_closed_when_the_secret_is_wrong(cluster: Broker) -> No
     reader, writer = await asyncio.open_connection(ports.HOST, place["cluster_port"])
     try:
         writer.write(b'CONNECT {"user":"route","pass":"guessed","name":"stranger","cluster":"roots"}\r\n')
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             said = await reader.read()
     finally:
         writer.close()
@@ -125,10 +125,10 @@ async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed(cluster: B
         for event_id in written[:30]:
             await publish(js, event_id)
         async with dead(cluster.server(leader)):
-            started = time.monotonic()
+            started = clock()
             for event_id in written[30:]:
                 await publish(js, event_id)
-            seconds = time.monotonic() - started
+            seconds = clock() - started
             await cluster.provision()
 
             assert leader != await cluster.stream_leader()

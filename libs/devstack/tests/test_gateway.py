@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roots_devstack import ports
+from roots_devstack.deadlines import until, within
 from roots_devstack.gateway import Gateway
 from roots_devstack.waiting import until_ready
 
@@ -34,7 +35,7 @@ class Holder:
 async def stopping(home: Path, grace: str) -> AsyncIterator[tuple[Holder, asyncio.StreamReader]]:
     """Yield a poll that is held behind a gateway which was told to stop, and no longer listens."""
     holder = Holder()
-    async with asyncio.timeout(DEADLINE_SECONDS), await asyncio.start_server(holder.serve, ports.HOST, 0) as server:
+    async with within(DEADLINE_SECONDS), await asyncio.start_server(holder.serve, ports.HOST, 0) as server:
         (home / "todos").mkdir()
         (home / "todos" / "index.html").write_text("<title>Todos</title>", encoding="utf-8")
         address = f"{ports.HOST}:{server.sockets[0].getsockname()[1]}"
@@ -53,8 +54,7 @@ async def stopping(home: Path, grace: str) -> AsyncIterator[tuple[Holder, asynci
         writer.write(POLL)
         await holder.is_asked.wait()
         stopped = asyncio.create_task(gateway.process.stop(DEADLINE_SECONDS))
-        while not ports.is_free(gateway.port):  # noqa: ASYNC110  # another process has no event to wait for
-            await asyncio.sleep(0.02)
+        await until(lambda: ports.is_free(gateway.port))
         yield holder, reader
         holder.is_released.set()
         await stopped

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from roots_devstack import ports
+from roots_devstack.deadlines import clock, stretched
 from roots_devstack.home import StackInfo
 
 READY = "Roots is ready at "
@@ -50,8 +51,8 @@ def running(home: Path, **settings: str) -> Iterator[tuple["subprocess.Popen[byt
 
 def line_of(process: "subprocess.Popen[bytes]", log: Path, start: str) -> str:
     """Return the line that begins with `start`, without that, once it is written."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+    ends_at = clock() + 60
+    while clock() < ends_at and process.poll() is None:
         for line in log.read_text(encoding="utf-8").splitlines():
             if line.startswith(start):
                 return line.removeprefix(start)
@@ -66,7 +67,7 @@ def failed_run(home: Path, **settings: str) -> tuple[int, str]:
         env=environment(home, **settings),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=stretched(60),
         check=False,
     )
     return done.returncode, done.stderr
@@ -97,13 +98,13 @@ def test_run_serves_the_page_when_it_says_that_it_is_ready(
     home = tmp_path / "a b" / ".c{x}" / ".roots"
     home.mkdir(parents=True)
     with running(home) as (process, address):
-        with urlopen(address, timeout=10) as page:  # noqa: S310  # our own address
+        with urlopen(address, timeout=stretched(10)) as page:  # noqa: S310  # our own address
             assert 200 == page.status
         pids = pids_of(home, family)
 
         process.send_signal(signal.SIGTERM)
 
-        assert 0 == process.wait(timeout=10)
+        assert 0 == process.wait(timeout=stretched(10))
         assert set() == wait_until_gone(pids)
 
 
@@ -114,7 +115,7 @@ def test_nothing_is_left_and_it_starts_again_when_the_run_was_killed(
     with running(tmp_path / "home") as (process, _):
         pids = pids_of(tmp_path / "home", family)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=stretched(10))
 
         with running(tmp_path / "home") as (_, address):
             assert address.endswith("/todos")
@@ -125,14 +126,14 @@ def test_run_stops_at_once_when_asked_twice(tmp_path: Path) -> None:
     """A second Ctrl-C does not wait for a process that does not heed the first."""
     with running(tmp_path / "home") as (process, _):
         os.kill(pid_of(tmp_path / "home", "tasks"), signal.SIGSTOP)
-        started = time.monotonic()
+        started = clock()
 
         process.send_signal(signal.SIGINT)
         line_of(process, tmp_path / "run.log", STOPPING)
         process.send_signal(signal.SIGINT)
 
-        assert 0 == process.wait(timeout=10)
-        assert time.monotonic() - started < DEFAULT_STOP_SECONDS
+        assert 0 == process.wait(timeout=stretched(10))
+        assert clock() - started < DEFAULT_STOP_SECONDS
 
 
 def test_run_names_the_port_when_it_is_taken(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from roots_common.broker import BrokerConfig, connect
 from roots_common.config import ConfigError, load
 from roots_devstack import ports, probes
 from roots_devstack.broker import USERS
+from roots_devstack.deadlines import within
 from roots_devstack.keys import Keys
 from roots_devstack.programs import checkout_path, venv_program
 from roots_longpoll.live import LiveFeed
@@ -46,7 +47,7 @@ async def running(config: Path, home: Path, **env: str) -> AsyncIterator[str]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             while ports.is_free(port):
                 assert process.returncode is None, "the server does not take its configuration"
                 await asyncio.sleep(0.02)
@@ -70,7 +71,7 @@ async def live_feed_gets_in(config: BrokerConfig, seconds: float) -> bool:
     feed = LiveFeed(config, [], changed.set)
     running = asyncio.create_task(feed.run())
     try:
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             await changed.wait()
     except TimeoutError:
         return False
@@ -83,7 +84,7 @@ async def live_feed_gets_in(config: BrokerConfig, seconds: float) -> bool:
 async def client_gets_in(config: BrokerConfig, seconds: float) -> bool:
     """Tell whether nats-py gets in, and is answered there."""
     try:
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             client = await connect(config)
     except TimeoutError:
         return False
@@ -184,7 +185,7 @@ async def test_password_is_not_told_when_somebody_between_offers_no_tls(certific
     get_in = {"client": client_gets_in, "live feed": live_feed_gets_in}[way]
     connecting = asyncio.create_task(get_in(config, DEADLINE_SECONDS))
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             data = await heard
     finally:
         connecting.cancel()
@@ -264,7 +265,7 @@ async def test_service_is_connected_when_nats_is_secure(
         return answer is not None and bool(json.loads(answer.body)["checks"]["broker"]["ok"])
 
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             while not await is_connected():
                 assert process.returncode is None
                 await asyncio.sleep(0.05)

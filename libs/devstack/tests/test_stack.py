@@ -1,6 +1,5 @@
 """The whole system: what comes back, what stays, and what the gateway sends where."""
 
-import asyncio
 import http.client
 import re
 import signal
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched, within
 from roots_devstack.home import StackInfo
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack, StackConfig
@@ -32,7 +32,7 @@ class Reply(NamedTuple):
 
 def ask(stack: Stack, method: str, path: str, body: str | None = None, **headers: str) -> Reply:
     """Send one request through the gateway."""
-    connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=stretched(30))
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
@@ -274,5 +274,5 @@ async def test_stack_stops_in_time_when_a_process_hangs(second_stack: Stack) -> 
     """A process that is frozen, and so deaf to SIGTERM, does not hold up the rest."""
     await second_stack.kill("longpoll-1", signal.SIGSTOP)
 
-    async with asyncio.timeout(10):
+    async with within(10):
         await second_stack.stop()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from roots_devstack.deadlines import stretched, within
 from roots_devstack.stack import Stack, StackConfig
 
 DEADLINE_SECONDS = 30.0
@@ -20,7 +21,7 @@ NATS_NAMES = ["nats-1", "nats-2", "nats-3"]
 def ask(stack: Stack, method: str, path: str, body: object = None) -> Any:
     """Send a request through the gateway, again when a 503 says so, as a client does; return the answer's JSON."""
     while True:
-        connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=DEADLINE_SECONDS)
+        connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=stretched(DEADLINE_SECONDS))
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
@@ -56,7 +57,7 @@ class Listener:
 
 async def hear(listener: Listener, description: str) -> None:
     """Run `Listener.hear` with a deadline."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with within(DEADLINE_SECONDS):
         await asyncio.to_thread(listener.hear, description)
 
 
@@ -77,7 +78,7 @@ async def test_system_delivers_when_the_streams_leader_is_killed_and_when_all_se
         await hear(listener, "after a restart of all")
         pids = {pid for process in stack.processes.values() if process.pid for pid in family(process.pid)}
 
-        async with asyncio.timeout(STOP_SECONDS):
+        async with within(STOP_SECONDS):
             await stack.stop()
 
     assert ["before", "without its leader", "after a restart of all"] == listener.heard

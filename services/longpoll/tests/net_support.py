@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -16,6 +16,7 @@ from roots_common.streams import stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
+from roots_devstack.deadlines import stretched, until, within
 from roots_longpoll.app import Replica
 from roots_longpoll.config import Config
 from roots_longpoll.cursor import render
@@ -25,13 +26,6 @@ from .desk_support import UID_KEY, Answer, grant, read_answer, record
 DEADLINE_SECONDS = 15.0
 QUIET_SECONDS = 0.15
 """How long a test listens to be sure that nothing comes."""
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110  # what is awaited has no event
-            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +80,7 @@ class Wire:
 
     async def read(self, *, has_body: bool = True) -> Response:
         """Return the next response; fail when none comes."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
             version, status, _ = line.split(" ", 2)
@@ -107,14 +101,15 @@ class Wire:
     async def is_quiet(self) -> bool:
         """Tell whether nothing comes for a while, not even an end."""
         try:
-            await asyncio.wait_for(self.reader.read(1), QUIET_SECONDS)
+            async with within(QUIET_SECONDS):
+                await self.reader.read(1)
         except TimeoutError:
             return True
         return False
 
     async def rest(self) -> bytes:
         """Return what comes until the server ends the connection; fail when it does not."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             try:
                 return await self.reader.read(-1)
             except ConnectionError:
@@ -196,7 +191,7 @@ class Around:
     async def administrate(self, call: str, body: bytes = b"{}") -> Any:
         """Ask JetStream something as the user that creates the streams."""
         client = await self.client("provision")
-        return msgspec.json.decode((await client.request(f"$JS.API.{call}", body, timeout=5)).data)
+        return msgspec.json.decode((await client.request(f"$JS.API.{call}", body, timeout=stretched(5))).data)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -217,7 +212,7 @@ async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rep
         yield replica
     finally:
         stopped.set()
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             await task
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from roots_devstack.deadlines import clock, until, within
 from roots_longpoll import desk
 from roots_longpoll.app import Replica
 
-from .net_support import Around, Page, Wire, listening_page, until
+from .net_support import Around, Page, Wire, listening_page
 
 DRAIN_SECONDS = 2.0
 PAGES = 40
@@ -42,7 +43,7 @@ class Stopping:
 
     async def gone(self) -> None:
         """Return once it has ended."""
-        async with asyncio.timeout(DRAIN_SECONDS + 2):
+        async with within(DRAIN_SECONDS + 2):
             await self._task
 
 
@@ -60,7 +61,7 @@ async def test_held_polls_are_answered_over_the_window_when_the_replica_drains(a
     for page in pages:
         await page.hold()
     await until(lambda: replica._desk.held_count == PAGES)
-    began = time.monotonic()
+    began, counted = time.monotonic(), clock()
     await stopping.stop()
 
     async def sent_away(page: Page) -> tuple[float, int]:
@@ -73,7 +74,7 @@ async def test_held_polls_are_answered_over_the_window_when_the_replica_drains(a
 
     results = await asyncio.gather(*(sent_away(page) for page in pages))
     await stopping.gone()
-    assert time.monotonic() - began < DRAIN_SECONDS + 1
+    assert clock() - counted < DRAIN_SECONDS + 1
     low, high = desk.DRAIN_RETRY_MS
     assert all(low <= retry <= high for _, retry in results)
     assert len({retry for _, retry in results}) > PAGES / 4
@@ -147,10 +148,10 @@ async def test_drain_ends_at_once_when_nobody_is_there(around: Around) -> None:
     """A quiet replica does not wait for its window."""
     stopping = Stopping(around)
     await stopping.ready()
-    began = time.monotonic()
+    began = clock()
     await stopping.stop()
     await stopping.gone()
-    assert time.monotonic() - began < DRAIN_SECONDS / 2
+    assert clock() - began < DRAIN_SECONDS / 2
     assert 0 == failed_drains(stopping.replica)
 
 
@@ -160,10 +161,10 @@ async def test_drain_ends_in_time_when_a_client_sends_half_a_request(around: Aro
     replica = await stopping.ready()
     half = await Wire.open(replica.port)
     await half.send(b"GET / HTTP/1.1\r\n")
-    began = time.monotonic()
+    began = clock()
     await stopping.stop()
     await stopping.gone()
-    assert time.monotonic() - began < DRAIN_SECONDS + 1
+    assert clock() - began < DRAIN_SECONDS + 1
     assert 1 == failed_drains(replica)
 
 

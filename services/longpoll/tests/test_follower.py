@@ -8,13 +8,14 @@ import pytest
 
 from roots_common.stored import Stored
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
+from roots_devstack.deadlines import stretched, until
 from roots_longpoll import app, source
 from roots_longpoll.app import Replica
 from roots_longpoll.source import Follower
 from roots_longpoll.stored import StreamReader
 
 from .desk_support import record
-from .net_support import Around, Page, Wire, listening_page, running, until
+from .net_support import Around, Page, Wire, listening_page, running
 
 MIN_RING_BYTES = 64 * 1024
 DISCONNECT = "::+::disconnect"
@@ -362,6 +363,6 @@ async def test_served_uids_are_reported_when_their_time_has_come(around: Around,
     subscription = await client.subscribe("roots.grants.touch")
     async with running(around.config(touch_seconds=0.3)) as replica:
         page = await listening_page(around, replica, path)
-        message = await subscription.next_msg(timeout=10)
+        message = await subscription.next_msg(timeout=stretched(10))
         await message.respond(b"")
         assert page.uid in message.data

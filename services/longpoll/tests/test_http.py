@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from roots_devstack.deadlines import until
 from roots_longpoll.app import Replica
 
-from .net_support import Around, Page, Response, Wire, listening_page, until
+from .net_support import Around, Page, Response, Wire, listening_page
 
 ORIGIN = "https://app.example"
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from roots_devstack.deadlines import until, within
 from roots_longpoll import server
 from roots_longpoll.app import Replica
 
-from .net_support import DEADLINE_SECONDS, Around, Page, Wire, listening_page, running, until
+from .net_support import DEADLINE_SECONDS, Around, Page, Wire, listening_page, running
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ async def test_connection_ends_when_a_small_rest_of_an_answer_is_never_read(
     await page.wire.close()
     page.wire = await open_deaf(replica.port)
     await around.publish(path, "x" * 30_000)
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with within(DEADLINE_SECONDS):
         while not _has_unsent(replica):
             answered = replica._stats.deliveries
             await page.wire.get(page.target)

@@ -5,6 +5,7 @@ from typing import cast
 
 from roots_common.stored import Batch
 from roots_common.streams import StreamState
+from roots_devstack.deadlines import within
 from roots_longpoll.poll import Limits
 from roots_longpoll.replay import Replayer, ReplayLimits
 from roots_longpoll.ring import Ring
@@ -49,7 +50,7 @@ async def test_reading_is_shared_only_when_it_is_of_the_same_log() -> None:
     stream.epoch = 2
     ring.reset(2, 100)
     tasks.append(asyncio.create_task(replayer.read(STARTS)))
-    async with asyncio.timeout(5):
+    async with within(5):
         await stream.is_read_twice.wait()
         stream.may_answer.set()
         await asyncio.gather(*tasks)

@@ -13,11 +13,10 @@ from nats.aio.client import Client
 
 from roots_common.stored import Batch, Stored
 from roots_common.streams import StreamState
+from roots_devstack.deadlines import until
 from roots_longpoll import source
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.source import Follower
-
-from .net_support import until
 
 
 class FakeStream:

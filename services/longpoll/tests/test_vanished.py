@@ -8,13 +8,14 @@ import pytest
 
 from roots_common import presence
 from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots_devstack.deadlines import until
 from roots_longpoll import source
 from roots_longpoll.source import Follower
 from roots_longpoll.stored import StreamReader
 from roots_longpoll.vanished import VanishedGrants
 
 from .desk_support import record
-from .net_support import Around, listening_page, running, until
+from .net_support import Around, listening_page, running
 
 WAYS = ["purge all", "purge one", "create again", "purge and write another", "missed marker that has ended"]
 

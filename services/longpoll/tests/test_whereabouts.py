@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from roots_common.subjects import CLIENTS_HELD
+from roots_devstack.deadlines import stretched
 from roots_longpoll.app import Replica
 
 from .net_support import DEADLINE_SECONDS, Around, Page, running
@@ -16,7 +17,7 @@ async def ask(around: Around, uid: bytes, answers: int) -> list[dict[str, Any]]:
     replies = await client.subscribe(inbox)
     try:
         await client.publish(CLIENTS_HELD, uid, reply=inbox)
-        told = [json.loads((await replies.next_msg(timeout=DEADLINE_SECONDS)).data) for _ in range(answers)]
+        told = [json.loads((await replies.next_msg(timeout=stretched(DEADLINE_SECONDS))).data) for _ in range(answers)]
     finally:
         await replies.unsubscribe()
     return sorted(told, key=lambda answer: "held" not in answer)

@@ -10,13 +10,14 @@ from roots_common.policy import parse_policy
 from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
+from roots_devstack.deadlines import wait_until
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.store import GrantStore
 
-from .support import KEY, OTHER_KEY, UID_KEY, Nats, Service, serve_nothing, wait_until
+from .support import KEY, OTHER_KEY, UID_KEY, Nats, Service, serve_nothing
 
 POLICY = """
 [apps.tasks]

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,20 +20,12 @@ from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
+from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 from roots_subscriptions.record import GrantRecord
 
 UID_KEY = "a key for tests, of 32 bytes or more"
 KEY = "key-of-the-back-end-todos"
 OTHER_KEY = "key-of-the-back-end-news"
-DEADLINE_SECONDS = 20.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold"
-        time.sleep(0.02)
 
 
 async def serve_nothing(_client: Client) -> None:
@@ -99,7 +89,7 @@ class Nats:
 
     def request(self, user: User, subject: str, body: object) -> Any:
         """Return the JSON answer to a JSON request."""
-        message = self.loop.run(self.client(user).request(subject, json.dumps(body).encode(), timeout=10))
+        message = self.loop.run(self.client(user).request(subject, json.dumps(body).encode(), timeout=stretched(10)))
         return json.loads(message.data)
 
     def put_raw(self, uid: str, data: bytes, headers: dict[str, Any] | None = None) -> int:
@@ -134,7 +124,7 @@ class Service:
     def __init__(self, nats: Nats, folder: Path, **environment: str) -> None:
         self.port, self.admin_port, self.door_port = ports.reserve(), ports.reserve(), ports.reserve()
         self.log_file = folder / "subscriptions.log"
-        self.http = urllib3.PoolManager(retries=False, timeout=10, maxsize=32)
+        self.http = urllib3.PoolManager(retries=False, timeout=stretched(10), maxsize=32)
         self._is_terminated = False
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -171,12 +161,12 @@ class Service:
 
     def wait(self) -> int:
         """Return its exit status."""
-        return self._process.wait(DEADLINE_SECONDS)
+        return self._process.wait(stretched(DEADLINE_SECONDS))
 
     def kill(self) -> None:
         """End it as a power cut would, and start it again."""
         self._process.kill()
-        self._process.wait(DEADLINE_SECONDS)
+        self._process.wait(stretched(DEADLINE_SECONDS))
         self.http.clear()
         self.__enter__()
 

@@ -12,9 +12,10 @@ from roots_common.identity import ANONYMOUS
 from roots_common.policy import parse_policy
 from roots_common.policy_file import PolicyError, read_text
 from roots_common.uids import Uids
+from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 from roots_subscriptions.config import DEFAULT_POLICY
 
-from .support import DEADLINE_SECONDS, UID_KEY, Nats, Service, wait_until
+from .support import UID_KEY, Nats, Service
 
 
 def start(**environment: str) -> "subprocess.CompletedProcess[str]":
@@ -24,7 +25,7 @@ def start(**environment: str) -> "subprocess.CompletedProcess[str]":
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=stretched(DEADLINE_SECONDS),
         check=False,
     )
 

@@ -8,9 +8,10 @@ import pytest
 
 from roots_common.uids import Uids
 from roots_common.web import MAX_BODY_BYTES
+from roots_devstack.deadlines import wait_until
 from roots_subscriptions.record import MAX_PATHS
 
-from .support import Nats, Service, wait_until
+from .support import Nats, Service
 
 PAGE = "https://app.example"
 ACTIONS = pytest.mark.parametrize("action", ["connect", "disconnect"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from roots_common.uids import Uids
+from roots_devstack.deadlines import stretched
 
 from .support import KEY, Nats, Service
 
@@ -53,7 +54,7 @@ def test_answer_is_exactly_that_of_2009_when_python_2_asks(
     """Byte by byte, in HTTP/1.0 too, where the answer ends with the connection."""
     end = nats.events_end()
     body = json.dumps([{"path": path, "message": "\u00e9"}]).encode()
-    with socket.create_connection(("127.0.0.1", service.door_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.door_port), timeout=stretched(10)) as connection:
         for byte in head.format(length=len(body)).encode() + body:
             connection.sendall(bytes([byte]))
         told, _, text = connection.makefile("rb").read().partition(b"\r\n\r\n")

@@ -12,8 +12,9 @@ from nats.aio.msg import Msg
 from roots_common import broker
 from roots_common.subjects import CLIENTS_HELD
 from roots_common.uids import Uids
+from roots_devstack.deadlines import wait_until
 
-from .support import KEY, OTHER_KEY, Nats, Service, wait_until
+from .support import KEY, OTHER_KEY, Nats, Service
 
 
 def ask(service: Service, method: str, path: str, body: object = None, key: str = KEY) -> urllib3.BaseHTTPResponse:

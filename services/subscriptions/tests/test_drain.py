@@ -4,7 +4,10 @@ import json
 import socket
 from pathlib import Path
 
-from .support import Nats, Service, wait_until
+from roots_devstack import ports
+from roots_devstack.deadlines import stretched, wait_until
+
+from .support import Nats, Service
 
 
 def test_request_under_way_is_answered_when_the_service_stops(nats: Nats, tmp_path: Path, uid: str) -> None:
@@ -13,12 +16,13 @@ def test_request_under_way_is_answered_when_the_service_stops(nats: Nats, tmp_pa
     head = f"POST /tasks/connect/{uid} HTTP/1.1\r\nHost: roots\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with Service(nats, tmp_path) as service:
         wait_until(service.is_ready)
-        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=stretched(10)) as connection:
             connection.sendall(head + body[:4])
             # Both are served by one loop, in order: an answer to a later request means that the head has been read.
             assert 404 == service.request("GET", "/").status
             service.terminate()
-            wait_until(lambda: "draining" in service.checks())
+            # The process is unready first, and drains its servers a moment later.
+            wait_until(lambda: ports.is_free(service.port))
             connection.sendall(body[4:])
             answer = connection.makefile("rb").read()
         assert 0 == service.wait()

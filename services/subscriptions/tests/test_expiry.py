@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from roots_common.identity import Identity
 from roots_common.policy import parse_policy
 from roots_common.uids import Uids
+from roots_devstack.deadlines import wait_until
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.expiry import Expiry
@@ -20,7 +21,7 @@ from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.store import GrantStore
 
 from .conftest import OPEN_POLICY
-from .support import Nats, serve_nothing, wait_until
+from .support import Nats, serve_nothing
 
 POLICY = f"""{OPEN_POLICY}
 [backends.todos]

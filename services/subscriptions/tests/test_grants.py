@@ -8,6 +8,7 @@ import pytest
 
 from roots_common.identity import ANONYMOUS
 from roots_common.subjects import GRANT_LIFETIME_SECONDS, LIVE_GRANTS_PREFIX
+from roots_devstack.deadlines import stretched
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
@@ -182,6 +183,6 @@ def test_change_is_told_to_the_replicas_when_written(
     subscription = nats.loop.run(client.subscribe(f"{LIVE_GRANTS_PREFIX}{uid}"))
     nats.loop.run(client.flush())
     broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS))
-    message = nats.loop.run(subscription.next_msg(timeout=5))
+    message = nats.loop.run(subscription.next_msg(timeout=stretched(5)))
     assert nats.stored(uid) == json.loads(message.data)
     assert {"Nats-Sequence": str(nats.message(uid).seq)}.items() <= (message.headers or {}).items()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from .support import Nats, Service, wait_until
+from roots_devstack.deadlines import wait_until
+
+from .support import Nats, Service
 
 
 @pytest.fixture

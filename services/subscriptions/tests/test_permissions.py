@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from roots_common import broker
+from roots_devstack.deadlines import DEADLINE_SECONDS, within
 
-from .support import DEADLINE_SECONDS, Nats
+from .support import Nats
 
 
 def objection_to(nats: Nats, subject: str, *, is_subscription: bool = False) -> str:
@@ -20,7 +21,7 @@ def objection_to(nats: Nats, subject: str, *, is_subscription: bool = False) -> 
                 await client.subscribe(subject)
             else:
                 await client.publish(subject, b"{}")
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with within(DEADLINE_SECONDS):
                 return str(await objections.get()).lower()
         finally:
             await client.close()

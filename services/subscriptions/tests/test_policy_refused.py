@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from .support import KEY, OTHER_KEY, Nats, Service, wait_until
+from roots_devstack.deadlines import wait_until
+
+from .support import KEY, OTHER_KEY, Nats, Service
 
 POLICY = """
 [apps.tasks]

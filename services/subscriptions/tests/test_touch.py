@@ -8,10 +8,11 @@ import pytest
 
 from roots_common.subjects import GRANT_LIFETIME_SECONDS, GRANTS_TOUCH
 from roots_common.uids import Uids
+from roots_devstack.deadlines import stretched, wait_until
 from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.touch import MAX_UIDS
 
-from .support import Nats, Service, wait_until
+from .support import Nats, Service
 
 
 def aging(seconds_left: float) -> GrantRecord:
@@ -76,5 +77,5 @@ def test_touch_under_way_is_answered_when_the_service_stops(nats: Nats, uids: Ui
         nats.loop.run(client.flush())
         nats.loop.run(client.flush())
         stopping.terminate()
-        reply = json.loads(nats.loop.run(replies.next_msg(timeout=10)).data)
+        reply = json.loads(nats.loop.run(replies.next_msg(timeout=stretched(10))).data)
     assert {"touched": 0, "unknown": reported} == reply

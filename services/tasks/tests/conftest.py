@@ -14,6 +14,7 @@ from psycopg import sql
 from roots_common.authentication import Authenticator
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
+from roots_devstack.deadlines import wait_until
 from roots_devstack.postgres import DATABASE, ROLE, Postgres
 from roots_tasks import migrate
 from roots_tasks.app import create_app
@@ -22,7 +23,7 @@ from roots_tasks.metrics import ServeMetrics
 from roots_tasks.policy import OPEN_POLICY, Guard
 from roots_tasks.store import Store
 
-from .support import Command, Nats, Sql, relay_environment, wait_until
+from .support import Command, Nats, Sql, relay_environment
 
 _numbers = itertools.count(1)
 

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -23,16 +22,7 @@ from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
 from roots_devstack.child import send_all
-
-DEADLINE_SECONDS = 20.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds; fail after DEADLINE_SECONDS."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold"
-        time.sleep(0.02)
+from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 
 
 @contextmanager
@@ -178,7 +168,7 @@ class Command:
     def __init__(self, name: str, folder: Path, **environment: str) -> None:
         self.port, self.admin_port = ports.reserve(), ports.reserve()
         self.log_file = folder / f"{name}-{self.port}.log"
-        self.http = urllib3.PoolManager(retries=False, timeout=15, maxsize=32)
+        self.http = urllib3.PoolManager(retries=False, timeout=stretched(15), maxsize=32)
         self._name = name
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -205,12 +195,12 @@ class Command:
     def stop(self) -> int:
         """Ask it to stop, as a supervisor does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE_SECONDS)
+        return self.process.wait(stretched(DEADLINE_SECONDS))
 
     def kill(self) -> None:
         """End it without a chance to do anything more."""
         self.process.kill()
-        self.process.wait(DEADLINE_SECONDS)
+        self.process.wait(stretched(DEADLINE_SECONDS))
 
     def log(self) -> str:
         """Return all that it has logged."""

@@ -12,12 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from roots_common.authentication import Authenticator
 from roots_common.policy_file import PolicyError
+from roots_devstack.deadlines import wait_until
 from roots_tasks.app import create_app
 from roots_tasks.metrics import ServeMetrics
 from roots_tasks.policy import Guard, parse_task_policy
 from roots_tasks.store import Store
 
-from .support import Command, wait_until
+from .support import Command
 
 SECRET = b"a secret for tests, of 32 bytes or more"
 TOKENS = """

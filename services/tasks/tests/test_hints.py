@@ -4,10 +4,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+from roots_devstack.deadlines import DEADLINE_SECONDS, stretched
 from roots_tasks.database import Database
 from roots_tasks.hints import PACE_SECONDS, Hints
 
-from .support import DEADLINE_SECONDS, Command, Sql
+from .support import Command, Sql
 
 
 def listen(db: Sql) -> None:
@@ -17,7 +18,7 @@ def listen(db: Sql) -> None:
 
 def wait_for_hint(db: Sql) -> bool:
     """Tell whether a hint came before the deadline."""
-    return any(True for _ in db.connection.notifies(timeout=DEADLINE_SECONDS, stop_after=1))
+    return any(True for _ in db.connection.notifies(timeout=stretched(DEADLINE_SECONDS), stop_after=1))
 
 
 def test_hint_is_given_when_a_change_was_committed(serve: Command, db: Sql) -> None:

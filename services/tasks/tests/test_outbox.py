@@ -2,9 +2,10 @@
 
 import asyncio
 
+from roots_devstack.deadlines import wait_until
 from roots_tasks.outbox import Advance, Outbox
 
-from .support import Sql, wait_until
+from .support import Sql
 
 INSERT = b"INSERT INTO outbox (path, task_id, message) SELECT 'tasks', n, 'x' FROM generate_series(1, %s) AS n"
 

@@ -1,7 +1,6 @@
 """The relay as a process, between a real Postgres and a real nats-server."""
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,10 +10,11 @@ import psycopg
 import pytest
 
 from roots_common.events import EVENT_ID_HEADER, TIME_HEADER, TRACEPARENT_HEADER
+from roots_devstack.deadlines import clock, wait_until
 from roots_tasks import delivery
 from roots_tasks.publisher import BATCH_FROM
 
-from .support import Command, Nats, Sql, relay_environment, wait_until
+from .support import Command, Nats, Sql, relay_environment
 
 INSERT = b"""
 INSERT INTO outbox (path, task_id, message, traceparent)
@@ -67,12 +67,12 @@ def test_events_do_not_wait_for_the_next_look_when_they_are_hinted(relay: Comman
     start = nats.last_sequence()
     with relay:
         wait_until(relay.is_ready)
-        began = time.monotonic()
+        began = clock()
         for number in range(1, 11):
             insert(db, tasks=1, events=1)
             db.rows(b"NOTIFY roots_outbox")
             wait_until(lambda number=number: nats.last_sequence() == start + number)  # type: ignore[misc]
-        assert time.monotonic() - began < 5 * delivery.POLL_SECONDS
+        assert clock() - began < 5 * delivery.POLL_SECONDS
 
 
 def test_events_of_each_task_stay_in_order_when_writers_race(relay: Command, nats: Nats, db: Sql) -> None:

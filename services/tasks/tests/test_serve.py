@@ -10,10 +10,11 @@ import urllib3
 
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched, wait_until
 from roots_devstack.postgres import Postgres
 from roots_tasks import migrate
 
-from .support import Command, Sql, wait_until
+from .support import Command, Sql
 
 
 def test_api_serves_over_http_when_ready(serve: Command) -> None:
@@ -139,7 +140,7 @@ def test_port_in_use_is_told_when_serve_starts(serve: Command, database_url: str
 
 def test_many_requests_are_served_when_they_come_at_once(serve: Command, db: Sql) -> None:
     """More clients than threads and connections: each is answered, each change has its event."""
-    serve.http = urllib3.PoolManager(retries=False, timeout=15, maxsize=64)
+    serve.http = urllib3.PoolManager(retries=False, timeout=stretched(15), maxsize=64)
     with ThreadPoolExecutor(64) as pool:
         statuses = list(pool.map(lambda _: serve.request("POST", "/tasks", {"description": "x"}).status, range(256)))
     assert statuses == [201] * 256

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from roots_devstack.deadlines import stretched
+
 Object = dict[str, Any]
 Labels = Mapping[str, str]
 
@@ -23,7 +25,7 @@ WORKLOADS = (*RUNNING, "Job")
 
 def render(kustomize: Sequence[str], folder: Path) -> "Manifests":
     """Return what kustomize builds from `folder`. Errors: CalledProcessError, with kustomize's own words."""
-    built = subprocess.run([*kustomize, str(folder)], check=True, capture_output=True, text=True, timeout=60)
+    built = subprocess.run([*kustomize, str(folder)], check=True, capture_output=True, text=True, timeout=stretched(60))
     return Manifests([found for found in yaml.safe_load_all(built.stdout) if found])
 
 

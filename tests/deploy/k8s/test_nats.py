@@ -16,6 +16,7 @@ from roots_common.config import load
 from roots_common.provision import ProvisionConfig, provision
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import ports, probes
+from roots_devstack.deadlines import until, within
 
 from .conftest import Build
 from .laid_out import laid_out_env
@@ -89,10 +90,8 @@ async def until_probed(manifests: Manifests, servers: list[Server]) -> None:
     """Return once every server answers each of its pod's probes as the kubelet wants it."""
     paths = [manifests.workload("nats").main[probe]["httpGet"]["path"] for probe in PROBES]
     urls = [f"http://{ports.HOST}:{server.monitor}{path}" for server in servers for path in paths]
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        for url in urls:
-            while not await _is_ok(url):  # noqa: ASYNC110  # another process has no event to wait for
-                await asyncio.sleep(0.05)
+    for url in urls:
+        await until(lambda url=url: _is_ok(url), DEADLINE_SECONDS)  # type: ignore[misc]
 
 
 async def _is_ok(url: str) -> bool:
@@ -126,7 +125,7 @@ async def _get_in(manifests: Manifests, name: str, url: str) -> None:
     with laid_out_env(manifests, workload) as env:
         config: object = load(CONFIGS[tuple(workload.main["command"])], env)
         assert isinstance(config, broker.BrokerConfig)
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with within(DEADLINE_SECONDS):
             client = await broker.connect(replace(config, url=url))
         await client.flush()
         await client.close()

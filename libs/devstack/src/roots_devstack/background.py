@@ -13,6 +13,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from roots_devstack.deadlines import within
+
 DEADLINE_SECONDS = 120.0
 
 T = TypeVar("T")
@@ -47,7 +49,7 @@ class LoopThread:
         """Run `coroutine` on the loop meanwhile; the future has its result or its error."""
 
         async def with_deadline() -> T:
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 return await coroutine
 
         return asyncio.run_coroutine_threadsafe(with_deadline(), self._loop)

@@ -14,6 +14,7 @@ from typing import Final, Literal, Self
 from roots_common.provision import ProvisionConfig, provision
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import ports
+from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
 from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
@@ -107,7 +108,7 @@ class Broker:
         Errors: DevstackError when there is none within `seconds`.
         """
         try:
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 while True:
                     claims = await asyncio.gather(*(server.is_stream_leader(stream) for server in self.servers))
                     if any(claims):

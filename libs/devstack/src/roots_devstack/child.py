@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roots_devstack.accounts import OURSELVES, Account
+from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
 
 _MAX_LINE_BYTES = 1 << 20
@@ -91,7 +92,7 @@ class Child:
         """Send a signal, kill after `seconds`, return once the process is gone."""
         self.send(number)
         try:
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 await self.wait()
         except TimeoutError:
             self.send(signal.SIGKILL)

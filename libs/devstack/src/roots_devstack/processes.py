@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roots_devstack.child import Child, Program
+from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -173,7 +174,7 @@ async def run_once(program: Program, *, seconds: float, sink: Sink = discard) ->
 
     child = await Child.spawn(program, take)
     try:
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             status = await child.wait()
     except TimeoutError as error:
         raise DevstackError(with_tail(f"{program.name} was not done after {seconds:.0f} s", tail)) from error

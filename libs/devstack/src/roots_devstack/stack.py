@@ -14,6 +14,7 @@ import msgspec
 
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import broker, gateway, postgres
+from roots_devstack.deadlines import within
 from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute
 from roots_devstack.parts import Parts, StackConfig
 from roots_devstack.processes import Watch, run_once
@@ -106,7 +107,7 @@ class Stack:
         pid = process.pid
         process.kill(number)
         if number is signal.SIGKILL and pid is not None:
-            async with asyncio.timeout(_REPLACED_SECONDS):
+            async with within(_REPLACED_SECONDS):
                 await process.wait_replaced(pid)
 
     async def restart(self, name: str) -> None:

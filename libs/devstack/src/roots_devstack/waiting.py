@@ -4,6 +4,7 @@ import asyncio
 from typing import Protocol
 
 from roots_common.config import EXIT_USAGE
+from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes import Process, with_tail
 
@@ -41,7 +42,7 @@ async def until_ready(part: Part, *, seconds: float) -> None:
     """
     reason: str | None = "it was not asked"
     try:
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             # Polled: readiness is another process's, and no event of ours tells of it.
             while (reason := await part.unready_reason()) is not None:
                 if part.process.last_status == EXIT_USAGE:

@@ -1,0 +1,59 @@
+"""What every test of every folder shares: deadlines, no settings from outside, and a list of what was not tested."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import hypothesis
+import pytest
+import pytest_timeout
+
+from roots_devstack import deadlines
+
+SETTINGS = ("ROOTS_", "OTEL_")
+SETTINGS_OF_TESTS = ("ROOTS_TEST_", "ROOTS_MODEL_")
+
+
+def pytest_configure() -> None:
+    """Forget the settings of whoever runs the tests, and let deadlines follow the machine."""
+    for name in [name for name in os.environ if name.startswith(SETTINGS) and not name.startswith(SETTINGS_OF_TESTS)]:
+        del os.environ[name]
+    deadlines.follow_machine()
+    # Each example would have 200 ms, whatever the machine does; a test that hangs has the deadline of every test.
+    hypothesis.settings.register_profile("roots", deadline=None)
+    hypothesis.settings.load_profile("roots")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> object:
+    """Give a test the longer, the busier the machine is as it begins."""
+    settings = settings._replace(timeout=deadlines.stretched(settings.timeout))
+    return pytest_timeout.pytest_timeout_set_timer(item, settings)
+
+
+@pytest.fixture(scope="session")
+def lacking() -> Callable[[str], NoReturn]:
+    """Return what ends a test for which the machine lacks something: it is skipped, and fails where CI is set."""
+
+    def end(message: str) -> NoReturn:
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return end
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was skipped and why, each reason once."""
+    reasons = Counter(reason for report in terminalreporter.getreports("skipped") for reason in _reasons(report))
+    terminalreporter.section("skipped")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
+    if not reasons:
+        terminalreporter.write_line("nothing")
+
+
+def _reasons(report: pytest.TestReport | pytest.CollectReport) -> Iterator[str]:
+    if isinstance(report.longrepr, tuple):
+        yield str(report.longrepr[2]).removeprefix("Skipped: ")

@@ -1,12 +1,15 @@
 #!/bin/sh
 # Starts nats-server with secrets that came as files: NAME_FILE names the file that has the value of the variable NAME, as
-# for the services. nats.conf reads variables only; they are set here, so that no command line and no `inspect` shows them.
+# for the services; of a variable whose value is a file's name, NAME_FILE is that name. nats.conf reads variables only; they are set here, so that no command line and no `inspect` shows them.
 set -eu
 
 for name in $(env | sed -n 's/^\(ROOTS_NATS_[A-Z_]*\)_FILE=.*/\1/p'); do
   eval "file=\$${name}_FILE"
   # shellcheck disable=SC2154  # the line above sets it
-  value=$(cat "$file")
+  case $name in
+    ROOTS_NATS_TLS_*) value=$file ;;
+    *) value=$(cat "$file") ;;
+  esac
   export "$name=$value"
 done
 exec nats-server "$@"

@@ -66,3 +66,17 @@ def test_nats_knows_its_users_when_their_passwords_are_files(secrets: Path) -> N
 
     assert check(files) == 0
     assert check({}) != 0
+
+
+def test_nats_gets_the_name_when_the_value_is_a_files(tmp_path: Path) -> None:
+    """I10: a certificate's key is read from its file by NATS itself, and is in no variable and no message."""
+    key, password = tmp_path / "key.pem", tmp_path / "password"
+    key.write_text("a private key")
+    password.write_text("a password")
+    fake = tmp_path / "nats-server"
+    fake.write_text('#!/bin/sh\necho "$ROOTS_NATS_TLS_KEY, $ROOTS_NATS_TASKS_PASSWORD"\n')
+    fake.chmod(0o755)
+    files = {"ROOTS_NATS_TLS_KEY_FILE": str(key), "ROOTS_NATS_TASKS_PASSWORD_FILE": str(password)}
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **files}
+    done = subprocess.run(["/bin/sh", START], env=env, check=True, capture_output=True, text=True, timeout=30)
+    assert f"{key}, a password\n" == done.stdout

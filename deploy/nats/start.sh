@@ -1,6 +1,7 @@
 #!/bin/sh
 # Starts nats-server with secrets that came as files: NAME_FILE names the file that has the value of the variable NAME, as
-# for the services; of a variable whose value is a file's name, NAME_FILE is that name. nats.conf reads variables only; they are set here, so that no command line and no `inspect` shows them.
+# for the services; of a variable whose value is a file's name, NAME_FILE is that name. nats.conf reads variables only;
+# they are set here, so that no command line and no `inspect` shows them.
 set -eu
 
 for name in $(env | sed -n 's/^\(ROOTS_NATS_[A-Z_]*\)_FILE=.*/\1/p'); do

@@ -26,6 +26,8 @@ IS_SET_UP := $(shell test -x $(BIN)/python && test "$$(cat .venv/.installed 2>/d
 # Downloads trust the certificates that the machine trusts, as pip's do: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),1,0)
 export NODE_USE_SYSTEM_CA ?= 1
+# Python reads the name of this folder from .venv in the locale's encoding, which may lack its letters.
+export LC_ALL := C.UTF-8
 
 .PHONY: start-anew help setup run test chaos bench lint format lock clean images up down logs
 

@@ -141,7 +141,8 @@ class Newcomer:
 
     def run(self, block: str) -> str:
         """Type a block that starts Roots, and return the address that is printed when it is ready."""
-        self._running = self.open_terminal("/bin/bash", "-c", f"exec {block.strip()}")
+        *before, last = block.strip().splitlines()
+        self._running = self.open_terminal("/bin/bash", "-c", "\n".join([*before, f"exec {last}"]))
         address = self._running.wait_for(_READY, SETUP_SECONDS + READY_SECONDS)[1]
         self.url = address.removesuffix("/todos")
         return address
@@ -152,6 +153,11 @@ class Newcomer:
         with self._running as terminal:
             self._running = None
             return terminal.interrupt()
+
+    def move(self, folder: Path) -> None:
+        """Move the checkout, in which nothing runs, to another place."""
+        folder.parent.mkdir(parents=True)
+        self.folder = self.folder.rename(folder)
 
     def close(self) -> None:
         """End what runs."""

@@ -5,6 +5,7 @@ The tests share one run of Roots. Each passes alone too, so that its order among
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -101,3 +102,16 @@ async def test_tasks_are_there_when_it_is_started_again_after_ctrl_c(
     again = await asyncio.to_thread(newcomer.run, RUN)
     assert address == again
     await expect(task(await open_page(browser, again), "Still here")).to_have_count(1)
+
+
+async def test_tasks_are_there_when_the_checkout_was_moved(
+    address: str, newcomer: Newcomer, browser: Browser, tmp_path: Path
+) -> None:
+    """`make run` makes .venv again at the new place: here with other letters, a strict umask and no UTF-8 locale."""
+    await add(await open_page(browser, address), "Moved too")
+    await asyncio.to_thread(newcomer.interrupt)
+    newcomer.move(tmp_path / "Übung №1" / "roots")
+
+    again = await asyncio.to_thread(newcomer.run, f"umask 077\nexport LC_ALL=C\n{RUN}")
+
+    await expect(task(await open_page(browser, again), "Moved too")).to_have_count(1)

@@ -24,8 +24,6 @@ FAILURE = 1
 USAGE = 2
 # By default a process that stops is killed when it has not ended after the drain's 3 s and 1 s more.
 DEFAULT_STOP_SECONDS = 4.0
-# What the stores and the gateway take, which stop after the services.
-OTHERS_SECONDS = 5.0
 ORIGIN = "http://pages.localhost"
 
 

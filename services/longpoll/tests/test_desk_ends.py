@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from roots_common.timing import MAX_HOLD_SECONDS
 from roots_longpoll import desk as desk_module
 from roots_longpoll import holds
 from roots_longpoll.poll import Limits, Poll
@@ -66,7 +67,7 @@ def test_hold_ends_after_the_reading_when_its_time_ran_out_meanwhile(
 
 
 def _end_holds(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    later = time.monotonic() + 2 * holds.MAX_HOLD_SECONDS
+    later = time.monotonic() + 2 * MAX_HOLD_SECONDS
 
     class Later:
         monotonic = staticmethod(lambda: later)

@@ -306,6 +306,27 @@ async def test_origin_counts_for_its_own_request_when_a_proxy_sends_many(
     assert "access-control-allow-origin" not in second.headers
 
 
+@pytest.mark.parametrize(
+    ("status", "head"),
+    [
+        (404, "GET /a/b/c HTTP/1.1\r\nOrigin: {}\r\n\r\n"),
+        (405, "POST / HTTP/1.1\r\nOrigin: {}\r\n\r\n"),
+        (413, "GET / HTTP/1.1\r\nOrigin: {}\r\nContent-Length: 1\r\n\r\nx"),
+        (431, "GET / HTTP/1.1\r\nOrigin: {}\r\nX: " + "a" * 20_000),
+        (400, "GET / HTTP/1.1\r\nOrigin: {}\r\nA: b\r\nno header\r\n\r\n"),
+        (408, "GET / HTTP/1.1\r\nOrigin: {}\r\nX: a"),
+    ],
+)
+async def test_every_error_can_be_read_when_the_origin_came_before_it(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, status: int, head: str
+) -> None:
+    """What was read of the request is enough to say who may read its answer."""
+    monkeypatch.setattr("roots_longpoll.server.HEADER_SECONDS", 0.3)
+    await wire.send(head.format(ORIGIN).encode())
+    response = await wire.read()
+    assert (status, ORIGIN) == (response.status, response.headers["access-control-allow-origin"])
+
+
 async def test_error_can_be_read_by_the_page_when_its_origin_is_on_the_list(wire: Wire) -> None:
     """A page of another origin learns of a 404 or 503 only with the same headers."""
     response = await wire.ask("/a/b/c", f"Origin: {ORIGIN}\r\n")

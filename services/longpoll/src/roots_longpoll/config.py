@@ -8,14 +8,14 @@ import msgspec
 from roots_common.broker import BrokerConfig
 from roots_common.config import Port, ServiceConfig, setting
 from roots_common.subjects import GRANT_LIFETIME_SECONDS
+from roots_common.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
 from roots_common.uids import UidConfig
-from roots_longpoll.holds import MAX_HOLD_SECONDS
 
 # A record is extended in the second half of its life: so a report that is lost ends no client.
 MAX_TOUCH_SECONDS = GRANT_LIFETIME_SECONDS / 4
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Hold = Annotated[float, msgspec.Meta(gt=0, le=MAX_HOLD_SECONDS)]
+Hold = Annotated[float, msgspec.Meta(gt=0)]
 Touch = Annotated[float, msgspec.Meta(gt=0, le=MAX_TOUCH_SECONDS)]
 
 
@@ -29,7 +29,7 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     user: str = setting("ROOTS_NATS_USER", default="longpoll")
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8008)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9008)
-    hold_seconds: Hold = setting("ROOTS_HOLD_SECONDS", default=25.0)
+    hold_seconds: Hold = setting("ROOTS_HOLD_SECONDS", default=DEFAULT_HOLD_SECONDS)
     max_held: Count = setting("ROOTS_MAX_HELD_POLLS", default=50_000)
     max_connections: Count = setting("ROOTS_MAX_CONNECTIONS", default=60_000)
     ring_bytes: Annotated[int, msgspec.Meta(ge=64 * 1024)] = setting("ROOTS_RING_BYTES", default=64 << 20)
@@ -37,6 +37,13 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     replay_slots: Count = setting("ROOTS_REPLAY_SLOTS", default=16)
     touch_seconds: Touch = setting("ROOTS_TOUCH_SECONDS", default=60.0)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the length of a hold, if anything is."""
+        if self.hold_seconds <= MAX_HOLD_SECONDS:
+            return []
+        reason = f"clients and the gateway give it up after {ANSWER_SECONDS:.0f} s"
+        return [f"ROOTS_HOLD_SECONDS is wrong: a poll is held for {MAX_HOLD_SECONDS:.0f} s at most, since {reason}"]
 
     @property
     def origins(self) -> list[str]:

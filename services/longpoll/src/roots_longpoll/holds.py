@@ -9,7 +9,6 @@ from roots_longpoll.poll import Poll, State
 
 # All held polls are looked at so often: a look at one costs less than to note its deadline in an order of deadlines.
 TICKS_PER_SECOND = 2
-MAX_HOLD_SECONDS = 60.0
 # Holds end spread between this part of their time and all of it: clients that came together part.
 _SHORTEST = 0.8
 _DRAWN = 4093

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from roots_common.timing import DEFAULT_HOLD_SECONDS
 from roots_longpoll.answers import SharedBody
 from roots_longpoll.cursor import Cursor
 from roots_longpoll.grants import Known
@@ -100,7 +101,7 @@ class Outside(Protocol):
 class Limits:
     """Bounds of polls and of their answers (I7)."""
 
-    hold_seconds: float = 25.0
+    hold_seconds: float = DEFAULT_HOLD_SECONDS
     max_held: int = 50_000
     max_updates: int = 256
     max_answer_bytes: int = 256 * 1024

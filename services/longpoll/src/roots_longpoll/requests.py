@@ -75,6 +75,11 @@ class RequestReader:
         self._origin = b""
         self._header_bytes = 0
 
+    @property
+    def origin(self) -> bytes:
+        """The origin of the request that is being read, as far as it is known."""
+        return self._origin
+
     def feed(self, data: bytes) -> None:
         """Parse what came; a large read in pieces."""
         if len(data) <= _PIECE_BYTES:

@@ -116,8 +116,8 @@ class Connection(asyncio.Protocol):
         if self._paused or self._transport.is_closing():
             self._server.stats.slow_clients += 1
             self._transport.abort()
-        elif self._is_reading and not self.is_closing:
-            self.request_failed(408, "The request did not arrive in time.")
+        elif self._reader is not None and self._is_reading and not self.is_closing:
+            self.request_failed(408, "The request did not arrive in time.", origin=self._reader.origin)
         else:
             self._close()
 

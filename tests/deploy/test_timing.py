@@ -79,8 +79,8 @@ def test_gateway_waits_as_long_as_clients_when_it_passes_a_poll_on() -> None:
 def test_clients_wait_for_an_answer_as_long_as_the_gateway() -> None:
     """One that waits for less cuts polls; one that waits for longer asks for an answer that was given up."""
     poller = text_of("clients/pomona/src/poller.js")
-    watchdog_ms = float(only(r"(?m)^const WATCHDOG_MS = ([0-9_]+);$", poller))
-    silence_ms = float(only(r"(?m)^const SILENCE_MS = ([0-9_]+);$", text_of("clients/pomona/src/tabs.js")))
+    watchdog_ms = float(only(r"(?m)^(?:export )?const WATCHDOG_MS = ([0-9_]+);$", poller))
+    silence_ms = float(only(r"(?m)^(?:export )?const SILENCE_MS = ([0-9_]+);$", text_of("clients/pomona/src/tabs.js")))
     assert (ANSWER_SECONDS, ANSWER_SECONDS) == (watchdog_ms / 1000, transport.POLL_TIMEOUT_SECONDS)
     assert silence_ms >= watchdog_ms
 

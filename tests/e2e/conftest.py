@@ -1,15 +1,20 @@
 """A real Chromium, and pages of the running system in it."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from tests.integration.metrics import value
 
 from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
+
+from .pomona_page import POMONA, build_minified
 
 NewPage = Callable[[], Awaitable[Page]]
 NewTab = Callable[[BrowserContext], Awaitable[Page]]
@@ -25,18 +30,42 @@ def find_chromium() -> str | None:
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+async def crash(page: Page) -> None:
+    """Kill a tab's process, as a bug or the system would: it says no goodbye."""
+    devtools = await page.context.new_cdp_session(page)
+    async with page.expect_event("crash"):
+        # Who is killed does not answer.
+        killing = asyncio.create_task(devtools.send("Page.crash"))
+    killing.cancel()
+    await page.close()
+
+
 @pytest.fixture(scope="session")
 def chromium(lacking: Callable[[str], NoReturn]) -> str:
     """Return the browser's path."""
     return find_chromium() or lacking("there is no Chromium; install one, or name it: CHROMIUM=/path/to/chromium")
 
 
+@pytest.fixture(scope="session")
+def minified(tmp_path_factory: pytest.TempPathFactory, lacking: Callable[[str], NoReturn]) -> Path:
+    """Return the folder of the minified library. What builds it comes with `make test`."""
+    if not (POMONA / "node_modules" / "esbuild").is_dir():
+        lacking("there is no esbuild; `make test` and `make lint` install it")
+    return build_minified(tmp_path_factory.mktemp("pomona"))
+
+
 @pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
+def flags() -> list[str]:
+    """Return the flags that the browser is started with."""
+    return FLAGS
+
+
+@pytest.fixture
+async def browser(chromium: str, flags: list[str]) -> AsyncIterator[Browser]:
     """Yield a browser of the test's own, which has the longer for everything, the busier the machine is."""
     expect.set_options(timeout=stretched(DEFAULT_MS))
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
         browser.on("context", lambda context: context.set_default_timeout(stretched(2 * DEFAULT_MS)))
         yield browser
         await browser.close()
@@ -70,3 +99,10 @@ def new_page(browser: Browser, new_tab: NewTab) -> NewPage:
         return await new_tab(await browser.new_context(viewport={"width": 900, "height": 760}))
 
     return open_page
+
+
+@pytest.fixture
+def held(stack: Stack) -> Callable[[], int]:
+    """Return a function that counts the polls that the replicas hold."""
+    urls = [str(stack.processes[name].admin_url) for name in ("longpoll-1", "longpoll-2")]
+    return lambda: round(sum(value(url, "roots_longpoll_polls_held") for url in urls))

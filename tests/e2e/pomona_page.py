@@ -18,7 +18,7 @@ LISTEN = """async ({ module, options }) => {
   window.firenze = new Firenze({
     connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", ...options,
   });
-  for (const type of ["gap", "refused", "reset"]) {
+  for (const type of ["gap", "refused", "unconnected", "reset"]) {
     firenze.addEventListener(type, ({ detail }) => told.push([type, detail]));
   }
   firenze.connect("tasks", (path, message) => heard.push(message === "" ? "" : JSON.parse(message).description));

@@ -2,9 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +15,7 @@ from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
 from .conftest import FLAGS
-from .pomona_page import POMONA, build_minified, listen, serve
+from .pomona_page import LISTEN, POMONA, listen, serve
 
 RECOVERED_SECONDS = 20.0
 """After a tab has died or frozen, its lead is taken over well within this."""
@@ -62,14 +61,6 @@ STORE = """async (module) => {
   };
 }"""
 """As much of SproutCore's store as the data source uses."""
-
-
-@pytest.fixture(scope="session")
-def minified(tmp_path_factory: pytest.TempPathFactory, lacking: Callable[[str], NoReturn]) -> Path:
-    """Return the folder of the minified library. What builds it comes with `make test`."""
-    if not (POMONA / "node_modules" / "esbuild").is_dir():
-        lacking("there is no esbuild; `make test` and `make lint` install it")
-    return build_minified(tmp_path_factory.mktemp("pomona"))
 
 
 class SomebodyElse:
@@ -125,6 +116,14 @@ def readme_block(language: str) -> str:
     readme = (POMONA / "README.md").read_text(encoding="utf-8")
     [block] = re.findall(rf"^```{language}\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
     return str(block)
+
+
+async def answer_bare(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer a request as a back end does that knows nothing of other origins."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    await writer.drain()
+    writer.close()
 
 
 async def polls_held(stack: Stack) -> int:
@@ -280,6 +279,36 @@ async def test_page_goes_on_from_its_cursor_when_it_comes_back_from_the_cache(
         await page.go_back(wait_until="commit")
         await expect_heard([page], "Meanwhile")
         await browser.close()
+
+
+async def test_page_is_told_that_nothing_is_connected_when_its_requests_are_answered_without_cors_lines(
+    context: BrowserContext, stack: Stack
+) -> None:
+    """The browser shows the page a network error; its polls are answered all the while."""
+    back_end = await asyncio.start_server(answer_bare, "127.0.0.1")
+    [port] = {socket.getsockname()[1] for socket in back_end.sockets}
+    page = await context.new_page()
+    await page.goto(f"{stack.url}/pomona/")
+    options = {"connectUrl": f"http://127.0.0.1:{port}/tasks/connect/%@"}
+    await page.evaluate(LISTEN, {"module": "./firenze.js", "options": options})
+    await page.wait_for_function("firenze.state === 'unconnected'")
+    assert await page.evaluate("told") == [["unconnected", {"path": "tasks", "reason": "unreachable"}]]
+    back_end.close()
+
+
+async def test_todo_page_says_that_it_hears_nothing_when_connecting_fails(
+    browser: Browser, stack: Stack, tmp_path: Path
+) -> None:
+    """Its indicator never says live then, and does once the path is connected."""
+    context = await browser.new_context(viewport={"width": 900, "height": 500})
+    page = await context.new_page()
+    await page.route("**/tasks/connect/*", lambda route: route.fulfill(status=503))
+    await page.goto(f"{stack.url}/todos")
+    state = page.get_by_test_id("state")
+    await expect(state).to_have_text("No updates")
+    await page.screenshot(path=tmp_path / "unconnected.png")
+    await page.unroute("**/tasks/connect/*")
+    await expect(state).to_have_text("Live", timeout=stretched(RECOVERED_SECONDS * 1000))
 
 
 async def test_page_hears_when_its_origin_is_another(chromium: str, stack: Stack, somebody: SomebodyElse) -> None:

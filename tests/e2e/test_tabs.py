@@ -1,41 +1,20 @@
 """A browser's tabs share one poll, whichever of them dies, freezes or sleeps."""
 
-import asyncio
 from collections.abc import Callable
 
-import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
-from tests.integration.metrics import value
 
 from roots_devstack.deadlines import stretched, until
-from roots_devstack.stack import Stack
 
-from .conftest import NewPage, NewTab
+from .conftest import NewPage, NewTab, crash
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, task
 
 TABS = 8
 
 
-@pytest.fixture
-def held(stack: Stack) -> Callable[[], int]:
-    """Return a function that counts the polls that the replicas hold."""
-    urls = [str(stack.processes[name].admin_url) for name in ("longpoll-1", "longpoll-2")]
-    return lambda: round(sum(value(url, "roots_longpoll_polls_held") for url in urls))
-
-
 async def open_tabs(context: BrowserContext, new_tab: NewTab, count: int) -> list[Page]:
     """Open tabs one after the other, so that the first one leads."""
     return [await new_tab(context) for _ in range(count)]
-
-
-async def crash(page: Page) -> None:
-    """Kill a tab's process, as a bug or the system would: it says no goodbye."""
-    devtools = await page.context.new_cdp_session(page)
-    async with page.expect_event("crash"):
-        # Who is killed does not answer.
-        killing = asyncio.create_task(devtools.send("Page.crash"))
-    killing.cancel()
-    await page.close()
 
 
 async def test_eight_tabs_hold_one_poll_when_their_leaders_die_one_after_the_other(

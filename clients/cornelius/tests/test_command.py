@@ -55,6 +55,16 @@ def test_command_ends_when_its_time_is_over(count: list[str], status: int) -> No
     assert "disconnected tasks" in ended.stderr
 
 
+def test_command_says_what_it_waits_for_when_roots_is_away() -> None:
+    """On standard error, once for each reason; standard output has messages only."""
+    page = Scripted(404, b"<html>")
+    with ScriptedServer([page, page, *NEWS[:2], Scripted(502, b"<html>"), *NEWS[2:]]) as server:
+        ended = listen(server.url, "tasks", "--count", "2")
+    assert (0, 2) == (ended.returncode, len(ended.stdout.splitlines()))
+    lines = ["waiting: HTTP 404", "going on", "waiting: HTTP 502", "going on", "connected tasks"]
+    assert [*lines, "updates of tasks are lost: expired"] == ended.stderr.splitlines()
+
+
 def test_command_fails_when_the_path_is_refused() -> None:
     """One line says which."""
     refusal = {"detail": "no", "refused": [{"path": "secret", "reason": "policy"}]}

@@ -1,14 +1,17 @@
 """The listener against a scripted server."""
 
+import itertools
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from cornelius import AnswerError, Gap, Listener, RefusedError, Update
-from cornelius.listener import DISCONNECT_PATH, MAX_BEGINNINGS
+from cornelius.listener import DISCONNECT_PATH, MAX_BEGINNINGS, QUICK_POLLS, QUICK_SECONDS
 from roots_devstack.deadlines import clock
 
-from .support import CONNECTED, CUT, UID_A, UID_B, Request, Scripted, ScriptedServer, polled
+from .support import CONNECTED, CUT, UID_A, UID_B, Request, Scripted, ScriptedServer, Step, polled, problem
 
 BEGUN = polled(f"{UID_A}/e.1.0")
 CONNECTS = Scripted(200, CONNECTED)
@@ -16,7 +19,7 @@ CONNECTS = Scripted(200, CONNECTED)
 
 def take(listener: Listener, number: int) -> list[Update]:
     """Return the next updates."""
-    return [update for update, _ in zip(listener, range(number), strict=False)]
+    return [update for _, update in zip(range(number), listener, strict=False)]
 
 
 def test_listener_begins_connects_and_polls_when_iterated() -> None:
@@ -129,20 +132,143 @@ def test_listener_waits_before_it_polls_when_a_draining_replica_asks() -> None:
     assert time.monotonic() - started >= 0.3
 
 
+PAGES = [
+    Scripted(404, b"<html>"),
+    Scripted(404, {"detail": "Nothing is here."}),
+    Scripted(401, b""),
+    Scripted(302, b"", {"Location": "http://127.0.0.1:1/"}),
+    Scripted(502, b"<html>"),
+    Scripted(200, b"<html>"),
+    Scripted(200, b""),
+    Scripted(200, b"\xff"),
+    Scripted(200, {"hello": 1}),
+    Scripted(200, [1]),
+    Scripted(200, {"reconnectWith": "", "updates": []}),
+    Scripted(200, {"reconnectWith": 1, "updates": []}),
+    Scripted(200, {"reconnectWith": f"{UID_A}/1", "updates": {}}),
+    Scripted(200, {"reconnectWith": f"{UID_A}/1"}),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_listener_goes_on_when_a_proxy_answers_for_a_while(page: Scripted) -> None:
+    """I3: nothing that is answered to a poll ends the listening; the same request is sent again."""
+    waits: list[str | None] = []
+    script = [page, BEGUN, CONNECTS, page, polled(f"{UID_A}/e.2.1", ("tasks", "{}"))]
+    with (
+        ScriptedServer(script) as server,
+        Listener(server.url, ["tasks"], on_waiting=waits.append) as listener,
+    ):
+        assert Update("tasks", "{}") == next(iter(listener))
+        paths = ["/comet/", "/comet/", f"/tasks/connect/{UID_A}", f"/comet/{UID_A}/e.1.0", f"/comet/{UID_A}/e.1.0"]
+        assert paths == [request.path for request in server.requests]
+    reason = "HTTP 200, but not an answer of Roots" if page.status == 200 else f"HTTP {page.status}"
+    assert [reason, None, reason, None] == waits
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 502])
+def test_listener_connects_in_the_end_when_a_proxy_answers_for_a_while(status: int) -> None:
+    """A page is none of the application's answers."""
+    waits: list[str | None] = []
+    script = [BEGUN, Scripted(status, b"<html>"), CONNECTS, polled(f"{UID_A}/e.2.1", ("tasks", "{}"))]
+    with ScriptedServer(script) as server, Listener(server.url, ["tasks"], on_waiting=waits.append) as listener:
+        assert Update("tasks", "{}") == next(iter(listener))
+    assert [f"connecting is answered with HTTP {status}", None] == waits
+
+
+def test_listener_takes_what_it_can_read_when_an_answer_has_more() -> None:
+    """A later Roots may send what this client does not know; no wait is longer than a few minutes."""
+    updates = [1, {"path": "tasks"}, {"path": "tasks", "message": "1", "new": 2}]
+    odd = Scripted(200, {"reconnectWith": f"{UID_A}/2", "updates": updates, "gaps": "?", "retry": "soon"})
+    with ScriptedServer([BEGUN, CONNECTS, odd]) as server, Listener(server.url, ["tasks"]) as listener:
+        assert Update("tasks", "1") == next(iter(listener))
+
+
+@pytest.mark.parametrize("status", [400, 410])
+def test_listener_begins_again_when_its_position_is_refused(status: int) -> None:
+    """As when the state of Roots was lost; the caller hears of it, since something may have been missed."""
+    resets: list[str] = []
+    script = [BEGUN, CONNECTS, problem(status), polled(f"{UID_B}/1"), CONNECTS, polled(f"{UID_B}/2", ("tasks", "1"))]
+    with (
+        ScriptedServer(script) as server,
+        Listener(server.url, ["tasks"], on_reset=lambda: resets.append(listener.uid)) as listener,
+    ):
+        assert Update("tasks", "1") == next(iter(listener))
+    assert [UID_B] == resets
+
+
+def endless(*steps: Step) -> Iterator[Step]:
+    """Return a listener's beginning, and then the steps again and again."""
+    return itertools.chain([BEGUN, CONNECTS], itertools.cycle(steps))
+
+
+def polled_as_asked(request: Request) -> Scripted:
+    """End the poll as one is ended by another of the same uid: at once, with its own position."""
+    return polled(request.path.removeprefix("/comet/"))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (polled_as_asked,),
+        (polled(f"{UID_A}/e.1.1"), polled(f"{UID_A}/e.1.2")),
+        (polled(f"{UID_A}/e.1.0", ("tasks", "again")),),
+        (polled(f"{UID_B}/1"), CONNECTS, polled(f"{UID_A}/1"), CONNECTS),
+        (problem(410), polled(f"{UID_B}/1"), CONNECTS, problem(410), polled(f"{UID_A}/1"), CONNECTS),
+    ],
+    ids=["own position", "nothing new", "the same again", "new uids", "unknown uids"],
+)
+def test_listener_slows_down_when_polls_are_answered_at_once_with_nothing_new(steps: tuple[Step, ...]) -> None:
+    """I7: whatever the reason, it never polls in a tight loop; it says so once."""
+    waits: list[str | None] = []
+    with (
+        ScriptedServer(endless(*steps)) as server,
+        Listener(server.url, ["tasks"], timeout_seconds=3, on_waiting=waits.append) as listener,
+    ):
+        list(listener)
+        # Six polls without a wait, and then a random one that doubles its range each time.
+        assert len(server.requests) < 60
+    assert [QUICK_POLLS] == waits
+
+
+def test_listener_keeps_its_pace_when_quick_polls_bring_news() -> None:
+    """A busy path is no loop."""
+    numbers = [polled(f"{UID_A}/{number}", ("tasks", str(number))) for number in range(300)]
+    started = clock()
+    with ScriptedServer([BEGUN, CONNECTS, *numbers]) as server, Listener(server.url, ["tasks"]) as listener:
+        assert [str(number) for number in range(300)] == [update.message for update in take(listener, 300)]
+    assert clock() - started < 20
+
+
+def test_listener_says_what_it_waits_for_when_no_confirmation_comes() -> None:
+    """The application has connected the path at another Roots."""
+    waits: list[str | None] = []
+
+    def hold(_request: Request) -> Scripted:
+        threading.Event().wait(QUICK_SECONDS)
+        return polled(f"{UID_A}/e.1.0")
+
+    confirmed = polled(f"{UID_A}/e.1.1", ("tasks", ""))
+    with (
+        ScriptedServer([BEGUN, CONNECTS, hold, confirmed]) as server,
+        Listener(server.url, ["tasks"], on_waiting=waits.append) as listener,
+    ):
+        assert Update("tasks", "") == next(iter(listener))
+    assert ["no confirmation of tasks has come; is the application of another Roots?", None] == waits
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (Scripted(404, {"detail": "The policy has no such app."}), "no such app"),
-        (Scripted(200, b"<html>"), "not JSON"),
-        (Scripted(200, {"hello": 1}), "none of Roots"),
-        (Scripted(200, [1]), "none of Roots"),
-        (Scripted(404, ["x"]), "HTTP 404"),
+        (problem(404, "The policy has no such app."), "no such app"),
+        (problem(422, "The array has 1-128 different paths."), "different paths"),
+        (Scripted(403, b"<html>"), "HTTP 403"),
     ],
 )
-def test_listener_fails_when_trying_again_would_not_help(answer: Scripted, message: str) -> None:
-    """An address that is not Roots, or a request that it can't serve, ends the listening with the reason."""
+def test_listener_fails_when_its_paths_can_not_be_connected(answer: Scripted, message: str) -> None:
+    """What the application says for good ends the listening with the reason."""
     with (
-        ScriptedServer([answer]) as server,
+        ScriptedServer([BEGUN, answer]) as server,
         Listener(server.url, ["tasks"]) as listener,
         pytest.raises(AnswerError, match=message),
     ):

@@ -51,6 +51,7 @@ def _listen(options: argparse.Namespace) -> int:
         timeout_seconds=options.timeout,
         on_gap=_report_gap,
         on_reset=_report_reset,
+        on_waiting=_report_waiting,
     ) as listener:
         for update in listener:
             if options.all or not (update.is_confirmation or update.is_withdrawal):
@@ -76,6 +77,10 @@ def _report_gap(gap: Gap) -> None:
 
 def _report_reset() -> None:
     _say("Roots had forgotten this client; its paths are connected again")
+
+
+def _report_waiting(reason: str | None) -> None:
+    _say("going on" if reason is None else f"waiting: {reason}")
 
 
 def _publish(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """A client that listens to paths, as a browser does: it begins, connects its paths, and polls.
 
 Each poll acknowledges what the one before brought, so an update comes at least once; it may come again after a lost
-answer. Source: docs/protocol.md, Delivery and Connecting.
+answer. Promises: nothing that is answered to a poll ends the listening or makes it poll in a tight loop.
+Source: docs/protocol.md, Delivery and Connecting.
 """
 
 import json
@@ -10,18 +11,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
-from cornelius.errors import AnswerError, DeadlineError, RefusedError, answer_error
-from cornelius.transport import NO_DEADLINE, Answer, Transport
+from cornelius.errors import DeadlineError, RefusedError, answer_error
+from cornelius.transport import MAX_RETRY_AFTER_SECONDS, NO_DEADLINE, Answer, Backoff, Transport, passing_reason
 
 DISCONNECT_PATH = "::+::disconnect"
 # A uid that is refused as soon as it is issued comes from another Roots; asking for more of them won't help.
 MAX_BEGINNINGS = 3
+# A poll that brings nothing is held for many seconds; as in Pomona, a few that are not are let pass.
+QUICK_SECONDS = 1.0
+MAX_QUICK_POLLS = 5
+QUICK_POLLS = "polls are answered at once with nothing new; does another client use the same uid?"
 _OK = 200
+_BAD_REQUEST = 400
 _FORBIDDEN = 403
 _GONE = 410
+# The position is none of this Roots: begin anew.
+_BEGIN_ANEW = frozenset({_BAD_REQUEST, _GONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,10 @@ def ignore_reset() -> None:
     """Do nothing about a reset."""
 
 
+def ignore_waiting(_reason: str | None) -> None:
+    """Do nothing about a wait."""
+
+
 class Listener:
     """Listens to `paths` of the application `app`; iterating gives each Update as it comes, for ever.
 
@@ -67,7 +79,8 @@ class Listener:
 
     Confirmations and withdrawals are updates too. `on_gap` hears of lost updates; `on_reset` is called when Roots has
     forgotten this client (it was away for too long), after its paths are connected again: what happened in between is
-    lost. Failures that pass are waited out.
+    lost. What goes wrong with a poll is waited out, whatever it is. `on_waiting` is called with what is waited for when
+    that changes, and with None when it goes on.
 
     Units: timeout_seconds is how long all of it may take, None for no end; the iteration then ends.
     Errors: RefusedError, AnswerError, from the iteration and from `connect`.
@@ -82,14 +95,21 @@ class Listener:
         timeout_seconds: float | None = None,
         on_gap: Callable[[Gap], None] = ignore_gap,
         on_reset: Callable[[], None] = ignore_reset,
+        on_waiting: Callable[[str | None], None] = ignore_waiting,
     ) -> None:
         self._deadline = NO_DEADLINE if timeout_seconds is None else time.monotonic() + timeout_seconds
-        self._transport = Transport(url)
+        self._transport = Transport(url, on_wait=self._wait_for)
         self._app = app
         # A dict keeps the order, and each path once.
         self._paths = dict.fromkeys(paths)
         self._on_gap = on_gap
         self._on_reset = on_reset
+        self._on_waiting = on_waiting
+        self._waiting_for: str | None = None
+        # What is missing while Roots answers.
+        self._lack: str | None = None
+        self._unconfirmed: dict[str, None] = {}
+        self._breaker = _LoopBreaker()
         self._position = ""
         self._undelivered: deque[Update] = deque()
         self._retry_seconds = 0.0
@@ -131,6 +151,7 @@ class Listener:
         """Listen to `paths` no more; a withdrawal of each follows."""
         for path in paths:
             self._paths.pop(path, None)
+            self._unconfirmed.pop(path, None)
         if self._position:
             _require_ok(self._ask("disconnect", list(paths)))
 
@@ -140,22 +161,52 @@ class Listener:
 
     def _begin(self) -> None:
         """Become a new client, with every path connected."""
-        self._position = self._read_position(self._request("GET", "/comet/"))
+        self._position = self._first_poll().position
         self._connect_paths(list(self._paths))
+
+    def _first_poll(self) -> "_PollAnswer":
+        answer = _read_poll(self._request("GET", "/comet/", passing_reason=_first_poll_passing_reason))
+        assert answer is not None, "no other answer stands"  # noqa: S101
+        return answer
 
     def _poll(self) -> None:
         """Acknowledge what was delivered, wait for news, and keep them for delivery."""
-        answer = self._request("GET", f"/comet/{self._position}")
-        position, body = self._read_position(answer), answer.json()
-        is_reset = position.partition("/")[0] != self.uid
-        self._position = position
-        self._retry_seconds = body.get("retry", 0) / 1000
-        self._undelivered.extend(Update(update["path"], update["message"]) for update in body["updates"])
+        started = time.monotonic()
+        answer = _read_poll(self._request("GET", f"/comet/{self._position}", passing_reason=_poll_passing_reason))
+        if answer is None:
+            answer = self._first_poll()
+        is_reset = answer.uid != self.uid
+        is_progress = answer.position != self._position and bool(answer.updates or answer.gaps)
+        self._position = answer.position
+        self._retry_seconds = answer.retry_seconds
+        self._undelivered.extend(answer.updates)
         if is_reset:
             self._connect_paths(list(self._paths))
             self._on_reset()
-        for gap in body.get("gaps", []):
-            self._on_gap(Gap(gap["path"], gap["reason"]))
+        for gap in answer.gaps:
+            self._on_gap(gap)
+        self._note_confirmations(answer.updates)
+        took_seconds = time.monotonic() - started
+        wait_seconds = self._breaker.next_wait(is_progress=is_progress, took_seconds=took_seconds)
+        if wait_seconds:
+            self._lack = QUICK_POLLS
+        elif self._unconfirmed and took_seconds >= QUICK_SECONDS:
+            paths = ", ".join(self._unconfirmed)
+            self._lack = f"no confirmation of {paths} has come; is the application of another Roots?"
+        elif not self._unconfirmed or is_progress:
+            self._lack = None
+        self._wait_for(self._lack)
+        self._wait(wait_seconds)
+
+    def _note_confirmations(self, updates: list[Update]) -> None:
+        for update in updates:
+            if update.is_confirmation or update.is_withdrawal:
+                self._unconfirmed.pop(update.message or update.path, None)
+
+    def _wait_for(self, reason: str | None) -> None:
+        if reason != self._waiting_for:
+            self._waiting_for = reason
+            self._on_waiting(reason)
 
     def _connect_paths(self, paths: list[str]) -> None:
         """Connect `paths`; when the uid has ended since the last poll, become a new client with every path."""
@@ -165,36 +216,118 @@ class Listener:
         beginnings = 0
         while answer.status == _GONE and beginnings < MAX_BEGINNINGS:
             beginnings += 1
-            self._position = self._read_position(self._request("GET", "/comet/"))
+            self._position = self._first_poll().position
             answer = self._ask("connect", list(self._paths))
         if answer.status in {_OK, _FORBIDDEN} and (refused := _refused_paths(answer)):
             raise RefusedError(refused)
         _require_ok(answer)
+        self._unconfirmed.update(dict.fromkeys(self._paths if beginnings else paths))
         if beginnings:
             self._on_reset()
 
     def _ask(self, action: str, paths: list[str]) -> Answer:
-        return self._request("POST", f"/{quote(self._app, safe='')}/{action}/{self.uid}", json.dumps(paths).encode())
+        path = f"/{quote(self._app, safe='')}/{action}/{self.uid}"
+        return self._request("POST", path, json.dumps(paths).encode(), passing_reason=_connect_passing_reason)
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        return self._transport.request(method, path, body, deadline=self._deadline)
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, *, passing_reason: Callable[[Answer], str | None]
+    ) -> Answer:
+        answer = self._transport.request(method, path, body, deadline=self._deadline, passing_reason=passing_reason)
+        self._wait_for(self._lack)
+        return answer
 
     def _wait(self, seconds: float) -> None:
         time.sleep(min(seconds, max(0.0, self._deadline - time.monotonic())))
 
-    def _read_position(self, answer: Answer) -> str:
-        _require_ok(answer)
-        body = answer.json()
-        position: Any = body.get("reconnectWith") if isinstance(body, dict) else None
-        if not isinstance(position, str):
-            raise AnswerError(answer.status, "the answer is none of Roots; is this its address?")
-        return position
+
+class _LoopBreaker:
+    """Notices polls that are answered at once, again and again, and bring nothing, whatever the reason."""
+
+    def __init__(self) -> None:
+        self._quick_polls = 0
+        self._backoff = Backoff()
+
+    def next_wait(self, *, is_progress: bool, took_seconds: float) -> float:
+        """Return how long to wait before the next poll, 0 when this one was as it should be."""
+        if is_progress or took_seconds >= QUICK_SECONDS:
+            self._quick_polls = 0
+            self._backoff = Backoff()
+            return 0.0
+        self._quick_polls += 1
+        return self._backoff.next_seconds() if self._quick_polls > MAX_QUICK_POLLS else 0.0
+
+
+class _PollAnswer(NamedTuple):
+    """What a poll was answered."""
+
+    position: str
+    updates: list[Update]
+    gaps: list[Gap]
+    retry_seconds: float
+
+    @property
+    def uid(self) -> str:
+        return self.position.partition("/")[0]
+
+
+def _read_poll(answer: Answer) -> _PollAnswer | None:
+    """Return the answer to a poll; None for what is none, as the page of a proxy."""
+    body = _read_object(answer)
+    position, updates = body.get("reconnectWith"), body.get("updates")
+    if answer.status != _OK or not isinstance(position, str) or not isinstance(updates, list):
+        return None
+    if not position.partition("/")[0]:
+        return None
+    retry: Any = body.get("retry", 0)
+    is_wait = isinstance(retry, int | float) and retry > 0
+    return _PollAnswer(
+        position,
+        [Update(item["path"], item["message"]) for item in updates if _has_texts(item, "path", "message")],
+        [Gap(item["path"], item["reason"]) for item in _list_of(body, "gaps") if _has_texts(item, "path", "reason")],
+        min(retry / 1000, MAX_RETRY_AFTER_SECONDS) if is_wait else 0.0,
+    )
+
+
+def _read_object(answer: Answer) -> dict[str, Any]:
+    try:
+        body: Any = json.loads(answer.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _list_of(body: dict[str, Any], name: str) -> list[Any]:
+    found = body.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _has_texts(item: Any, *names: str) -> bool:
+    return isinstance(item, dict) and all(isinstance(item.get(name), str) for name in names)
+
+
+def _first_poll_passing_reason(answer: Answer) -> str | None:
+    """Return why the answer is no client's beginning; a proxy or a server that starts may say anything."""
+    if _read_poll(answer) is not None:
+        return None
+    return "HTTP 200, but not an answer of Roots" if answer.status == _OK else f"HTTP {answer.status}"
+
+
+def _poll_passing_reason(answer: Answer) -> str | None:
+    return None if answer.status in _BEGIN_ANEW else _first_poll_passing_reason(answer)
+
+
+def _connect_passing_reason(answer: Answer) -> str | None:
+    """Return why connecting may succeed later: what Roots or an application says stands, the page of a proxy passes."""
+    body = _read_object(answer)
+    if answer.status in {_FORBIDDEN, _GONE} or (answer.status == _OK and body):
+        return None
+    if answer.status != _OK and "detail" in body:
+        return passing_reason(answer)
+    return f"connecting is answered with HTTP {answer.status}"
 
 
 def _refused_paths(answer: Answer) -> list[str]:
-    body = answer.json()
-    refused = body.get("refused", []) if isinstance(body, dict) else []
-    return [refusal["path"] for refusal in refused]
+    return [item["path"] for item in _list_of(_read_object(answer), "refused") if _has_texts(item, "path")]
 
 
 def _require_ok(answer: Answer) -> None:

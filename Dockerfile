@@ -94,8 +94,9 @@ COPY deploy/nats /etc/nats
 RUN mkdir /data && chown 10001:10001 /data
 USER 10001:10001
 EXPOSE 4222 8222
-HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
-    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8222/healthz"]
+# Docker starts a container again when its process ends, not when it is unhealthy: so this ends the process.
+HEALTHCHECK --interval=5s --timeout=6s --start-period=60s --start-interval=1s \
+    CMD ["/bin/sh", "/etc/nats/health.sh", "heal", "http://127.0.0.1:8222", "/data"]
 ENTRYPOINT ["/bin/sh", "/etc/nats/start.sh"]
 CMD ["-c", "/etc/nats/nats.conf", "-a", "0.0.0.0", "-p", "4222", "-m", "8222", "-sd", "/data"]
 ARG VERSION=0.1.0 REVISION=unknown

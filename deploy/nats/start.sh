@@ -13,4 +13,7 @@ for name in $(env | sed -n 's/^\(ROOTS_NATS_[A-Z_]*\)_FILE=.*/\1/p'); do
   esac
   export "$name=$value"
 done
+# Below the size of the store's volume: a stream that meets the limit is refused its next write, and goes on when there is
+# room; one that meets a full disk has to be opened again. The log takes 4 GiB by default, and the grants the rest.
+export ROOTS_NATS_MAX_FILE_STORE="${ROOTS_NATS_MAX_FILE_STORE:-6GB}"
 exec nats-server "$@"

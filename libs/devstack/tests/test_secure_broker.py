@@ -101,6 +101,7 @@ async def secure(tmp_path: Path, certificates: Certificates) -> AsyncIterator[Br
     passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": Keys(tmp_path).get(user) for user in USERS}
     env = {
         "ROOTS_NATS_NAME": "nats",
+        "ROOTS_NATS_MAX_FILE_STORE": "6GB",
         "ROOTS_NATS_TLS_CA": str(certificates.ca),
         "ROOTS_NATS_TLS_CERT": str(certificates.server),
         "ROOTS_NATS_TLS_KEY": str(certificates.server),

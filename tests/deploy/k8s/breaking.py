@@ -36,6 +36,12 @@ def data(manifests: Manifests, prefix: str) -> dict[str, Any]:
     return data
 
 
+def store_at_most(manifests: Manifests, size: str) -> None:
+    """Let NATS store another amount."""
+    variables = container(manifests, "nats", "StatefulSet")["env"]
+    next(one for one in variables if one["name"] == "ROOTS_NATS_MAX_FILE_STORE").update(value=size)
+
+
 def drop(manifests: Manifests, kind: str, name: str) -> None:
     """Take an object away."""
     manifests.objects.remove(manifests.get(kind, name))

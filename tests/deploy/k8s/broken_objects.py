@@ -12,6 +12,7 @@ from .breaking import (
     pod,
     relabel,
     spec,
+    store_at_most,
 )
 
 BROKEN: list[Broken] = [
@@ -156,6 +157,16 @@ BROKEN: list[Broken] = [
         "the log would fill 20Gi",
         checks_objects.jetstream,
         lambda one: data(one, "provision").update(ROOTS_EVENTS_MAX_BYTES=str(20 << 30)),
+    ),
+    (
+        "does not fit into 20Gi",
+        checks_objects.jetstream,
+        lambda one: store_at_most(one, "19GB"),
+    ),
+    (
+        "which is less than its log",
+        checks_objects.jetstream,
+        lambda one: store_at_most(one, "4GB"),
     ),
     (
         "certificate is not for the names",

@@ -151,6 +151,9 @@ def jetstream(manifests: Manifests) -> Iterator[str]:
     claim = nats.spec["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
     if int(limits["ROOTS_EVENTS_MAX_BYTES"]) * 1.5 > bytes_of(claim):
         yield f"the log would fill {claim}, which the grants need, too"
+    store = manifests.env(nats.main)["ROOTS_NATS_MAX_FILE_STORE"]
+    if not int(limits["ROOTS_EVENTS_MAX_BYTES"]) < bytes_of(store.replace("GB", "Gi")) < 0.9 * bytes_of(claim):
+        yield f"NATS may store {store}, which is less than its log or does not fit into {claim}"
     routes = manifests.env(nats.main).get("ROOTS_NATS_CLUSTER_ROUTES", "")
     wanted = [f"nats-{number}.{nats.spec['serviceName']}" for number in range(servers)] if servers > 1 else []
     if re.findall(r"@([^:]+):", routes) != wanted:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,12 +87,21 @@ def _moved(texts: Iterable[str], here: dict[str, str]) -> list[str]:
     return [pattern.sub(lambda found: here[found[0]], text) for text in texts]
 
 
-async def until_probed(manifests: Manifests, servers: list[Server]) -> None:
+async def until_probed(manifests: Manifests, servers: list[Server], folder: Path) -> None:
     """Return once every server answers each of its pod's probes as the kubelet wants it."""
-    paths = [manifests.workload("nats").main[probe]["httpGet"]["path"] for probe in PROBES]
-    urls = [f"http://{ports.HOST}:{server.monitor}{path}" for server in servers for path in paths]
-    for url in urls:
-        await until(lambda url=url: _is_ok(url), DEADLINE_SECONDS)  # type: ignore[misc]
+    for number, server in enumerate(servers):
+        for probe in PROBES:
+            asked = manifests.workload("nats").main[probe]
+            data = folder / str(number)
+            await until(lambda asked=asked, server=server, data=data: _holds(asked, server, data), DEADLINE_SECONDS)  # type: ignore[misc]
+
+
+async def _holds(probe: dict[str, Any], server: Server, data: Path) -> bool:
+    if "httpGet" in probe:
+        return await _is_ok(f"http://{ports.HOST}:{server.monitor}{probe['httpGet']['path']}")
+    here = {"/etc/nats/": f"{DEPLOY}/nats/", ":8222": f":{server.monitor}", "/data": str(data)}
+    process = await asyncio.create_subprocess_exec(*_moved(probe["exec"]["command"], here))
+    return await process.wait() == 0
 
 
 async def _is_ok(url: str) -> bool:
@@ -104,7 +114,7 @@ async def test_pods_serve_every_user_when_run_as_processes(build: Build, tmp_pat
     """The servers find each other and meet their probes, the job provisions, each service gets in with its secret."""
     manifests = build(overlay)
     async with running(manifests, tmp_path) as servers:
-        await until_probed(manifests, servers)
+        await until_probed(manifests, servers, tmp_path)
         scheme = "tls" if overlay == "overlay-production" else "nats"
         url = ",".join(f"{scheme}://localhost:{server.client}" for server in servers)
         with laid_out_env(manifests, manifests.workload("provision")) as env:

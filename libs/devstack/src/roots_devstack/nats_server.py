@@ -14,6 +14,8 @@ from roots_devstack.home import absolute
 from roots_devstack.processes import UNWATCHED, Process, Watch
 from roots_devstack.programs import checkout_path, venv_program
 
+MAX_FILE_STORE = "6GB"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
@@ -54,9 +56,10 @@ class NatsServer:
     ) -> None:
         self.name = name
         self.port = port
+        self.folder = home.absolute() / name
         admin_port = ports.reserve()
         self.admin_url = f"http://{ports.HOST}:{admin_port}"
-        settings = {"ROOTS_NATS_NAME": name} | dict(passwords)
+        settings = {"ROOTS_NATS_NAME": name, "ROOTS_NATS_MAX_FILE_STORE": MAX_FILE_STORE} | dict(passwords)
         if membership is not None:
             settings |= membership.settings()
         command = (
@@ -80,6 +83,13 @@ class NatsServer:
         if answer is None:
             return f"it does not answer on port {self.port}"
         return None if answer.status == probes.OK else _error_of(answer.body)
+
+    async def refuses_writes(self) -> bool:
+        """Tell whether the server is up and one of its streams is not healthy, as after a write that failed."""
+        if await self.unready_reason() is None:
+            return False
+        answer = await probes.get(f"{self.admin_url}/healthz?js-server-only=true")
+        return answer is not None and answer.status == probes.OK
 
     async def is_stream_leader(self, stream: str) -> bool:
         """Tell whether this server leads `stream`, as far as it knows itself."""

@@ -8,6 +8,7 @@ from roots_devstack import policy, ports
 from roots_devstack.broker import Broker, Nodes
 from roots_devstack.environment import unused
 from roots_devstack.gateway import Gateway
+from roots_devstack.healing import Healing
 from roots_devstack.postgres import Postgres
 from roots_devstack.processes import Sink, Watch, discard
 from roots_devstack.services import Service, Wiring
@@ -50,6 +51,7 @@ class Parts:
     relay: Service
     subscriptions: Service
     longpolls: list[Service]
+    healing: Healing
     wiring: Wiring
     door_url: str
 
@@ -103,6 +105,7 @@ class Parts:
                 )
                 for number, port in enumerate(longpoll_ports, start=1)
             ],
+            healing=Healing(broker.servers, watch),
             wiring=wiring,
             door_url=f"http://{ports.HOST}:{door_port}",
         )

@@ -82,6 +82,7 @@ class Stack:
         """Stop everything: first the services, which answer what is under way, at last the stores."""
         if self._running is not None:
             parts = self._running
+            await parts.healing.stop()
             await parts.web.stop()
             await _stop([parts.tasks, parts.subscriptions, *parts.longpolls], parts.wiring.stop_seconds)
             await asyncio.gather(
@@ -131,6 +132,7 @@ class Stack:
     async def _start_delivery(self) -> None:
         parts = self._parts
         await parts.broker.start()
+        parts.healing.start()
         await run_once(parts.wiring.provision(), seconds=ONE_SHOT_SECONDS, sink=self._config.sink)
         await _all_of(part.process.start() for part in [parts.subscriptions, *parts.longpolls])
 

@@ -41,7 +41,6 @@ class Service:
         self._health = health.Health()
         registry = health.create_registry()
         metrics = Metrics(registry)
-        self._readiness = BrokerReadiness(metrics)
         self._policy = PolicyWatch(
             config.policy_file, parse_policy, name=config.policy_name, service="subscriptions", registry=registry
         )
@@ -50,6 +49,7 @@ class Service:
         uids = config.uids
         self._broker = BrokerThread(config, serve=self._serve, beat=self._health.beat)
         store = GrantStore(self._broker.client, metrics)
+        self._readiness = BrokerReadiness(store, metrics)
         self._index = GrantIndex(store)
         grants = Grants(store, self._index, lambda: self._policy.current, metrics)
         self._reconsideration = Reconsideration(grants)
@@ -73,6 +73,7 @@ class Service:
             audit=Audit(config.uid_key.encode()),
             broker=self._broker,
             grants=grants,
+            writes=store.writes,
             metrics=metrics,
             registry=registry,
             tracing=self._tracing,
@@ -125,6 +126,7 @@ class Service:
         self._health.add("broker", self._readiness.broker)
         self._health.add("bucket", self._readiness.bucket)
         self._health.add("stream", self._readiness.stream)
+        self._health.add("writes", self._readiness.writes)
         self._health.add("policy", self._policy.check)
 
     async def _serve(self, client: Client) -> None:

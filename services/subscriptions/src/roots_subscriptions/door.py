@@ -21,6 +21,7 @@ from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.rate_limit import RateLimits
+from roots_subscriptions.writes import Writes
 
 
 def create_door(
@@ -30,6 +31,7 @@ def create_door(
     audit: Audit,
     broker: BrokerThread,
     grants: Grants,
+    writes: Writes,
     metrics: Metrics,
     registry: CollectorRegistry,
     tracing: Tracing,
@@ -38,7 +40,7 @@ def create_door(
     app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_door", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
     gate = Gate(lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics)
-    publishing = Publishing(gate, broker, EventPublisher(broker.client, metrics, tracing), metrics)
+    publishing = Publishing(gate, broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)
     app.add_route("/", Tutorial(gate, publishing, broker, grants, uids))
     app.add_route("/v1/publish", Publish(gate, publishing))
     revoking = Revoking(broker, grants, uids)

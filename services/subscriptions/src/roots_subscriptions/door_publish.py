@@ -21,6 +21,7 @@ from roots_common.events import Event, headers_of
 from roots_common.subjects import EVENTS_STREAM, subject_of
 from roots_common.tracing import Tracing
 from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.writes import Writes
 
 # JetStream syncs each event to disk before it acknowledges: a batch of a thousand takes a second or so.
 BATCH_SECONDS = 8.0
@@ -72,8 +73,9 @@ Result = Stored | Failed
 class EventPublisher:
     """Publishes batches. Its coroutines run on the event loop of the client that `client` returns."""
 
-    def __init__(self, client: Callable[[], Client], metrics: Metrics, tracing: Tracing) -> None:
+    def __init__(self, client: Callable[[], Client], writes: Writes, metrics: Metrics, tracing: Tracing) -> None:
         self._client = client
+        self._writes = writes
         self._metrics = metrics
         self._tracing = tracing
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -101,8 +103,17 @@ class EventPublisher:
                 for ack in acks:
                     ack.cancel()
             results += [Failed(reason="unavailable")] * (len(events) - len(acks))
+            for result in results:
+                self._note(result)
             publishing.end((result.outcome, isinstance(result, Stored)) for result in results)
         return results
+
+    def _note(self, result: Result) -> None:
+        """Note whether the stream takes events. One that it will never take shows nothing, nor does a repeat."""
+        if isinstance(result, Failed) and result.is_retryable:
+            self._writes.note(EVENTS_STREAM, is_stored=False)
+        elif isinstance(result, Stored) and not result.is_repeat:
+            self._writes.note(EVENTS_STREAM, is_stored=True)
 
     async def _send(
         self, client: Client, events: Sequence[Event], acks: list[asyncio.Future[PubAck]], deadline: float

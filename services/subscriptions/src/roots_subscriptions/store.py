@@ -31,6 +31,7 @@ from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.record import GrantRecord, new_record
+from roots_subscriptions.writes import Writes
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 # A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
@@ -39,6 +40,11 @@ TTL_MARGIN_SECONDS = 60
 MAX_ATTEMPTS = 40
 MAX_CONFLICT_WAIT_SECONDS = 0.05
 
+# The key of the marker that is written as a try: no uid has this form.
+_TRY_KEY = "try"
+TRY_TTL_SECONDS = 1.0
+
+_OPERATION_HEADER = "KV-Operation"
 _EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
 # Error codes of JetStream's API, which keep their meaning between versions, as its texts do not.
 _WRONG_LAST_SEQUENCE = 10071
@@ -68,8 +74,14 @@ class _Stored:
     sequence: int
 
 
+class _ConflictError(Exception):
+    """Another write came between."""
+
+
 class GrantStore:
-    """Reads and changes grant records. Its coroutines run on the event loop of the client that `client` returns.
+    """Reads and changes grant records; `writes` has whether the changes are taken.
+
+    Its coroutines run on the event loop of the client that `client` returns.
 
     Errors: BrokerUnavailableError from each of them when NATS does not answer, lacks the bucket, or others write the
         same record faster.
@@ -78,6 +90,7 @@ class GrantStore:
     def __init__(self, client: Callable[[], Client], metrics: Metrics) -> None:
         self._client = client
         self._metrics = metrics
+        self.writes = Writes()
         self._on_write: Callable[[str, GrantRecord, int], None] = _ignore_write
         self._presence = PresenceCheck(
             client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
@@ -170,21 +183,32 @@ class GrantStore:
     async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> bool:
         """Store `record` unless there is a later message than `expected_sequence`; return whether it is stored."""
         ttl_seconds = max(1, record.expires - time.time()) + TTL_MARGIN_SECONDS
+        headers = {_EXPECTED_SEQUENCE_HEADER: str(expected_sequence)}
+        try:
+            seq = await self._put(uid, msgspec.json.encode(record), headers, ttl_seconds)
+        except _ConflictError:
+            return False
+        self._on_write(uid, record, seq)
+        return True
+
+    async def try_write(self) -> None:
+        """Write a marker, which stands for no client and is soon gone, to find out whether the bucket takes writes."""
+        await self._put(_TRY_KEY, b"", {_OPERATION_HEADER: "DEL"}, TRY_TTL_SECONDS)
+
+    async def _put(self, key: str, value: bytes, headers: dict[str, str], ttl_seconds: float) -> int:
+        """Store a message and return its sequence. Errors: _ConflictError when an expected sequence is another."""
         with self._request("write"):
             try:
                 ack = await self._jetstream().publish(
-                    _key(uid),
-                    msgspec.json.encode(record),
-                    stream=GRANTS_STREAM,
-                    headers={_EXPECTED_SEQUENCE_HEADER: str(expected_sequence)},
-                    msg_ttl=ttl_seconds,
+                    _key(key), value, stream=GRANTS_STREAM, headers=headers, msg_ttl=ttl_seconds
                 )
-            except APIError as error:
-                if error.err_code == _WRONG_LAST_SEQUENCE:
-                    return False
+            except (nats.errors.Error, OSError) as error:
+                if isinstance(error, APIError) and error.err_code == _WRONG_LAST_SEQUENCE:
+                    raise _ConflictError from error
+                self.writes.note(GRANTS_STREAM, is_stored=False)
                 raise
-        self._on_write(uid, record, ack.seq)
-        return True
+        self.writes.note(GRANTS_STREAM, is_stored=True)
+        return ack.seq
 
     async def _head(self, stream: str) -> StreamState:
         with self._request("stream_info"):

@@ -1,0 +1,68 @@
+"""Starting nats-server again when only that heals it, as deploy/nats/health.sh does in containers.
+
+After a write that failed, a stream refuses every write until the server starts again; only the full health check knows.
+A restart does not help while the disk is full. What was acknowledged is on disk, and stays.
+"""
+
+import asyncio
+import contextlib
+import math
+import shutil
+import time
+from collections.abc import Sequence
+
+from roots_devstack.nats_server import NatsServer
+from roots_devstack.processes import Watch
+
+LOOK_SECONDS = 1.0
+MIN_FREE_BYTES = 1 << 20
+# One server alone is unhealthy for no other reason; one of a cluster also while it catches up with the others.
+ALONE_SECONDS = 2.0
+CLUSTERED_SECONDS = 30.0
+# A fault that a restart does not heal is tried less and less often.
+FIRST_PAUSE_SECONDS = 4.0
+MAX_PAUSE_SECONDS = 60.0
+
+
+class Healing:
+    """Looks after some servers while it runs."""
+
+    def __init__(self, servers: Sequence[NatsServer], watch: Watch) -> None:
+        self._servers = servers
+        self._watch = watch
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Look after each server from now on."""
+        self._tasks = [asyncio.create_task(self._heal(server), name=f"heal {server.name}") for server in self._servers]
+
+    async def stop(self) -> None:
+        """Leave the servers alone."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _heal(self, server: NatsServer) -> None:
+        patience = ALONE_SECONDS if len(self._servers) == 1 else CLUSTERED_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        restarted_at = -math.inf
+        refuses_since = math.inf
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            refuses = await server.refuses_writes() and _has_room(server)
+            now = time.monotonic()
+            refuses_since = min(refuses_since, now) if refuses else math.inf
+            if now - refuses_since < patience or now - restarted_at < pause:
+                continue
+            pause = (
+                FIRST_PAUSE_SECONDS if now - restarted_at > 2 * MAX_PAUSE_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
+            )
+            restarted_at, refuses_since = now, math.inf
+            self._watch.sink("devstack", f"{server.name}: a stream refuses writes and the disk has room; restarting it")
+            # It ends in order, and is then started again as after any other end.
+            server.process.kill(server.process.program.stop_signal)
+
+
+def _has_room(server: NatsServer) -> bool:
+    return server.folder.exists() and shutil.disk_usage(server.folder).free >= MIN_FREE_BYTES

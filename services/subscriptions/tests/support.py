@@ -147,6 +147,11 @@ class Service:
         wait_until(self.is_live)
         return self
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def __exit__(self, *_error: object) -> None:
         # Once: Python no longer handles a signal that comes while it ends.
         if not self._is_terminated:

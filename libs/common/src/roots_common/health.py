@@ -23,6 +23,8 @@ HEARTBEAT_SECONDS = 1.0
 MAX_HEARTBEAT_AGE_SECONDS = 10.0
 # A process that is about to end waits so long for Prometheus to read what went wrong: a scrape interval and a little.
 LAST_SCRAPE_SECONDS = 6.0
+# Probes and a scrape at once, when all other descriptors are used up.
+RESERVED_DESCRIPTORS = 4
 # Without a scrape for so long nobody is expected to come.
 SCRAPED_SECONDS = 60.0
 
@@ -144,7 +146,7 @@ def create_admin_server(health: Health, registry: CollectorRegistry, *, host: st
     app.add_route("/livez", _Live(health))
     app.add_route("/readyz", _Ready(health))
     app.add_route("/metrics", _Metrics(health, registry))
-    return HttpServer(app, host=host, port=port, threads=2)
+    return HttpServer(app, host=host, port=port, threads=2, reserved_descriptors=RESERVED_DESCRIPTORS)
 
 
 def create_registry() -> CollectorRegistry:

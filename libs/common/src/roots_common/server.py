@@ -4,6 +4,7 @@ waitress by itself drops requests in flight on SIGTERM. `HttpServer.drain` answe
 accepting but closes each connection after its answer, then it closes the listener and waits for what is under way.
 """
 
+import errno
 import select
 import socket
 import threading
@@ -20,7 +21,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, WSGITask
 
-from roots_common import logs
+from roots_common import descriptors, logs
 from roots_common.web import PROBLEM_TYPE
 
 # Over this waitress hangs up without reading the rest, and the client may never see why; `web.read_json` refuses far
@@ -29,9 +30,13 @@ MAX_RECEIVED_BYTES = 16 << 20
 MAX_HEADER_BYTES = 32 << 10
 # Above the keep-alive of the proxies in front, so that they close an idle connection first.
 IDLE_SECONDS = 75
+MAX_CONNECTIONS = 1000
 # Header and body together. waitress's own timeout begins anew with each byte.
 ARRIVAL_SECONDS = 30.0
 _LOOK_SECONDS = 1
+# Without a free descriptor nobody is accepted for so long; who has connected meanwhile waits in the listener's queue.
+_NO_DESCRIPTOR_SECONDS = 0.5
+_NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE))
 _POLL_SECONDS = 0.02
 
 log = logs.get(__name__)
@@ -42,16 +47,17 @@ WsgiApp = Callable[..., Any]
 class HttpServer:
     """One WSGI application on one port, served by `threads` threads.
 
+    Shape: reserved_descriptors is how many connections it accepts when the process has no other descriptor left.
     Errors: OSError from the constructor when the port can't be bound.
     """
 
-    def __init__(self, app: WsgiApp, *, host: str, port: int, threads: int = 16) -> None:
+    def __init__(self, app: WsgiApp, *, host: str, port: int, threads: int = 16, reserved_descriptors: int = 0) -> None:
         server = waitress.create_server(
             app,
             host=host,
             port=port,
             threads=threads,
-            connection_limit=1000,
+            connection_limit=descriptors.connections_within(MAX_CONNECTIONS),
             asyncore_use_poll=True,
             channel_timeout=IDLE_SECONDS,
             cleanup_interval=_LOOK_SECONDS,
@@ -65,6 +71,8 @@ class HttpServer:
         server.channel_class = _Channel
         server.maintenance = partial(_end_late, server, server.maintenance)
         server.is_draining = False
+        self._reserve = descriptors.Reserve(reserved_descriptors)
+        _Acceptor(server, self._reserve)
         self._server: Any = server
         self._thread = threading.Thread(target=server.run, name=f"http-{self.port}", daemon=True)
 
@@ -111,6 +119,7 @@ class HttpServer:
         self._server.task_dispatcher.shutdown(timeout=1)
         self._in_loop(self._server.trigger.close)
         self._thread.join(timeout=5)
+        self._reserve.close()
 
     def _in_loop(self, function: Callable[[], None]) -> None:
         """Run `function` on the thread of waitress's loop, which alone may touch its sockets."""
@@ -150,6 +159,65 @@ class HttpServer:
             channel.handle_close()
 
 
+class _Acceptor:
+    """Accepts the connections of one server, also without free descriptors: waitress alone would try again at once."""
+
+    def __init__(self, server: Any, reserve: descriptors.Reserve) -> None:
+        self._server = server
+        self._reserve = reserve
+        self._is_readable = server.readable
+        self._paused_until = 0.0
+        self._is_short = False
+        server.readable = self._readable
+        server.handle_accept = self._accept
+        server.is_short_of_descriptors = False
+
+    def _readable(self) -> bool:
+        is_readable: bool = self._is_readable()
+        if not self._reserve.is_full:
+            self._reserve.refill()
+        return is_readable and time.monotonic() >= self._paused_until
+
+    def _accept(self) -> None:
+        server = self._server
+        try:
+            connection, address = self._accept_one()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # The other errors are of a client that has gone meanwhile.
+            if error.errno in _NO_DESCRIPTOR:
+                self._paused_until = time.monotonic() + _NO_DESCRIPTOR_SECONDS
+            return
+        server.is_short_of_descriptors = not self._reserve.is_full
+        if self._is_short and not server.is_short_of_descriptors:
+            self._is_short = False
+            log.info("descriptors_free", port=int(server.effective_port))
+        try:
+            server.set_socket_options(connection)
+        except OSError:
+            connection.close()
+            return
+        server.channel_class(server, connection, server.fix_addr(address), server.adj, map=server._map)  # noqa: SLF001  # as waitress does it
+
+    def _accept_one(self) -> tuple[socket.socket, Any]:
+        """Return the next connection, on a descriptor of the reserve when there is no other. Errors: OSError."""
+        server = self._server
+        while True:
+            try:
+                connection, address = server.socket.accept()
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTOR:
+                    raise
+                if not self._is_short:
+                    self._is_short = True
+                    log.warning("descriptors_used_up", port=int(server.effective_port))
+                if not self._reserve.release():
+                    raise
+            else:
+                return connection, address
+
+
 def _end_late(server: Any, end_idle: Callable[[float], None], now: float) -> None:
     """End the connections whose requests take too long to arrive, and those that are idle."""
     begun_before = time.monotonic() - ARRIVAL_SECONDS
@@ -177,10 +245,11 @@ def _has_unread_bytes(connection: socket.socket) -> bool:
 
 
 class _Task(WSGITask):
-    """A request's answer; while draining it says that the connection ends."""
+    """A request's answer; while draining, or on a descriptor of the reserve, it says that the connection ends."""
 
     def build_response_header(self) -> bytes:
-        if self.channel.server.is_draining:
+        server = self.channel.server
+        if server.is_draining or server.is_short_of_descriptors:
             self.request.headers["CONNECTION"] = "close"
         header: bytes = super().build_response_header()
         return header

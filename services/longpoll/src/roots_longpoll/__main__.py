@@ -1,12 +1,11 @@
 """`python -m roots_longpoll`: run one replica until SIGTERM."""
 
 import gc
-import resource
 import sys
 
 import uvloop
 
-from roots_common import logs
+from roots_common import descriptors, logs
 from roots_common.config import load_or_exit
 from roots_common.lifecycle import stop_event
 from roots_common.tracing import Tracing, open_tracing
@@ -29,9 +28,7 @@ def main() -> None:
     # Objects here live as long as a poll is held, and few are in cycles: looking for those after 700 new ones is waste.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    # A held poll is an open file; the soft limit is often 1024.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    descriptors.raise_limit()
     try:
         uvloop.run(_run(config, tracing))
     except OSError as error:

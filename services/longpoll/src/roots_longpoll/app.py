@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from nats.aio.client import Client as BrokerClient
 
-from roots_common import broker, health, logs
+from roots_common import broker, descriptors, health, logs
 from roots_common.health import Check, Health
 from roots_common.subjects import (
     EVENTS_PREFIX,
@@ -81,8 +81,12 @@ class Replica:
             limits=self._limits,
         )
         self._world.desk = self._desk
+        # A connection is an open file. What is over the limit is refused, so that NATS and probes find files left.
+        self._max_connections = descriptors.connections_within(config.max_connections)
+        if self._max_connections < config.max_connections:
+            log.warning("connections_limited", connections=self._max_connections, wanted=config.max_connections)
         self._connections = Connections(
-            self._desk, self._stats, max_connections=config.max_connections, origins=config.origins
+            self._desk, self._stats, max_connections=self._max_connections, origins=config.origins
         )
         self._client: BrokerClient | None = None
         self._live: LiveFeed | None = None
@@ -249,7 +253,7 @@ class Replica:
         return Gauges(
             polls_held=lambda: self._desk.held_count,
             polls_held_limit=self._config.max_held,
-            connections_limit=self._config.max_connections,
+            connections_limit=self._max_connections,
             connections=lambda: len(self._connections),
             paths_heard=lambda: self._desk.paths_heard,
             ring_events=lambda: len(self._ring),

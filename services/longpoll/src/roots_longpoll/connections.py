@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
+from roots_common import descriptors
 from roots_longpoll import http
 from roots_longpoll.desk import Desk
 from roots_longpoll.http import Heads
@@ -13,6 +14,8 @@ from roots_longpoll.stats import Stats
 # A sweep looks at every eighth connection, so that it stays short with many; a deadline is kept to a second.
 SWEEPS_PER_SECOND = 8
 STALE_SECONDS = 30.0
+# Connections that are refused at a time: fewer than the descriptors that are spared for the rest of the process.
+MAX_REFUSED = descriptors.SPARE // 4
 _NO_VIEW = "The replica has no fresh view of NATS."
 
 
@@ -58,6 +61,11 @@ class Connections:
             return True
         self.stats.connections_refused += 1
         return False
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many connections are being refused that there is no room to tell another one why."""
+        return len(self) > self._max_connections + MAX_REFUSED
 
     def remove(self, connection: Swept) -> None:
         """Forget `connection`."""

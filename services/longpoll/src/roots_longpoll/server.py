@@ -63,7 +63,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection in, or refuse it when there are too many."""
         self._transport = cast(asyncio.Transport, transport)
-        if not self._server.add(self):
+        if self._server.add(self):
+            return
+        if self._server.is_crowded:
+            self.is_closing = True
+            self._transport.abort()
+        else:
             self._refuse_and_close(503, "The replica has as many connections as it may.", {"Retry-After": "1"})
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from nats.aio.client import Client
 
-from roots_common import health, logs
+from roots_common import descriptors, health, logs
 from roots_common.authentication import Authenticator
 from roots_common.config import exit_usage, load_or_exit
 from roots_common.lifecycle import catch_stop
@@ -145,6 +145,7 @@ def main() -> None:
     """Run the service with the environment's configuration."""
     config = load_or_exit(SubscriptionsConfig)
     logs.configure("subscriptions", config.log_level)
+    descriptors.raise_limit()
     wait_for_stop = catch_stop()
     try:
         service = Service(config)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from roots_common import health, lifecycle, logs
+from roots_common import descriptors, health, lifecycle, logs
 from roots_common.authentication import Authenticator
 from roots_common.config import exit_usage, load_or_exit
 from roots_common.policy import Policy
@@ -163,6 +163,7 @@ def _migrate() -> None:
 
 def _configure_logs(name: str, level: str) -> None:
     logs.configure(name, level)
+    descriptors.raise_limit()
     # The pool tells of every connection it lends; why it can't connect is worth reading.
     logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
 

@@ -29,6 +29,7 @@ unsubscribe();
 
 const tasks: Followed<Task> = firenze.follow<Task>("tasks", {
   snapshot: ({ signal }) => fetch("/tasks", { signal }),
+  fetchNext: (url, { signal }) => fetch(url, { signal, credentials: "include" }),
   key: "guid",
   version: ({ version }) => version,
 });
@@ -38,6 +39,7 @@ tasks.addEventListener("change", ({ detail }) => {
 for (const task of tasks.items.values()) console.log(task.description);
 
 firenze.addEventListener("state", ({ detail }) => console.log(detail.state, detail.previous));
+firenze.addEventListener("unconnected", ({ detail }) => console.log(detail.path, detail.reason, tasks.isCut));
 firenze.addEventListener("poll", ({ detail }) => console.log(detail.endedAt - detail.startedAt, detail.by));
 firenze.addEventListener("gap", ({ detail }) => console.log(detail.path, detail.reason));
 

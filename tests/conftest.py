@@ -23,8 +23,8 @@ def background() -> Iterator[LoopThread]:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the state folder of the running system."""
-    return tmp_path_factory.mktemp("stack")
+    """Return the state folder of the running system: named as a newcomer's is, below a folder with a space."""
+    return tmp_path_factory.mktemp("a {stack}") / ".roots"
 
 
 @pytest.fixture(scope="session")

@@ -38,8 +38,8 @@ def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
     gauges = Gauges(
         polls_held=figure, polls_held_limit=3, connections=figure, connections_limit=3, paths_heard=figure,
         ring_events=figure, ring_bytes=figure, ring_limit_bytes=3, ring_reach_seconds=figure, ring_evicted=figure,
-        clients_cached=figure, broker_connected=figure, live_connections=figure, view_age_seconds=by_stream,
-        repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
+        clients_cached=figure, broker_connected=figure, live_connections=figure, clock_skew_seconds=figure,
+        view_age_seconds=by_stream, repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
     )  # fmt: skip
     registry = CollectorRegistry()
     registry.register(StatsCollector(stats, gauges))

@@ -4,12 +4,16 @@ Asked and decoded in one place: two decoders that round a stream's time of creat
 a position of one service would mean nothing to the other.
 """
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
+
+wall_clock = time.time
 
 # Two pages of subjects have so many in common, unless some of the first were removed meanwhile.
 _PAGE_OVERLAP = 5_000
@@ -26,7 +30,8 @@ class StreamState:
     Shape: limit_bytes is -1 for a stream without a limit.
 
     Units: epoch is milliseconds since 1970, when the stream was created: a position means nothing without it, since a
-        stream that is created again starts its sequences anew.
+        stream that is created again starts its sequences anew. skew_seconds is how far this machine's clock is ahead of
+        the leader's (below 0: behind), at least: what the time of the round trip explains is not counted.
     """
 
     epoch: int
@@ -35,6 +40,7 @@ class StreamState:
     messages: int = 0
     bytes: int = 0
     limit_bytes: int = -1
+    skew_seconds: float = 0.0
 
 
 class _State(msgspec.Struct):
@@ -59,11 +65,14 @@ class _Info(msgspec.Struct):
     config: _Config
     cluster: _Cluster | None = None
     total: int = 0
+    ts: datetime | None = None
 
 
 async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -> StreamState:
     """Return the extent of `stream`. Errors: StreamUnavailableError."""
-    return state_of(stream, await _ask(client, stream, b"", timeout_seconds))
+    asked_at = wall_clock()
+    answer = await _ask(client, stream, b"", timeout_seconds)
+    return state_of(stream, answer, asked_at=asked_at, answered_at=wall_clock())
 
 
 async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_seconds: float) -> set[str]:
@@ -89,7 +98,7 @@ async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_
         offset += max(1, len(page) - _PAGE_OVERLAP)
 
 
-def state_of(stream: str, answer: bytes) -> StreamState:
+def state_of(stream: str, answer: bytes, *, asked_at: float = -math.inf, answered_at: float = math.inf) -> StreamState:
     """Return the extent of `stream` that an answer of STREAM.INFO tells. Errors: StreamUnavailableError."""
     info = _info_of(stream, answer)
     return StreamState(
@@ -99,7 +108,13 @@ def state_of(stream: str, answer: bytes) -> StreamState:
         messages=info.state.messages,
         bytes=info.state.bytes,
         limit_bytes=info.config.max_bytes,
+        skew_seconds=0.0 if info.ts is None else skew_seconds(info.ts.timestamp(), asked_at, answered_at),
     )
+
+
+def skew_seconds(theirs: float, asked_at: float, answered_at: float) -> float:
+    """Return how far our clock, read before and after, is ahead of one that said `theirs` between, at least."""
+    return max(0.0, asked_at - theirs) + min(0.0, answered_at - theirs)
 
 
 async def _ask(client: Client, stream: str, query: bytes, timeout_seconds: float) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from nats.aio.client import Client as BrokerClient
 
 from roots_common import broker, descriptors, health, logs
+from roots_common.clock import ClockCheck
 from roots_common.health import Check, Health
 from roots_common.subjects import (
     EVENTS_PREFIX,
@@ -92,6 +93,8 @@ class Replica:
         self._live: LiveFeed | None = None
         self._followers: dict[str, Follower] = {}
         self._health = Health()
+        self._clock = ClockCheck()
+        self._health.add("clock", self._clock.check)
         self._health.add("broker", self._check_broker)
         self._health.add("view", self._check_view)
 
@@ -183,6 +186,7 @@ class Replica:
             sink=grant_feed,
             preload=0,
             has_holes=True,
+            on_state=lambda state: self._clock.note(state.skew_seconds),
         )
         self._followers = {"events": events, "grants": grants}
         self._live = live = LiveFeed(
@@ -264,6 +268,7 @@ class Replica:
             clients_cached=lambda: len(self._view),
             broker_connected=lambda: float(self._is_connected),
             live_connections=lambda: 0 if self._live is None else self._live.connections,
+            clock_skew_seconds=lambda: self._clock.skew_seconds,
             view_age_seconds=lambda: {name: follower.age_seconds for name, follower in self._followers.items()},
             repairs=lambda: {name: follower.repairs for name, follower in self._followers.items()},
             repaired_messages=lambda: {name: follower.repaired_messages for name, follower in self._followers.items()},

@@ -32,6 +32,7 @@ class Gauges:
     clients_cached: Callable[[], float]
     broker_connected: Callable[[], float]
     live_connections: Callable[[], float]
+    clock_skew_seconds: Callable[[], float]
     view_age_seconds: Callable[[], Mapping[str, float]]
     repairs: Callable[[], Mapping[str, float]]
     repaired_messages: Callable[[], Mapping[str, float]]
@@ -123,6 +124,11 @@ class StatsCollector:
         yield _gauge("ring_reach_seconds", "Age of the oldest event in the ring.", gauges.ring_reach_seconds())
         yield _gauge("clients_cached", "Clients whose grants are in the view.", gauges.clients_cached())
         yield _gauge("broker_connected", "1 while NATS is connected.", gauges.broker_connected())
+        yield _gauge(
+            "clock_skew_seconds",
+            "How far this machine's clock is ahead of that of NATS, at least.",
+            gauges.clock_skew_seconds(),
+        )
         age = GaugeMetricFamily(
             f"{_P}_view_age_seconds", "Since the view of a stream was known to be complete.", labels=["stream"]
         )

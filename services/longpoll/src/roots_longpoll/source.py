@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from nats.aio.client import Client
@@ -54,11 +54,20 @@ class Follower:
     """Feeds one stream to a sink, without a hole.
 
     Shape: preload is how many of the latest messages the sink gets at the beginning; has_holes tells that sequences go
-        missing by rule (a bucket keeps the last record of each key), so that a missing one is no lost message.
+        missing by rule (a bucket keeps the last record of each key), so that a missing one is no lost message. on_state
+        takes the stream's state each time that it was asked for.
     """
 
     def __init__(
-        self, client: Client, *, stream: str, subjects: str, sink: Sink, preload: int, has_holes: bool
+        self,
+        client: Client,
+        *,
+        stream: str,
+        subjects: str,
+        sink: Sink,
+        preload: int,
+        has_holes: bool,
+        on_state: Callable[[StreamState], None] | None = None,
     ) -> None:
         self.repairs = 0
         self.repaired_messages = 0
@@ -68,6 +77,7 @@ class Follower:
         self._sink = sink
         self._preload = preload
         self._has_holes = has_holes
+        self._on_state = on_state
         self._epoch = 0
         self._last = -1
         self._lock = asyncio.Lock()
@@ -156,6 +166,8 @@ class Follower:
     async def _reconcile(self) -> None:
         before = self._last
         state = await self._reader.state()
+        if self._on_state is not None:
+            self._on_state(state)
         if self._epoch == state.epoch and self._last < state.last:
             await asyncio.sleep(IN_FLIGHT_SECONDS)
         async with self._lock:

@@ -124,6 +124,7 @@ class Service:
 
     def _add_checks(self) -> None:
         self._health.add("broker", self._readiness.broker)
+        self._health.add("clock", self._readiness.clock)
         self._health.add("bucket", self._readiness.bucket)
         self._health.add("stream", self._readiness.stream)
         self._health.add("writes", self._readiness.writes)

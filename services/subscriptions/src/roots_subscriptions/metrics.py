@@ -95,6 +95,11 @@ class Metrics:
         self.stream_messages = Gauge(
             "roots_subscriptions_stream_messages", "Messages of a stream of NATS.", ("stream",), registry=registry
         )
+        self.clock_skew_seconds = Gauge(
+            "roots_subscriptions_clock_skew_seconds",
+            "How far this machine's clock is ahead of that of NATS, at least.",
+            registry=registry,
+        )
         self._begin()
 
     def _begin(self) -> None:

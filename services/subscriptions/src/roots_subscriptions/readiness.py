@@ -5,6 +5,7 @@ import asyncio
 from nats.aio.client import Client
 
 from roots_common import logs
+from roots_common.clock import ClockCheck
 from roots_common.health import Check, LastCheck
 from roots_common.streams import StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_BUCKET, GRANTS_STREAM
@@ -32,6 +33,7 @@ class BrokerReadiness:
         self._store = store
         self._metrics = metrics
         self._client: Client | None = None
+        self._clock = ClockCheck()
         self._streams = {
             stream: LastCheck(f"waits for {name} (not asked yet)", max_age_seconds=MAX_AGE_SECONDS)
             for stream, name in _NAMES.items()
@@ -58,6 +60,10 @@ class BrokerReadiness:
         """Check the event stream."""
         return self._streams[EVENTS_STREAM]()
 
+    def clock(self) -> Check:
+        """Check this machine's clock."""
+        return self._clock.check()
+
     def bucket(self) -> Check:
         """Check the bucket of the grants."""
         return self._streams[GRANTS_STREAM]()
@@ -76,6 +82,10 @@ class BrokerReadiness:
             check.set(Check(is_ok=False, detail=f"waits for {_NAMES[stream]} ({error})"))
         else:
             check.set(Check(is_ok=True, detail=f"{_NAMES[stream]} exists"))
+            # The leader of the other stream may have a clock of its own: the bucket's is the one that counts.
+            if stream == GRANTS_STREAM:
+                self._clock.note(state.skew_seconds)
+                self._metrics.clock_skew_seconds.set(state.skew_seconds)
             self._metrics.stream_bytes.labels(_LABELS[stream]).set(state.bytes)
             self._metrics.stream_limit_bytes.labels(_LABELS[stream]).set(state.limit_bytes)
             self._metrics.stream_messages.labels(_LABELS[stream]).set(state.messages)

@@ -1,0 +1,32 @@
+"""The service on a machine whose clock is wrong."""
+
+import time
+
+import pytest
+
+from roots_devstack.deadlines import wait_until
+from roots_subscriptions import readiness
+from roots_subscriptions.broker_thread import BrokerThread
+from roots_subscriptions.metrics import Metrics
+from roots_subscriptions.readiness import BrokerReadiness
+from roots_subscriptions.store import GrantStore
+
+from .support import Nats
+
+
+def test_service_is_unready_until_its_clock_is_right_when_it_differs_from_the_brokers(
+    nats: Nats, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would refuse uids that were just minted, and write ends of grants that are wrong."""
+    monkeypatch.setattr(readiness, "READY_INTERVAL_SECONDS", 0.05)
+    thread = BrokerThread(nats.config("subscriptions"), serve=lambda client: watched.watch(client), beat=lambda: None)  # noqa: PLW0108  # made later
+    watched = BrokerReadiness(GrantStore(thread.client, metrics), metrics)
+    thread.start()
+    wait_until(lambda: watched.bucket().is_ok and watched.clock().is_ok)
+    monkeypatch.setattr("roots_common.streams.wall_clock", lambda: time.time() - 90)
+    wait_until(lambda: not watched.clock().is_ok)
+    assert watched.clock().detail.endswith(" s behind the clock of NATS")
+    assert metrics.clock_skew_seconds._value.get() < -80
+    monkeypatch.setattr("roots_common.streams.wall_clock", time.time)
+    wait_until(lambda: watched.clock().is_ok)
+    thread.stop()

@@ -112,6 +112,38 @@ async def test_text_is_shown_as_it_is_when_it_looks_like_markup(new_page: NewPag
         assert (0, "Todos · Roots") == (await page.locator("main img[src=x], main script").count(), await page.title())
 
 
+async def test_nothing_is_sent_when_nothing_of_a_description_can_be_seen(new_page: NewPage) -> None:
+    """The page and the task API agree on what is empty: no task, no error, and an emptied task is deleted."""
+    page = await new_page()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method) if request.method in {"POST", "PATCH"} else None)
+    await add(page, "Seen e2e")
+    await expect_saved(page)
+    count = len(sent)
+    for unseen in ("\u200b", " \u2060\u3164 ", "\u2800"):
+        await type_new(page, unseen)
+    await task(page, "Seen e2e").get_by_test_id("edit").click()
+    await visible(page, "editor").fill("\u200b")
+    await visible(page, "editor").press("Enter")
+    await expect(task(page, "Seen e2e")).to_have_count(0)
+    await expect_saved(page)
+    await expect(page.get_by_test_id("error")).to_be_hidden()
+    assert len(sent) == count
+
+
+async def test_page_says_so_when_it_shows_a_part_of_the_list(browser: Browser, stack: Stack) -> None:
+    """The next page is at another origin, which the page does not ask."""
+    page = await (await browser.new_context()).new_page()
+
+    async def cut(route: Route) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, headers=answer.headers | {"link": '<http://x.test/tasks>; rel="next"'})
+
+    await page.route("**/tasks", cut)
+    await page.goto(f"{stack.url}/todos")
+    await expect(page.get_by_test_id("error-text")).to_have_text("There are more tasks than can be shown here.")
+
+
 async def test_nothing_jumps_when_the_list_is_loaded_and_others_add_to_it(
     browser: Browser, new_page: NewPage, stack: Stack
 ) -> None:

@@ -2,8 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+
+import psycopg
+
+from roots_devstack.small_disk import SmallDisk
 
 from .processes import LEADER, Processes
 from .routes import Routes
@@ -14,12 +18,24 @@ RESTARTED = ("nats", "postgres")
 FREEZE_SECONDS = (1.0, 12.0)
 # Long freezes are rare, so that a run has room for all kinds.
 FREEZE_MEAN_SECONDS = 3.0
+FULL_SECONDS = (2.0, 8.0)
+# What others give back on a full disk is taken again.
+REFILL_SECONDS = 0.2
+# Longer than delivery may take to be back: it goes on while housekeeping waits.
+LOCK_SECONDS = 15.0
 DOWN_SECONDS = (0.0, 5.0)
 BURST_SECONDS = (1.0, 3.0)
 BURST_STEP_SECONDS = 0.2
 CUT_PART = 0.2
 DROP_PART = 0.3
 PROXIES = "proxies"
+
+# The keys of a test are young: one that was used is made a day older.
+_EXPIRE_A_KEY = """
+UPDATE idempotency_key SET created_at = now() - interval '25 hours'
+WHERE ctid = (SELECT ctid FROM idempotency_key ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+"""
+_LOCK_EXPIRED_KEYS = "SELECT FROM idempotency_key WHERE created_at < now() - interval '24 hours' FOR UPDATE SKIP LOCKED"
 
 Act = Callable[[str], Awaitable[None]]
 
@@ -33,10 +49,16 @@ class Kind:
     act: Act
 
 
-def kinds(processes: Processes, routes: Routes, replicas: tuple[str, ...], chance: random.Random) -> list[Kind]:
-    """Return every kind of fault that a stack can suffer."""
+def kinds(
+    processes: Processes,
+    routes: Routes,
+    replicas: tuple[str, ...],
+    disks: Mapping[str, SmallDisk],
+    chance: random.Random,
+) -> list[Kind]:
+    """Return every kind of fault that a stack can suffer; `disks` are those that can be filled, by their processes."""
     brokers = processes.broker_names
-    doer = _Doer(processes, routes, chance)
+    doer = _Doer(processes, routes, disks, chance)
 
     def of(verb: str, names: tuple[str, ...], act: Act) -> list[Kind]:
         several = {"longpoll": replicas, "nats": brokers}
@@ -48,6 +70,8 @@ def kinds(processes: Processes, routes: Routes, replicas: tuple[str, ...], chanc
         *of("term", SERVICES, processes.terminate),
         *of("freeze", (*FROZEN, *leader), doer.freeze),
         *of("restart", RESTARTED, doer.restart),
+        *of("fill", tuple(disks), doer.fill),
+        Kind(name="slow housekeeping", targets=("relay",), act=doer.lock_expired_key),
         Kind(name="cut connections", targets=(PROXIES,), act=doer.cut),
         Kind(name="drop answers", targets=(PROXIES,), act=doer.drop),
     ]
@@ -61,10 +85,14 @@ def matching(kinds: list[Kind], words: str) -> list[Kind]:
 class _Doer:
     """Faults that last for a random time."""
 
-    def __init__(self, processes: Processes, routes: Routes, chance: random.Random) -> None:
+    def __init__(
+        self, processes: Processes, routes: Routes, disks: Mapping[str, SmallDisk], chance: random.Random
+    ) -> None:
         self._processes = processes
         self._routes = routes
+        self._disks = disks
         self._chance = chance
+        self._locks: set[asyncio.Task[None]] = set()
 
     async def freeze(self, name: str) -> None:
         shortest, longest = FREEZE_SECONDS
@@ -73,6 +101,39 @@ class _Doer:
 
     async def restart(self, name: str) -> None:
         await self._processes.restart(name, self._chance.uniform(*DOWN_SECONDS))
+
+    async def fill(self, name: str) -> None:
+        """Leave no room on a disk for a time."""
+        disk = self._disks[name]
+        ends_at = asyncio.get_running_loop().time() + self._chance.uniform(*FULL_SECONDS)
+        try:
+            while asyncio.get_running_loop().time() < ends_at:
+                await asyncio.to_thread(disk.fill)
+                await asyncio.sleep(REFILL_SECONDS)
+        finally:
+            disk.free()
+
+    async def lock_expired_key(self, name: str) -> None:
+        """Let a new relay meet an expired idempotency key that stays locked long after it has begun."""
+        is_locked = asyncio.Event()
+        lock = asyncio.create_task(self._hold_lock(is_locked))
+        self._locks.add(lock)
+        lock.add_done_callback(self._locks.discard)
+        await is_locked.wait()
+        await self._processes.kill(name)
+
+    async def _hold_lock(self, is_locked: asyncio.Event) -> None:
+        try:
+            async with await psycopg.AsyncConnection.connect(self._processes.url("postgres")) as connection:
+                async with connection.transaction():
+                    await connection.execute(_EXPIRE_A_KEY)
+                async with connection.transaction():
+                    await connection.execute(_LOCK_EXPIRED_KEYS)
+                    is_locked.set()
+                    await asyncio.sleep(LOCK_SECONDS)
+        except (psycopg.Error, OSError):
+            # Another fault has ended Postgres, and so the lock.
+            is_locked.set()
 
     async def cut(self, _target: str) -> None:
         for _ in range(self._steps()):

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import uvloop
 
 from roots_devstack.background import LoopThread
 from roots_devstack.errors import DevstackError
+from roots_devstack.small_disk import SmallDisk, why_not_mountable
 from roots_devstack.stack import Stack, StackConfig
 
 from . import truth
@@ -38,6 +40,10 @@ from .violations import Violation
 BEGIN_SECONDS = 3.0
 CALM_SECONDS = 60.0
 CATCH_UP_SECONDS = 90.0
+# From the end of a fault until delivery is back, without a person.
+BACK_SECONDS = 10.0
+# Room for what a run of ten minutes writes.
+DISKS_MIB = {"nats": 256, "postgres": 512}
 PUBLISHERS = 3
 PUBLISHES_PER_SECOND = 8.0
 TASK_WRITERS = 3
@@ -82,6 +88,7 @@ def run(settings: Settings, home: Path) -> Result:
     policy = home / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
     with (
+        _small_disks(settings, home) as disks,
         (home / "processes.log").open("w", encoding="utf-8") as log,
         LoopThread() as background,
         background.entered(Stack(_stack_config(settings, home, policy, log))) as stack,
@@ -89,15 +96,18 @@ def run(settings: Settings, home: Path) -> Result:
         processes = Processes(background, stack)
 
         def trouble(routes: Routes) -> Schedule:
-            all_kinds = kinds(processes, routes, replicas, source(settings.seed, "faults"))
+            all_kinds = kinds(processes, routes, replicas, disks, source(settings.seed, "faults"))
             return Schedule(matching(all_kinds, settings.faults), processes, source(settings.seed, "schedule"))
 
-        chaos = Chaos(settings, home, processes, stack.url, replicas, trouble)
+        chaos = Chaos(settings, home, processes, stack.url, replicas, trouble, back_seconds=BACK_SECONDS)
         return chaos.happen()
 
 
 class Chaos:
-    """One run on a running system; `home` has its secrets."""
+    """One run on a running system; `home` has its secrets.
+
+    Units: delivery has to be back within `back_seconds` of the end of a fault that came alone.
+    """
 
     def __init__(
         self,
@@ -107,6 +117,8 @@ class Chaos:
         url: str,
         replicas: tuple[str, ...],
         trouble: Callable[[Routes], Trouble],
+        *,
+        back_seconds: float = math.inf,
     ) -> None:
         self._settings = settings
         self._home = home
@@ -114,6 +126,7 @@ class Chaos:
         self._url = url
         self._replicas = replicas
         self._trouble = trouble
+        self._back_seconds = back_seconds
         self._notes = Notes()
         self._stopwatch = Stopwatch()
         self._failures: list[Violation] = []
@@ -166,10 +179,16 @@ class Chaos:
         """Return the report of a run."""
         log = Log(history.events, history.end)
         judgement: Judgement = judge(history, log)
-        violations = self._failures + judgement.violations
-        text = report(
-            self._settings, history, self._notes, recoveries(history, log), violations, judgement.excused_seconds
-        )
+        recovered = recoveries(history, log)
+        late = [
+            Violation(
+                kind="not recovered", sentence=f"{line.kind}: delivery was back after {line.longest_seconds:.1f} s"
+            )
+            for line in recovered
+            if line.longest_seconds is not None and line.longest_seconds > self._back_seconds
+        ]
+        violations = self._failures + late + judgement.violations
+        text = report(self._settings, history, self._notes, recovered, violations, judgement.excused_seconds)
         return Result(text=text, is_good=not violations and not self._notes.unexpected)
 
     async def _settle(self, clients: list[Client], routes: Routes, writing: list[asyncio.Task[None]]) -> None:
@@ -228,6 +247,19 @@ def _stack_config(settings: Settings, home: Path, policy: Path, log: TextIO) -> 
         extra_env={**bounds(settings.seed), "ROOTS_POLICY": str(policy)},
         sink=sink,
     )
+
+
+@contextmanager
+def _small_disks(settings: Settings, home: Path) -> Iterator[Mapping[str, SmallDisk]]:
+    """Mount a disk that can be filled for each store; none where this process may not, and none for a cluster.
+
+    A server of a cluster is given longer before it is started again, since it may just be catching up.
+    """
+    if settings.nats_nodes > 1 or why_not_mountable(home / "trial") is not None:
+        yield {}
+        return
+    with contextlib.ExitStack() as mounted:
+        yield {name: mounted.enter_context(SmallDisk(home / name, size_mib=mib)) for name, mib in DISKS_MIB.items()}
 
 
 @contextlib.asynccontextmanager

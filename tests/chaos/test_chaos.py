@@ -13,3 +13,10 @@ def test_clients_miss_nothing_when_every_part_is_broken_in_turn(tmp_path: Path) 
     """I1 to I6, I8, I9, I11: forty clients, a fault of almost every kind; `make chaos` does the same for longer."""
     result = run(Settings(seconds=35, clients=40, seed=1), tmp_path)
     assert result.is_good, result.text
+
+
+@pytest.mark.timeout(180)
+def test_clients_miss_nothing_when_disks_are_full_and_housekeeping_hangs(tmp_path: Path) -> None:
+    """I1 to I3, I9, I11: delivery is back within 10 s of each such fault's end, without a person."""
+    result = run(Settings(seconds=25, clients=30, seed=2, faults="fill slow"), tmp_path)
+    assert result.is_good, result.text

@@ -19,7 +19,8 @@ MIN_FREE_BYTES = 1 << 20
 # One server alone is unhealthy for no other reason; one of a cluster also while it catches up with the others.
 ALONE_SECONDS = 2.0
 CLUSTERED_SECONDS = 30.0
-# A fault that a restart does not heal is tried less and less often.
+# A fault that a restart does not heal is tried less and less often. One that comes after STEADY_SECONDS is another.
+STEADY_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 4.0
 MAX_PAUSE_SECONDS = 60.0
 
@@ -47,18 +48,18 @@ class Healing:
         patience = ALONE_SECONDS if len(self._servers) == 1 else CLUSTERED_SECONDS
         pause = FIRST_PAUSE_SECONDS
         restarted_at = -math.inf
-        refuses_since = math.inf
+        changed_at, refused = time.monotonic(), False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             refuses = await server.refuses_writes() and _has_room(server)
             now = time.monotonic()
-            refuses_since = min(refuses_since, now) if refuses else math.inf
-            if now - refuses_since < patience or now - restarted_at < pause:
+            if refuses != refused:
+                changed_at, refused = now, refuses
+            if not refuses and now - changed_at > STEADY_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            if not refuses or now - changed_at < patience or now - restarted_at < pause:
                 continue
-            pause = (
-                FIRST_PAUSE_SECONDS if now - restarted_at > 2 * MAX_PAUSE_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
-            )
-            restarted_at, refuses_since = now, math.inf
+            restarted_at, changed_at, pause = now, now, min(2 * pause, MAX_PAUSE_SECONDS)
             self._watch.sink("devstack", f"{server.name}: a stream refuses writes and the disk has room; restarting it")
             # It ends in order, and is then started again as after any other end.
             server.process.kill(server.process.program.stop_signal)

@@ -11,6 +11,10 @@ for name in $(env | sed -n 's/^\(ROOTS_NATS_[A-Z_]*\)_FILE=.*/\1/p'); do
     ROOTS_NATS_TLS_*) value=$file ;;
     *) value=$(cat "$file") ;;
   esac
+  # NATS reads a variable as its configuration: without quotes a password of digits is a number, and `#` begins a comment.
+  case $name in
+    *_PASSWORD | ROOTS_NATS_TLS_*) value=\"$(printf '%s' "$value" | sed 's/[\\"]/\\&/g')\" ;;
+  esac
   export "$name=$value"
 done
 # Below the size of the store's volume: a stream that meets the limit is refused its next write, and goes on when there is

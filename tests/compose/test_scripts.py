@@ -1,5 +1,6 @@
 """The two scripts of the containers: one makes their secrets, the other gives NATS what came as files."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from roots_common import broker
+from roots_common.broker import BrokerConfig
+from roots_devstack import ports
 from roots_devstack.broker import USERS
-from roots_devstack.deadlines import stretched
+from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, within
 from roots_devstack.programs import venv_program
 
 ROOT = Path(__file__).parents[2]
@@ -79,4 +83,53 @@ def test_nats_gets_the_name_when_the_value_is_a_files(tmp_path: Path) -> None:
     files = {"ROOTS_NATS_TLS_KEY_FILE": str(key), "ROOTS_NATS_TASKS_PASSWORD_FILE": str(password)}
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **files}
     done = subprocess.run(["/bin/sh", START], env=env, check=True, capture_output=True, text=True, timeout=30)
-    assert f"{key}, a password\n" == done.stdout
+    assert f'"{key}", "a password"\n' == done.stdout
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "0123456789",
+        "1e5",
+        "12MB",
+        "true",
+        "a b",
+        "#a",
+        "a#b",
+        "//a",
+        "$HOME",
+        "it's",
+        'a"b',
+        "a\\b",
+        "{a}",
+        "[a]",
+        "a;b,c",
+        "é",
+    ],
+)
+async def test_user_gets_in_when_its_password_would_mean_something_else_in_the_configuration(
+    tmp_path: Path, password: str
+) -> None:
+    """A password that came as a file is taken as it is."""
+    port = ports.reserve()
+    file = tmp_path / "pass word"
+    file.write_text(f"{password}\n", encoding="utf-8")
+    env = {
+        "PATH": f"{venv_program('nats-server').parent}{os.pathsep}{os.environ['PATH']}",
+        "ROOTS_NATS_NAME": "nats",
+        **{f"ROOTS_NATS_{user.upper()}_PASSWORD_FILE": str(file) for user in USERS},
+    }
+    settings = ["-a", ports.HOST, "-p", str(port), "-sd", str(tmp_path)]
+    command = ["/bin/sh", str(START), "-c", str(ROOT / "deploy/nats/nats.conf"), *settings]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)  # noqa: ASYNC220  # returns at once
+    try:
+        async with within(DEADLINE_SECONDS):
+            config = BrokerConfig(url=f"nats://{ports.HOST}:{port}", user="tasks", password=password)
+            client = await broker.connect(config)
+            assert client.is_connected
+            await client.close()
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, Route, expect
+from tests.acceptance.checkout import copy_checkout
 from tests.docs.commands import commands
 
 from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, until
+from roots_devstack.deadlines import stretched, until, wait_until
 from roots_devstack.stack import Stack
 
 from .readme_commands import terminal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("examples/django-todos")
+ROOTS, DJANGO, CADDY = commands("examples/django-todos/README.md")
 SEEN_MS = 1000
 RECOVERED_MS = 20_000
 READY_SECONDS = 60.0
@@ -41,9 +43,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
 @pytest.fixture(scope="module")
 def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterator[str]:
     """Yield where the example is, with Django and Caddy running on free ports."""
-    _roots, django, caddy = commands("examples/django-todos/README.md")
     django_port, port = ports.reserve(), ports.reserve()
-    assert django.strip().endswith("runserver 8000")
+    assert DJANGO.strip().endswith("runserver 8000")
     env = {
         "ROOTS_DUDLEY_URL": str(stack.processes["subscriptions"].door_url),
         "ROOTS_GATEWAY": stack.url.removeprefix("http://"),
@@ -54,9 +55,9 @@ def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterato
     }
     url = f"http://localhost:{port}"
     with ExitStack() as terminals:
-        django_block = django.replace("runserver 8000", f"runserver {django_port}")
+        django_block = DJANGO.replace("runserver 8000", f"runserver {django_port}")
         terminals.enter_context(terminal(django_block, checkout, env, checkout / "django.log"))
-        terminals.enter_context(terminal(caddy, checkout, env, checkout / "caddy.log"))
+        terminals.enter_context(terminal(CADDY, checkout, env, checkout / "caddy.log"))
         background.run(until(lambda: _is_answered(f"{url}/todos"), READY_SECONDS))
         yield url
 
@@ -177,3 +178,21 @@ async def test_pages_see_each_other_again_when_roots_was_killed(
 def test_logs_name_no_client_when_pages_have_polled(checkout: Path, example_url: str) -> None:
     """I10: Caddy's log has no URL of a poll; runserver's has, and is not for production."""
     assert "/comet/" not in (checkout / "caddy.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.timeout(400)
+def test_door_is_where_django_looks_for_it_when_roots_is_started_as_written(
+    tmp_path: Path, background: LoopThread
+) -> None:
+    """The first terminal's command, with a free port in place of that of 2009, in a checkout of its own."""
+    port, gateway_port = ports.reserve(), ports.reserve()
+    folder = copy_checkout(tmp_path / "checkout")
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    assert "ROOTS_DOOR_PORT=8004" in ROOTS
+    env, log = {"ROOTS_PORT": str(gateway_port), "PYTHONWARNINGS": ""}, tmp_path / "roots.log"
+    with terminal(ROOTS.replace("8004", str(port)), folder, env, log):
+        wait_until(lambda: "Roots is ready at" in log.read_text(encoding="utf-8"), READY_SECONDS)
+        answer = background.run(probes.get(f"http://localhost:{port}/v1/clients/{'A' * 43}"), seconds=READY_SECONDS)
+        assert answer is not None
+        assert 401 == answer.status
+    assert (folder / ".roots" / "secrets" / "door-todos").is_file()

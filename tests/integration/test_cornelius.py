@@ -6,13 +6,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from cornelius import Dudley, ForbiddenError, InvalidError, KeyRefusedError, Message, PublishError, UnknownUidError
+from cornelius import (
+    Dudley,
+    ForbiddenError,
+    InvalidError,
+    KeyRefusedError,
+    Message,
+    PublishError,
+    TooManyPathsError,
+    UnknownUidError,
+)
+from cornelius import Listener as CorneliusListener
 from cornelius.aio import AsyncDudley
-from cornelius.listener import DISCONNECT_PATH
+from cornelius.listener import DISCONNECT_PATH, QUICK_POLLS
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import clock, stretched
 from roots_devstack.keys import Keys
@@ -85,6 +97,40 @@ async def test_client_hears_each_update_once_when_it_is_published_twice(stack: S
         assert last.seq > first[-1].seq
         await client.poll_until(lambda: "last" in client.messages(PATH))
         assert ["once 0", "once 1", "once 2", "last"] == client.messages(PATH)
+
+
+async def test_client_hears_what_fits_when_a_back_end_connects_more_than_128_paths(
+    stack: Stack, dudley: Dudley
+) -> None:
+    """I7: the error names the paths that are left out, and disconnecting makes room."""
+    paths = [f"cornelius/many/{number}" for number in range(130)]
+    async with Listener(stack.url, stack.url, prefix="/comet") as client:
+        await client.poll()
+        await asyncio.to_thread(dudley.connect, client.uid, paths[:1])
+        with pytest.raises(TooManyPathsError) as caught:
+            await asyncio.to_thread(dudley.connect, client.uid, paths)
+        assert paths[128:] == caught.value.paths
+        await asyncio.to_thread(dudley.disconnect, client.uid, paths)
+        await asyncio.to_thread(dudley.connect, client.uid, paths[128:])
+        explained = await asyncio.to_thread(dudley.explain, client.uid)
+        assert sorted(paths[128:]) == sorted(path["path"] for path in explained["hears"])
+
+
+def test_listeners_slow_down_when_they_have_the_same_uid(stack: Stack) -> None:
+    """I7: a poll ends the other one's on the same replica at once; with two replicas three of them always do."""
+    waits: list[str | None] = []
+    with ExitStack() as listening:
+        first, *others = (
+            listening.enter_context(CorneliusListener(stack.url, paths, timeout_seconds=4, on_waiting=waits.append))
+            for paths in (["tasks"], [], [])
+        )
+        confirmation = next(iter(first))
+        assert confirmation.is_confirmation
+        for other in others:
+            other._position = first._position
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(list, (first, *others)))
+    assert QUICK_POLLS in waits
 
 
 def test_errors_say_what_to_do_when_the_real_door_refuses(dudley: Dudley, door_url: str) -> None:

@@ -9,6 +9,7 @@ import psycopg
 
 from roots_devstack.small_disk import SmallDisk
 
+from .clocks import Clocks
 from .processes import LEADER, Processes
 from .routes import Routes
 
@@ -19,6 +20,10 @@ FREEZE_SECONDS = (1.0, 12.0)
 # Long freezes are rare, so that a run has room for all kinds.
 FREEZE_MEAN_SECONDS = 3.0
 FULL_SECONDS = (2.0, 8.0)
+MOVED = ("longpoll", "subscriptions")
+# From 5 s on a process is unready; from 60 s on others refuse its uids, and no fault of this size comes unnoticed.
+SHIFT_SECONDS = (1.0, 50.0)
+MOVED_SECONDS = (2.0, 8.0)
 # What others give back on a full disk is taken again.
 REFILL_SECONDS = 0.2
 # Longer than delivery may take to be back: it goes on while housekeeping waits.
@@ -54,11 +59,12 @@ def kinds(
     routes: Routes,
     replicas: tuple[str, ...],
     disks: Mapping[str, SmallDisk],
+    clocks: Clocks,
     chance: random.Random,
 ) -> list[Kind]:
     """Return every kind of fault that a stack can suffer; `disks` are those that can be filled, by their processes."""
     brokers = processes.broker_names
-    doer = _Doer(processes, routes, disks, chance)
+    doer = _Doer(processes, routes, disks, clocks, chance)
 
     def of(verb: str, names: tuple[str, ...], act: Act) -> list[Kind]:
         several = {"longpoll": replicas, "nats": brokers}
@@ -71,6 +77,7 @@ def kinds(
         *of("freeze", (*FROZEN, *leader), doer.freeze),
         *of("restart", RESTARTED, doer.restart),
         *of("fill", tuple(disks), doer.fill),
+        *of("clock", MOVED, doer.move_clock),
         Kind(name="slow housekeeping", targets=("relay",), act=doer.lock_expired_key),
         Kind(name="cut connections", targets=(PROXIES,), act=doer.cut),
         Kind(name="drop answers", targets=(PROXIES,), act=doer.drop),
@@ -86,11 +93,17 @@ class _Doer:
     """Faults that last for a random time."""
 
     def __init__(
-        self, processes: Processes, routes: Routes, disks: Mapping[str, SmallDisk], chance: random.Random
+        self,
+        processes: Processes,
+        routes: Routes,
+        disks: Mapping[str, SmallDisk],
+        clocks: Clocks,
+        chance: random.Random,
     ) -> None:
         self._processes = processes
         self._routes = routes
         self._disks = disks
+        self._clocks = clocks
         self._chance = chance
         self._locks: set[asyncio.Task[None]] = set()
 
@@ -112,6 +125,16 @@ class _Doer:
                 await asyncio.sleep(REFILL_SECONDS)
         finally:
             disk.free()
+
+    async def move_clock(self, name: str) -> None:
+        """Set the wall clock of one process ahead or back for a time."""
+        admin_url = self._processes.admin_url(name)
+        shift = self._chance.choice((-1, 1)) * self._chance.uniform(*SHIFT_SECONDS)
+        try:
+            self._clocks.move(admin_url, shift)
+            await asyncio.sleep(self._chance.uniform(*MOVED_SECONDS))
+        finally:
+            self._clocks.move(admin_url, 0.0)
 
     async def lock_expired_key(self, name: str) -> None:
         """Let a new relay meet an expired idempotency key that stays locked long after it has begun."""

@@ -82,6 +82,12 @@ class Processes:
         assert url is not None
         return url
 
+    def admin_url(self, name: str) -> str:
+        """Return where a process tells about its health."""
+        url = self._stack.processes[name].admin_url
+        assert url is not None
+        return url
+
     async def _end(self, name: str, number: signal.Signals) -> None:
         process = self._stack.part(name).process
         pid = process.pid

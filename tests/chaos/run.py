@@ -22,6 +22,7 @@ from .broker_users import RecordReader, broker_user
 from .chance import source
 from .check import Judgement, judge
 from .client import Client
+from .clocks import Clocks
 from .faults import kinds, matching
 from .history import Fault, History
 from .log import Log
@@ -87,16 +88,17 @@ def run(settings: Settings, home: Path) -> Result:
     replicas = tuple(f"longpoll-{number}" for number in range(1, REPLICAS + 1))
     policy = home / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
+    clocks = Clocks(home / "clocks")
     with (
         _small_disks(settings, home) as disks,
         (home / "processes.log").open("w", encoding="utf-8") as log,
         LoopThread() as background,
-        background.entered(Stack(_stack_config(settings, home, policy, log))) as stack,
+        background.entered(Stack(_stack_config(settings, home, policy, clocks, log))) as stack,
     ):
         processes = Processes(background, stack)
 
         def trouble(routes: Routes) -> Schedule:
-            all_kinds = kinds(processes, routes, replicas, disks, source(settings.seed, "faults"))
+            all_kinds = kinds(processes, routes, replicas, disks, clocks, source(settings.seed, "faults"))
             return Schedule(matching(all_kinds, settings.faults), processes, source(settings.seed, "schedule"))
 
         chaos = Chaos(settings, home, processes, stack.url, replicas, trouble, back_seconds=BACK_SECONDS)
@@ -236,7 +238,7 @@ class Chaos:
         )
 
 
-def _stack_config(settings: Settings, home: Path, policy: Path, log: TextIO) -> StackConfig:
+def _stack_config(settings: Settings, home: Path, policy: Path, clocks: Clocks, log: TextIO) -> StackConfig:
     def sink(name: str, line: str) -> None:
         log.write(f"{name}: {line}\n")
 
@@ -244,7 +246,7 @@ def _stack_config(settings: Settings, home: Path, policy: Path, log: TextIO) -> 
         home=home,
         longpoll_replicas=REPLICAS,
         nats_nodes=settings.nats_nodes,
-        extra_env={**bounds(settings.seed), "ROOTS_POLICY": str(policy)},
+        extra_env={**bounds(settings.seed), "ROOTS_POLICY": str(policy), **clocks.env},
         sink=sink,
     )
 

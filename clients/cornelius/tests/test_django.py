@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,45 +19,28 @@ from cornelius import CorneliusError, dudley
 from cornelius.django import Changes, connecting, disconnect, publish_changes
 
 from . import django_project
-from .django_project import Task, create_tables
-from .django_signals import restored_signals
+from .django_project import Task
+from .django_support import fresh_project, published, publishing, rolled_back
 from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step, problem
 
 
 @pytest.fixture(autouse=True)
 def project() -> Iterator[None]:
-    """Give each test an empty database, and a model that nobody watches."""
-    create_tables()
-    with restored_signals():
+    """Give each test a project of its own."""
+    with fresh_project():
         yield
-    dudley.configure()
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
     """Yield what `dudley` publishes."""
-    stored = Log()
-    with ScriptedServer([stored.publish] * 100) as server:
-        dudley.configure(url=server.url)
+    with publishing() as stored:
         yield stored
-
-
-def heard(log: Log) -> list[Any]:
-    """Return what was published, decoded."""
-    return [json.loads(message) for message in log.messages]
 
 
 def as_message(task: Task) -> dict[str, Any]:
     """Return what the tutorial's task_to_raw does."""
     return {"guid": f"/task/{task.pk}", "description": task.description}
-
-
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Undo what happens inside; a savepoint when there is a transaction already."""
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
 
 
 def watch(**options: Any) -> Changes[Task]:
@@ -92,7 +74,7 @@ def test_handlers_of_the_tutorial_publish_when_they_are_as_printed(log: Log) -> 
     Task.objects.create(description="Buy milk").delete()
 
     task = {"guid": "/task/1", "description": "Buy milk"}
-    assert [task, {**task, "DELETE": True}] == heard(log)
+    assert [task, {**task, "DELETE": True}] == published(log)
 
 
 def test_changes_are_published_when_they_are_committed(log: Log) -> None:
@@ -101,9 +83,9 @@ def test_changes_are_published_when_they_are_committed(log: Log) -> None:
     task = Task.objects.create(description="ä")
     task.description = "b"
     task.save()
-    assert [{"guid": "/task/1", "description": "ä"}, {"guid": "/task/1", "description": "b"}] == heard(log)
+    assert [{"guid": "/task/1", "description": "ä"}, {"guid": "/task/1", "description": "b"}] == published(log)
     task.delete()
-    assert {"guid": "/task/1", "description": "b", "DELETE": True} == heard(log)[-1]
+    assert {"guid": "/task/1", "description": "b", "DELETE": True} == published(log)[-1]
 
 
 def test_changes_are_published_in_one_request_when_the_transaction_is_committed(log: Log) -> None:
@@ -114,7 +96,7 @@ def test_changes_are_published_in_one_request_when_the_transaction_is_committed(
         tasks[0].delete()
         tasks[1].description = "never saved"
         assert [] == log.messages
-    told = [(task.get("DELETE", False), task["description"]) for task in heard(log)]
+    told = [(task.get("DELETE", False), task["description"]) for task in published(log)]
     assert [(False, "1"), (False, "2"), (True, "0")] == told
     assert [3] == log.batch_sizes
 
@@ -126,7 +108,7 @@ def test_nothing_is_published_when_the_transaction_is_rolled_back(log: Log) -> N
         Task.objects.create(description="never")
     with transaction.atomic():
         Task.objects.create(description="then")
-    assert ["then"] == [task["description"] for task in heard(log)]
+    assert ["then"] == [task["description"] for task in published(log)]
 
 
 def test_changes_keep_their_order_when_savepoints_are_rolled_back(log: Log) -> None:
@@ -145,7 +127,7 @@ def test_changes_keep_their_order_when_savepoints_are_rolled_back(log: Log) -> N
                 Task.objects.create(description="never")
             Task.objects.create(description="5")
         Task.objects.create(description="6")
-    assert ["1", "2", "3", "4", "5", "6"] == [task["description"] for task in heard(log)]
+    assert ["1", "2", "3", "4", "5", "6"] == [task["description"] for task in published(log)]
 
 
 def test_other_hooks_run_in_their_place_when_they_are_between_changes(log: Log) -> None:
@@ -185,7 +167,7 @@ def test_changes_without_a_signal_are_told_when_the_project_says_so(log: Log) ->
     changes.saved(task)
     task.save_base(raw=True)
     changes.deleted(task)
-    assert ["1", "2", "2"] == [item["description"] for item in heard(log)]
+    assert ["1", "2", "2"] == [item["description"] for item in published(log)]
 
 
 @pytest.mark.parametrize("is_atomic", [True, False])

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,32 +15,23 @@ from cornelius import ChangeError, CorneliusError, PublishError, dudley
 from cornelius.django import Changes, publish_changes
 from roots_devstack.deadlines import clock
 
-from .django_project import Chore, Described, Tag, Task, UrgentTask, create_tables
-from .django_signals import restored_signals
+from .django_project import Chore, Described, Tag, Task, UrgentTask
+from .django_support import fresh_project, published, publishing, rolled_back
 from .support import CUT, Log, ScriptedServer, problem
 
 
 @pytest.fixture(autouse=True)
 def project() -> Iterator[None]:
-    """Give each test empty databases, and models that nobody watches."""
-    create_tables()
-    with restored_signals():
+    """Give each test a project of its own."""
+    with fresh_project():
         yield
-    dudley.configure()
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
     """Yield what `dudley` publishes."""
-    stored = Log()
-    with ScriptedServer([stored.publish] * 100) as server:
-        dudley.configure(url=server.url)
+    with publishing() as stored:
         yield stored
-
-
-def published(log: Log) -> list[Any]:
-    """Return what was published, decoded."""
-    return [json.loads(message) for message in log.messages]
 
 
 def with_tags(task: Task) -> dict[str, Any]:
@@ -52,14 +42,6 @@ def with_tags(task: Task) -> dict[str, Any]:
 def watch(model: type[Any] = Task, **options: Any) -> Changes[Any]:
     """Publish the changes of `model`, with tags."""
     return publish_changes(model, **{"path": "tasks", "message": with_tags, **options})
-
-
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Undo what happens inside."""
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
 
 
 def test_state_of_the_commit_is_published_when_relations_follow_the_save(log: Log) -> None:
@@ -152,6 +134,7 @@ def test_deletion_is_published_as_it_was_before_when_its_relations_go_with_it(lo
         task.tags.add(red)
         task.description = "2"
         task.save()
+        task.description = "never saved"
         task.delete()
     assert [{"description": "2", "tags": ["red"], "DELETE": True}] == published(log)
 

@@ -7,7 +7,7 @@ A process that dies between the commit and the publishing publishes nothing of i
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeGuard, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import ManyToManyField, Model
@@ -182,6 +182,6 @@ class Changes(Generic[M]):
 
     def _render_deleted(self, rows: Rows[M], lookup: Lookup, instance: Model, using: str) -> Message:
         with savepoint(using):
-            if not isinstance(instance, rows.model):
-                instance = rows.fetch([lookup], using)[lookup]
-            return self._publication.render(instance, {"DELETE": True})
+            # The instance may have members that were never saved, or be of a class beside the watched one.
+            stored = rows.fetch([lookup], using).get(lookup)
+            return self._publication.render(cast("M", instance) if stored is None else stored, {"DELETE": True})

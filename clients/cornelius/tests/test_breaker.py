@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cornelius import BreakerOpenError, Dudley, UnavailableError
 from cornelius.breaker import MAX_OPEN_SECONDS, OPEN_SECONDS, TRIAL_SECONDS, Breaker
 from cornelius.errors import DeadlineError
-from roots_devstack.deadlines import clock
+from roots_devstack.deadlines import clock, stretched
 
 from .support import CUT, Log, ScriptedServer, door
 
@@ -123,7 +123,7 @@ def test_calls_fail_at_once_when_the_door_was_away_a_moment_ago() -> None:
 def test_refused_call_has_its_messages_when_nothing_was_sent() -> None:
     """They can be published later, with their ids."""
     with ScriptedServer([]) as server:
-        dudley = door(server, timeout_seconds=0.2)
+        dudley = door(server, timeout_seconds=stretched(0.2))
     with pytest.raises(UnavailableError):
         dudley.update("a", "1")
     with pytest.raises(BreakerOpenError) as caught:

@@ -1,8 +1,9 @@
 """What every test of every folder shares: deadlines, no settings from outside, and a list of what was not tested."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
@@ -30,6 +31,15 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Setting
     """Give a test the longer, the busier the machine is as it begins."""
     settings = settings._replace(timeout=deadlines.stretched(settings.timeout))
     return pytest_timeout.pytest_timeout_set_timer(item, settings)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest, so that no worker is left with one of them at the end."""
+    longest: dict[Path, float] = defaultdict(float)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest[item.path], mark.args[0] if mark else 0)
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.fixture(scope="session")

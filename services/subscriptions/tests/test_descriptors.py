@@ -7,7 +7,7 @@ import resource
 import time
 from pathlib import Path
 
-from roots_devstack.deadlines import wait_until
+from roots_devstack.deadlines import clock, wait_until
 
 from .support import Nats, Service
 
@@ -31,10 +31,10 @@ def test_service_waits_and_answers_its_probes_when_descriptors_are_used_up(nats:
             connection.request("GET", "/nowhere")
         cpu, began = cpu_seconds(pid), time.monotonic()
         while time.monotonic() - began < 2:
-            asked = time.monotonic()
+            asked = clock()
             for probe in ("/livez", "/readyz"):
                 assert service.http.request("GET", f"http://127.0.0.1:{service.admin_port}{probe}").status == 200
-            assert time.monotonic() - asked < 1
+            assert clock() - asked < 1
         assert cpu_seconds(pid) - cpu < 0.6 * (time.monotonic() - began)
 
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .checkout import copy_checkout
+from .conftest import Copied
 
 FAILURE = 2
 # What an older interpreter answers to a question about its version.
@@ -18,9 +18,9 @@ exec {python} -c 'import sys; sys.version_info = (3, 9, 2); exec(sys.argv[2])' "
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory, copied: Copied) -> Path:
     """Return a checkout without .venv and without git, as an archive of the sources has it."""
-    return copy_checkout(tmp_path_factory.mktemp("setup") / "roots")
+    return copied(tmp_path_factory.mktemp("setup") / "roots")
 
 
 def make(checkout: Path, *arguments: str, path: str = "") -> "subprocess.CompletedProcess[str]":

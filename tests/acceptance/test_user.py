@@ -15,7 +15,8 @@ from tests.docs.commands import commands
 from roots_devstack import ports
 from roots_devstack.deadlines import stretched
 
-from .checkout import Newcomer, copy_checkout
+from .checkout import Newcomer
+from .conftest import Copied
 from .page import expect_shared, open_page, task
 
 RUN = commands("README.md")[0]
@@ -29,13 +30,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def newcomer() -> Iterator[Newcomer]:
+def newcomer(copied: Copied) -> Iterator[Newcomer]:
     """Yield a user, made for these tests, with a checkout in ~/roots; both are removed."""
     subprocess.run(["useradd", "--create-home", "--no-log-init", NAME], check=True, timeout=stretched(30))  # noqa: S607
     account = pwd.getpwnam(NAME)
     home = Path(account.pw_dir)
     try:
-        folder = copy_checkout(home / "roots")
+        folder = copied(home / "roots")
         for path in (folder, *folder.rglob("*")):
             os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
         user = Newcomer(

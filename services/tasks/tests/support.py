@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 import urllib3
 from nats.aio.client import Client
+from nats.js.api import DiscardPolicy
 
 from roots_common import broker
 from roots_common.events import EVENT_ID_HEADER
@@ -108,7 +109,11 @@ class Nats:
 
     def forbid_batches(self) -> None:
         """Make the stream one that takes events one by one only."""
-        self._loop.run(self._forbid_batches())
+        self._loop.run(self._change_stream(allow_atomic=False))
+
+    def refuse_events(self) -> None:
+        """Make the stream one that has no room for any event, until it is provisioned again."""
+        self._loop.run(self._change_stream(max_bytes=64, discard=DiscardPolicy.NEW))
 
     def freeze(self) -> None:
         """Let the server stand still, so that it takes what is sent and answers nothing."""
@@ -145,12 +150,10 @@ class Nats:
         await client.jetstream().publish(subject, message, headers={EVENT_ID_HEADER: event_id})
         await client.close()
 
-    async def _forbid_batches(self) -> None:
+    async def _change_stream(self, **settings: Any) -> None:
         client = await broker.connect(self.config("provision"))
         js = client.jetstream()
-        config = (await js.stream_info(EVENTS_STREAM)).config
-        config.allow_atomic = False
-        await js.update_stream(config)
+        await js.update_stream((await js.stream_info(EVENTS_STREAM)).config.evolve(**settings))
         await client.close()
 
     def _reader(self) -> Client:

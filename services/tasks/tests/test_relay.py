@@ -210,6 +210,25 @@ def test_relay_waits_and_says_so_when_the_stream_is_missing(own_nats: Nats, db: 
         wait_until(lambda: db.count_outbox() == 0)
 
 
+def test_relay_is_unready_until_the_stream_takes_events_when_one_was_refused(
+    own_nats: Nats, db: Sql, tmp_path: Path
+) -> None:
+    """I11: a log that answers and takes no event makes the relay unready with the reason; nothing is lost."""
+    own_nats.start()
+    own_nats.provision()
+    with Command("relay", tmp_path, **relay_environment(own_nats, db.url)) as relay:
+        wait_until(relay.is_ready)
+        own_nats.refuse_events()
+        insert(db, tasks=3, events=3)
+        wait_until(lambda: not relay.check("publish")[0])
+        assert relay.check("publish")[1].startswith("the stream has acknowledged no event for")
+        assert relay.check("stream") == (True, "the stream takes events")
+        own_nats.provision()
+        wait_until(lambda: db.count_outbox() == 0)
+        wait_until(relay.is_ready)
+    assert sorted(message["n"] for message in own_nats.messages(0)) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("session", ["roots-tasks-leader", "roots-tasks-relay"])
 def test_relay_leads_again_when_postgres_ends_a_session(relay: Command, nats: Nats, db: Sql, session: str) -> None:
     """I11: losing either connection ends the session; a new one takes the lock again and goes on."""

@@ -71,7 +71,7 @@ def make_rules(folder: Path, **values: str) -> TokenRules:
 def claims(**others: object) -> dict[str, Any]:
     """Return the claims of a good token; one that is None is left out."""
     now = int(time.time())
-    good = {"sub": "ann", "aud": "roots", "iss": ISSUER, "iat": now, "exp": now + 60, **others}
+    good = {"sub": "ann", "aud": "roots", "iss": ISSUER, "iat": now, "exp": now + 3600, **others}
     return {name: value for name, value in good.items() if value is not None}
 
 

@@ -50,7 +50,7 @@ allow = [
 def token(kid: str = "secret", **others: object) -> str:
     """Return a good token with `others` in its claims."""
     now = int(time.time())
-    claims: dict[str, Any] = {"sub": "ann", "aud": "roots", "iss": "https://login.example", "exp": now + 300, **others}
+    claims: dict[str, Any] = {"sub": "ann", "aud": "roots", "iss": "https://login.example", "exp": now + 3600, **others}
     if kid == "secret":
         return jwt.encode(claims, SECRET, "HS256", headers={"kid": kid})
     return jwt.encode(claims, KEY, "EdDSA", headers={"kid": kid})

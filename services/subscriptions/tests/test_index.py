@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import wait_until
+from roots_devstack.deadlines import stretched, wait_until
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
@@ -72,7 +72,7 @@ def test_ended_records_are_swept_when_nothing_tells_of_their_end(
     monkeypatch.setattr("roots_subscriptions.index.SWEEP_INTERVAL_SECONDS", 0.0)
 
     def is_swept() -> bool:
-        broker_thread.call(index.catch_up(), 20)
+        broker_thread.call(index.catch_up(), stretched(20))
         return "u" not in index.find(path="a")
 
     wait_until(is_swept)
@@ -115,11 +115,11 @@ def test_index_begins_anew_when_the_bucket_does(own_nats: Nats, loop: LoopThread
     old, new = [uids.mint() for _ in range(3)], uids.mint()
     for uid in old:
         own_nats.put(uid, record("a"))
-    thread.call(index.catch_up(), 20)
+    thread.call(index.catch_up(), stretched(20))
     assert set(old) == set(index.find(path="a"))
     assert own_nats.request("provision", f"$JS.API.STREAM.DELETE.{GRANTS_STREAM}", {})["success"]
     own_nats.loop.run(own_nats.server.provision())
     own_nats.put(new, record("a"))
-    thread.call(index.catch_up(), 20)
+    thread.call(index.catch_up(), stretched(20))
     assert [new] == index.find(path="a")
     thread.stop()

@@ -34,7 +34,7 @@ MakeClient = Callable[[str], TestClient]
 
 def token(**others: object) -> str:
     """Return a good token with `others` in its claims."""
-    claims: dict[str, Any] = {"sub": "ann", "aud": "roots", "exp": int(time.time()) + 60, **others}
+    claims: dict[str, Any] = {"sub": "ann", "aud": "roots", "exp": int(time.time()) + 3600, **others}
     return jwt.encode(claims, SECRET, "HS256", headers={"kid": "k"})
 
 

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from roots_common import broker
 from roots_common.broker import BrokerConfig
-from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots_devstack.keys import Keys
 
 from .history import Record
@@ -48,7 +48,7 @@ class RecordReader:
             while True:
                 try:
                     answer = await self._client.request(
-                        f"$JS.API.STREAM.MSG.GET.{GRANTS_STREAM}", query, timeout=REQUEST_SECONDS
+                        f"{JETSTREAM_API}.STREAM.MSG.GET.{GRANTS_STREAM}", query, timeout=REQUEST_SECONDS
                     )
                 except (nats.errors.Error, OSError):
                     await asyncio.sleep(RETRY_SECONDS)

@@ -209,7 +209,7 @@ class Chaos:
 
     async def _catch_up(self, clients: list[Client], listening: list[asyncio.Task[None]]) -> int:
         """Let every client poll until it has reached the log's end; who has not is found by the checker."""
-        async with broker_user(self._home, self._processes.broker_url, "provision") as client:
+        async with broker_user(self._home, self._processes.broker_url, "longpoll") as client:
             end = await truth.read_end(client)
         for one in clients:
             one.finish(end)

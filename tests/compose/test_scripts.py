@@ -11,7 +11,7 @@ import pytest
 from roots_common import broker
 from roots_common.broker import BrokerConfig
 from roots_devstack import ports
-from roots_devstack.broker import USERS
+from roots_devstack.broker import PASSWORDS
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, within
 from roots_devstack.programs import venv_program
 
@@ -61,7 +61,7 @@ def test_secrets_stay_when_they_are_made_again(secrets: Path) -> None:
 def test_nats_knows_its_users_when_their_passwords_are_files(secrets: Path) -> None:
     """`nats-server -t` reads the whole configuration, and refuses a variable that is not set."""
     programs = f"{venv_program('nats-server').parent}{os.pathsep}{os.environ['PATH']}"
-    files = {f"ROOTS_NATS_{user.upper()}_PASSWORD_FILE": str(secrets / f"nats-{user}") for user in USERS}
+    files = {f"ROOTS_NATS_{user.upper()}_PASSWORD_FILE": str(secrets / f"nats-{user}") for user in PASSWORDS}
     command = ["/bin/sh", str(START), "-c", str(ROOT / "deploy/nats/nats.conf"), "-t"]
 
     def check(settings: dict[str, str]) -> int:
@@ -117,7 +117,7 @@ async def test_user_gets_in_when_its_password_would_mean_something_else_in_the_c
     env = {
         "PATH": f"{venv_program('nats-server').parent}{os.pathsep}{os.environ['PATH']}",
         "ROOTS_NATS_NAME": "nats",
-        **{f"ROOTS_NATS_{user.upper()}_PASSWORD_FILE": str(file) for user in USERS},
+        **{f"ROOTS_NATS_{user.upper()}_PASSWORD_FILE": str(file) for user in PASSWORDS},
     }
     settings = ["-a", ports.HOST, "-p", str(port), "-sd", str(tmp_path)]
     command = ["/bin/sh", str(START), "-c", str(ROOT / "deploy/nats/nats.conf"), *settings]

@@ -11,10 +11,11 @@ import nats.errors
 import pytest
 import pytest_asyncio
 from nats.js import JetStreamContext
+from nats.js.api import DEFAULT_PREFIX
 
 from roots_common import broker as common_broker
 from roots_common.provision import ProvisionError, provision
-from roots_common.subjects import EVENTS_STREAM
+from roots_common.subjects import EVENTS_STREAM, JETSTREAM_API
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import clock, within
@@ -48,7 +49,7 @@ async def jetstream(broker: Broker, user: User) -> AsyncIterator[JetStreamContex
     config = common_broker.BrokerConfig(url=broker.url, user=user, password=broker.password(user))
     client = await common_broker.connect(config)
     try:
-        yield client.jetstream(timeout=1)
+        yield client.jetstream(prefix=DEFAULT_PREFIX if user == "provision" else JETSTREAM_API, timeout=1)
     finally:
         await client.close()
 

@@ -209,6 +209,7 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
         "ROOTS_HTTP_HOST": "192.0.2.1",
         "ROOTS_DATABASE_URL_FILE": "/nowhere",
         "ROOTS_NATS_CREDS": "/nowhere",
+        "ROOTS_NATS_LIVE_USER": "nobody",
         "ROOTS_LONGPOLL_UPSTREAMS": "192.0.2.1:80",
         "PGHOSTADDR": "192.0.2.1",
         "PGSSLMODE": "require",
@@ -225,7 +226,7 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
 
     assert line.endswith(
         "not used, since the stack chooses them itself: ROOTS_DATABASE_URL_FILE, ROOTS_HTTP_HOST,"
-        " ROOTS_LONGPOLL_UPSTREAMS, ROOTS_NATS_CREDS"
+        " ROOTS_LONGPOLL_UPSTREAMS, ROOTS_NATS_CREDS, ROOTS_NATS_LIVE_USER"
     )
 
 

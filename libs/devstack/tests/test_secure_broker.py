@@ -14,7 +14,7 @@ import pytest
 from roots_common.broker import BrokerConfig, connect
 from roots_common.config import ConfigError, load
 from roots_devstack import ports, probes
-from roots_devstack.broker import USERS
+from roots_devstack.broker import PASSWORDS
 from roots_devstack.deadlines import within
 from roots_devstack.keys import Keys
 from roots_devstack.programs import checkout_path, venv_program
@@ -98,7 +98,7 @@ async def client_gets_in(config: BrokerConfig, seconds: float) -> bool:
 @pytest.fixture
 async def secure(tmp_path: Path, certificates: Certificates) -> AsyncIterator[BrokerConfig]:
     """Run a server with deploy/nats/tls.conf; yield how the user `tasks` gets in."""
-    passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": Keys(tmp_path).get(user) for user in USERS}
+    passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": Keys(tmp_path).get(user) for user in PASSWORDS}
     env = {
         "ROOTS_NATS_NAME": "nats",
         "ROOTS_NATS_MAX_FILE_STORE": "6GB",

@@ -1,10 +1,14 @@
 """What longpoll reads from the environment."""
 
+from pathlib import Path
+
 import pytest
 
+from roots_common.broker import BrokerConfig
 from roots_common.config import ConfigError, load
 from roots_longpoll.config import Config
 
+SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 REQUIRED = {"ROOTS_NATS_PASSWORD": "secret", "ROOTS_UID_KEY": "k" * 32}
 OPTIONAL = {
     "ROOTS_UID_MAX_AGE_SECONDS": "60",
@@ -17,6 +21,33 @@ OPTIONAL = {
     "ROOTS_TOUCH_SECONDS": "5",
     "ROOTS_CORS_ORIGINS": "https://a.example, https://b.example",
 }
+
+
+def test_live_connection_has_a_user_of_its_own_when_there_is_a_password() -> None:
+    """Two users of NATS in two accounts, one password."""
+    config = load(Config, REQUIRED | {"ROOTS_NATS_URL": "nats://a:4222"})
+    assert ("longpoll", "secret") == (config.user, config.password)
+    assert BrokerConfig(url="nats://a:4222", user="longpoll-live", password="secret") == config.live
+
+    assert "listener" == load(Config, REQUIRED | {"ROOTS_NATS_LIVE_USER": "listener"}).live.user
+
+
+def test_live_connection_has_an_identity_of_its_own_when_a_file_has_it(tmp_path: Path) -> None:
+    """An nkey is one user in one account; a file that is wrong is named at the start."""
+    seeds = [tmp_path / "requests.nk", tmp_path / "live.nk"]
+    for seed in seeds:
+        seed.write_text(SEED)
+    environ = {"ROOTS_UID_KEY": "k" * 32, "ROOTS_NATS_NKEY_SEED": str(seeds[0])}
+
+    assert str(seeds[0]) == load(Config, environ).live.nkey_seed
+    live = load(Config, environ | {"ROOTS_NATS_LIVE_NKEY_SEED": str(seeds[1])}).live
+    assert ("", "", str(seeds[1])) == (live.password, live.creds, live.nkey_seed)
+    for wrong, problem in (
+        ({"ROOTS_NATS_LIVE_CREDS": str(tmp_path / "absent")}, "ROOTS_NATS_LIVE_CREDS names a file that can't be read"),
+        ({"ROOTS_NATS_LIVE_CREDS": str(seeds[1]), "ROOTS_NATS_LIVE_NKEY_SEED": str(seeds[1])}, "set one"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            load(Config, environ | wrong)
 
 
 def test_config_is_read_when_every_setting_is_given() -> None:

@@ -16,7 +16,7 @@ import urllib3
 from nats.aio.client import Client
 
 from roots_common import broker
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
+from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
@@ -70,12 +70,12 @@ class Nats:
 
     def events_end(self) -> int:
         """Return the sequence of the last event."""
-        info = self.request("longpoll", "$JS.API.STREAM.INFO.ROOTS_EVENTS", {})
+        info = self.request("longpoll", f"{JETSTREAM_API}.STREAM.INFO.{EVENTS_STREAM}", {})
         return int(info["state"]["last_seq"])
 
     def events_after(self, seq: int) -> list[Event]:
         """Return every event behind `seq`, as they are stored."""
-        js = self.client("longpoll").jetstream()
+        js = self.client("longpoll").jetstream(prefix=JETSTREAM_API)
         stored = (self.loop.run(js.get_msg(EVENTS_STREAM, n)) for n in range(seq + 1, self.events_end() + 1))
         return [
             Event(seq=found.seq or 0, subject=found.subject or "", data=found.data or b"", headers=found.headers or {})
@@ -84,7 +84,7 @@ class Nats:
 
     def events_epoch(self) -> int:
         """Return when the event stream was created, in milliseconds since 1970."""
-        info = self.request("longpoll", "$JS.API.STREAM.INFO.ROOTS_EVENTS", {})
+        info = self.request("longpoll", f"{JETSTREAM_API}.STREAM.INFO.{EVENTS_STREAM}", {})
         return round(msgspec.convert(info["created"], datetime).timestamp() * 1000)
 
     def request(self, user: User, subject: str, body: object) -> Any:
@@ -109,7 +109,7 @@ class Nats:
 
     def message(self, uid: str) -> Any:
         """Return the last message of the key `uid`. Errors: nats.js.errors.NotFoundError."""
-        js = self.client("subscriptions").jetstream()
+        js = self.client("subscriptions").jetstream(prefix=JETSTREAM_API)
         return self.loop.run(js.get_msg(GRANTS_STREAM, subject=f"{GRANTS_PREFIX}{uid}", direct=False))
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ def test_change_is_told_to_the_replicas_when_written(
     nats: Nats, broker_thread: BrokerThread, grants: Grants, uid: str
 ) -> None:
     """I5: longpoll hears of a change as it is stored, without asking."""
-    client = nats.client("longpoll")
+    client = nats.client("longpoll-live")
     subscription = nats.loop.run(client.subscribe(f"{LIVE_GRANTS_PREFIX}{uid}"))
     nats.loop.run(client.flush())
     broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS))

@@ -18,7 +18,7 @@ from nats.js.api import DiscardPolicy
 
 from roots_common import broker
 from roots_common.events import EVENT_ID_HEADER
-from roots_common.subjects import EVENTS_STREAM, subject_of
+from roots_common.subjects import EVENTS_STREAM, JETSTREAM_API, subject_of
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
@@ -127,12 +127,12 @@ class Nats:
 
     def last_sequence(self) -> int:
         """Return the sequence of the newest event, 0 when there is none."""
-        info = self._loop.run(self._reader().jetstream().stream_info(EVENTS_STREAM))
+        info = self._loop.run(self._reader().jetstream(prefix=JETSTREAM_API).stream_info(EVENTS_STREAM))
         return int(info.state.last_seq)
 
     def events(self, after: int) -> list[Any]:
         """Return the stored events whose sequence is above `after`, with data and headers."""
-        js = self._reader().jetstream()
+        js = self._reader().jetstream(prefix=JETSTREAM_API)
         sequences = range(after + 1, self.last_sequence() + 1)
         return [self._loop.run(js.get_msg(EVENTS_STREAM, seq=seq, direct=True)) for seq in sequences]
 

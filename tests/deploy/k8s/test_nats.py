@@ -18,6 +18,7 @@ from roots_common.provision import ProvisionConfig, provision
 from roots_common.subjects import EVENTS_STREAM
 from roots_devstack import ports, probes
 from roots_devstack.deadlines import until, within
+from roots_longpoll.config import Config as LongpollConfig
 
 from .conftest import Build
 from .laid_out import laid_out_env
@@ -135,7 +136,8 @@ async def _get_in(manifests: Manifests, name: str, url: str) -> None:
     with laid_out_env(manifests, workload) as env:
         config: object = load(CONFIGS[tuple(workload.main["command"])], env)
         assert isinstance(config, broker.BrokerConfig)
-        async with within(DEADLINE_SECONDS):
-            client = await broker.connect(replace(config, url=url))
-        await client.flush()
-        await client.close()
+        for identity in [config, config.live] if isinstance(config, LongpollConfig) else [config]:
+            async with within(DEADLINE_SECONDS):
+                client = await broker.connect(replace(identity, url=url))
+            await client.flush()
+            await client.close()

@@ -7,7 +7,7 @@ disconnected instead of storing them late, and keeps to its own inbox prefix, as
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -76,14 +76,7 @@ class BrokerConfig:
             problems.append("ROOTS_NATS_TLS_CERT and ROOTS_NATS_TLS_KEY go together")
         elif self.tls_cert and not self.is_secure:
             problems.append("ROOTS_NATS_TLS_CERT is of use with TLS only: set ROOTS_NATS_TLS_CA, or a tls:// URL")
-        for variable, name, read in ((_CREDS, self.creds, read_credentials), (_NKEY_SEED, self.nkey_seed, read_nkey)):
-            if name:
-                try:
-                    read(name)
-                except OSError as error:
-                    problems.append(f"{variable} names a file that can't be read: {error.strerror}")
-                except NkeyError as error:
-                    problems.append(f"{variable} names a file that can't be used: {error}")
+        problems += identity_problems({_CREDS: self.creds}, {_NKEY_SEED: self.nkey_seed})
         if not problems and self.is_secure:
             try:
                 self.tls_context()
@@ -97,6 +90,27 @@ class BrokerConfig:
         if self.tls_cert:
             context.load_cert_chain(self.tls_cert, self.tls_key)
         return context
+
+
+def identity_problems(creds: Mapping[str, str], nkey_seeds: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each file of a user that can't be used.
+
+    Shape: both are files' names by the variables that name them, empty where a variable is not set.
+    """
+    readers: list[tuple[str, str, Callable[[str], object]]] = [
+        *((variable, name, read_credentials) for variable, name in creds.items()),
+        *((variable, name, read_nkey) for variable, name in nkey_seeds.items()),
+    ]
+    problems = []
+    for variable, name, read in readers:
+        if name:
+            try:
+                read(name)
+            except OSError as error:
+                problems.append(f"{variable} names a file that can't be read: {error.strerror}")
+            except NkeyError as error:
+                problems.append(f"{variable} names a file that can't be used: {error}")
+    return problems
 
 
 async def connect(

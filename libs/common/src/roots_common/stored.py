@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from roots_common.streams import StreamUnavailableError
+from roots_common.subjects import JETSTREAM_API
 
 MAX_BATCH_BYTES = 1 << 20
 
@@ -84,7 +85,7 @@ async def _read(
         subscription = await client.subscribe(inbox, cb=take)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox)
+                await client.publish(f"{JETSTREAM_API}.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox)
                 headers = await end
         finally:
             await subscription.unsubscribe()

@@ -13,6 +13,8 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
+from roots_common.subjects import JETSTREAM_API
+
 wall_clock = time.time
 
 # Two pages of subjects have so many in common, unless some of the first were removed meanwhile.
@@ -119,7 +121,7 @@ def skew_seconds(theirs: float, asked_at: float, answered_at: float) -> float:
 
 async def _ask(client: Client, stream: str, query: bytes, timeout_seconds: float) -> bytes:
     try:
-        answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", query, timeout=timeout_seconds)
+        answer = await client.request(f"{JETSTREAM_API}.STREAM.INFO.{stream}", query, timeout=timeout_seconds)
     except (nats.errors.Error, OSError) as error:
         raise StreamUnavailableError(f"{stream}: {type(error).__name__}") from error
     return answer.data

@@ -15,6 +15,8 @@ GRANTS_BUCKET = "roots-grants"
 GRANTS_STREAM = f"KV_{GRANTS_BUCKET}"
 GRANTS_PREFIX = f"$KV.{GRANTS_BUCKET}."
 LIVE_GRANTS_PREFIX = "roots.live.grants."
+JETSTREAM_API = "roots.jetstream"
+"""What `$JS.API` is to a service: NATS imports the calls that the service may make under this name."""
 GRANTS_TOUCH = "roots.grants.touch"
 GRANT_LIFETIME_SECONDS = 3600
 """A grant record ends so long after the last connect or touch."""

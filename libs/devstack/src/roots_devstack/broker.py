@@ -1,7 +1,7 @@
 """Real NATS with JetStream, one server or a cluster, on loopback ports.
 
-`async with Broker(home) as broker` gives a server at `broker.url` whose users are those of deploy/nats/nats.conf, with
-the passwords `broker.password(user)`; `await broker.provision()` creates the stream and the bucket. `Broker(home,
+`async with Broker(home) as broker` gives a server at `broker.url` whose users are those of deploy/nats/accounts.conf,
+with the passwords `broker.password(user)`; `await broker.provision()` creates the stream and the bucket. `Broker(home,
 nodes=3)` is the same with three servers: `broker.url` names them all, and what is provisioned has three replicas.
 """
 
@@ -22,8 +22,9 @@ from roots_devstack.nats_server import Membership, NatsServer
 from roots_devstack.processes import UNWATCHED, Watch
 from roots_devstack.waiting import until_ready
 
-User = Literal["provision", "tasks", "subscriptions", "longpoll"]
-USERS: Final[tuple[User, ...]] = ("provision", "tasks", "subscriptions", "longpoll")
+User = Literal["provision", "tasks", "subscriptions", "longpoll", "longpoll-live"]
+PASSWORDS: Final = ("provision", "tasks", "subscriptions", "longpoll")
+"""Whose passwords accounts.conf reads; the two users of longpoll have one."""
 Nodes = Literal[1, 3]
 """How many servers: two would be no safer than one, since both would have to run for a majority."""
 
@@ -50,7 +51,7 @@ class Broker:
         watch: Watch = UNWATCHED,
     ) -> None:
         self._keys = Keys(absolute(home) / "secrets")
-        passwords = {f"ROOTS_NATS_{user.upper()}_PASSWORD": self.password(user) for user in USERS}
+        passwords = {f"ROOTS_NATS_{name.upper()}_PASSWORD": self._keys.get(f"nats-{name}") for name in PASSWORDS}
         names = ["nats"] if nodes == 1 else [f"nats-{number}" for number in range(1, nodes + 1)]
         memberships = [None] if nodes == 1 else Membership.of_each(nodes, self._keys.get("nats-cluster"))
         server_ports = [ports.reserve() for _ in names] if node_ports is None else node_ports
@@ -65,8 +66,8 @@ class Broker:
         return ",".join(server.url for server in self.servers)
 
     def password(self, user: User) -> str:
-        """Return the password of one user of nats.conf."""
-        return self._keys.get(f"nats-{user}")
+        """Return the password of one user of accounts.conf."""
+        return self._keys.get(f"nats-{user.removesuffix('-live')}")
 
     def server(self, name: str) -> NatsServer:
         """Return one server by its name."""

@@ -21,7 +21,8 @@ _DRAIN = "ROOTS_DRAIN_SECONDS"
 # What a process may need for its end after its drain.
 _END_SECONDS = 1.0
 # With another way to NATS than the stack's own a service could not start.
-_BROKER_VARIABLES = frozenset(field.metadata["variable"] for field in fields(BrokerConfig))
+_LIVE_VARIABLES = {"ROOTS_NATS_LIVE_USER", "ROOTS_NATS_LIVE_CREDS", "ROOTS_NATS_LIVE_NKEY_SEED"}
+_BROKER_VARIABLES = frozenset(field.metadata["variable"] for field in fields(BrokerConfig)) | _LIVE_VARIABLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

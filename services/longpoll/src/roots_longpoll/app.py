@@ -190,7 +190,7 @@ class Replica:
         )
         self._followers = {"events": events, "grants": grants}
         self._live = live = LiveFeed(
-            self._config,
+            self._config.live,
             [
                 Subscription(
                     live_prefix=LIVE_EVENTS_PREFIX,

@@ -1,15 +1,18 @@
 """What the longpoll service reads from the environment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 import msgspec
 
-from roots_common.broker import BrokerConfig
+from roots_common.broker import BrokerConfig, identity_problems
 from roots_common.config import Port, ServiceConfig, setting
 from roots_common.subjects import GRANT_LIFETIME_SECONDS
 from roots_common.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
 from roots_common.uids import UidConfig
+
+_LIVE_CREDS = "ROOTS_NATS_LIVE_CREDS"
+_LIVE_NKEY_SEED = "ROOTS_NATS_LIVE_NKEY_SEED"
 
 # A record is extended in the second half of its life: so a report that is lost ends no client.
 MAX_TOUCH_SECONDS = GRANT_LIFETIME_SECONDS / 4
@@ -24,9 +27,13 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     """Ports, and the bounds of one replica (I7).
 
     Units: seconds and bytes in the names. Shape: cors_origins is a list separated by commas, empty for none.
+        The live connection has the same password, another user, and its own credentials file or nkey where it has one.
     """
 
     user: str = setting("ROOTS_NATS_USER", default="longpoll")
+    live_user: str = setting("ROOTS_NATS_LIVE_USER", default="longpoll-live")
+    live_creds: str = setting(_LIVE_CREDS, default="", is_file_name=True)
+    live_nkey_seed: str = setting(_LIVE_NKEY_SEED, default="", is_file_name=True)
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8008)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9008)
     hold_seconds: Hold = setting("ROOTS_HOLD_SECONDS", default=DEFAULT_HOLD_SECONDS)
@@ -38,12 +45,24 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     touch_seconds: Touch = setting("ROOTS_TOUCH_SECONDS", default=60.0)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
 
+    @property
+    def live(self) -> BrokerConfig:
+        """How the live connection reaches NATS."""
+        shared = {field.name: getattr(self, field.name) for field in fields(BrokerConfig)}
+        if self.live_creds or self.live_nkey_seed:
+            shared |= {"password": "", "creds": self.live_creds, "nkey_seed": self.live_nkey_seed}
+        return BrokerConfig(**shared | {"user": self.live_user})
+
     def problems(self) -> list[str]:
-        """Return what is wrong with the length of a hold, if anything is."""
-        if self.hold_seconds <= MAX_HOLD_SECONDS:
-            return []
-        reason = f"clients and the gateway give it up after {ANSWER_SECONDS:.0f} s"
-        return [f"ROOTS_HOLD_SECONDS is wrong: a poll is held for {MAX_HOLD_SECONDS:.0f} s at most, since {reason}"]
+        """Return what of it can't be used together, and which files can't be used at all."""
+        problems = BrokerConfig.problems(self)
+        if self.live_creds and self.live_nkey_seed:
+            problems.append(f"{_LIVE_CREDS} and {_LIVE_NKEY_SEED} are two ways to say the same; set one")
+        if self.hold_seconds > MAX_HOLD_SECONDS:
+            reason = f"clients and the gateway give it up after {ANSWER_SECONDS:.0f} s"
+            text = f"a poll is held for {MAX_HOLD_SECONDS:.0f} s at most, since {reason}"
+            problems.append(f"ROOTS_HOLD_SECONDS is wrong: {text}")
+        return problems + identity_problems({_LIVE_CREDS: self.live_creds}, {_LIVE_NKEY_SEED: self.live_nkey_seed})
 
     @property
     def origins(self) -> list[str]:

@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 
 from roots_common.stored import Batch, Stored, read_batch, read_last
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
+from roots_common.subjects import JETSTREAM_API
 from roots_longpoll.errors import BrokerUnavailableError
 
 REQUEST_SECONDS = 2.0
@@ -55,6 +56,9 @@ class StreamReader:
         found = await self._leader_message({"last_by_subj": subject})
         if found is None:
             return None
+        if found["subject"] != subject:
+            # The replicas share a prefix of inboxes, so one of them can have its own answer sent here.
+            raise BrokerUnavailableError(f"message of {self._stream}: the answer is of another subject")
         headers = {}
         for line in base64.b64decode(found.get("hdrs", "")).decode().split("\r\n")[1:]:
             name, _, value = line.partition(":")
@@ -75,7 +79,7 @@ class StreamReader:
         return messages if end >= up_to and messages else None
 
     async def _leader_message(self, query: dict[str, Any]) -> dict[str, Any] | None:
-        answer = json.loads((await self._request(f"$JS.API.STREAM.MSG.GET.{self._stream}", query)).data)
+        answer = json.loads((await self._request(f"{JETSTREAM_API}.STREAM.MSG.GET.{self._stream}", query)).data)
         error = answer.get("error")
         if error is None:
             message: dict[str, Any] = answer["message"]

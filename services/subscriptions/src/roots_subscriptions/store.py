@@ -27,7 +27,7 @@ from roots_common import logs
 from roots_common.presence import PresenceCheck, Present
 from roots_common.stored import Batch, read_batch
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
+from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.record import GrantRecord, new_record
@@ -226,7 +226,7 @@ class GrantStore:
                 raise BrokerUnavailableError(type(error).__name__) from error
 
     def _jetstream(self) -> JetStreamContext:
-        return self._client().jetstream(timeout=REQUEST_TIMEOUT_SECONDS)
+        return self._client().jetstream(prefix=JETSTREAM_API, timeout=REQUEST_TIMEOUT_SECONDS)
 
 
 def _ignore_write(_uid: str, _record: GrantRecord, _seq: int) -> None:

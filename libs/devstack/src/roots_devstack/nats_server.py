@@ -12,9 +12,7 @@ from roots_devstack.child import Program
 from roots_devstack.environment import bare
 from roots_devstack.home import absolute
 from roots_devstack.processes import UNWATCHED, Process, Watch
-from roots_devstack.programs import checkout_path, venv_program
-
-MAX_FILE_STORE = "6GB"
+from roots_devstack.programs import checkout_path, venv_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +57,11 @@ class NatsServer:
         self.folder = home.absolute() / name
         admin_port = ports.reserve()
         self.admin_url = f"http://{ports.HOST}:{admin_port}"
-        settings = {"ROOTS_NATS_NAME": name, "ROOTS_NATS_MAX_FILE_STORE": MAX_FILE_STORE} | dict(passwords)
+        settings = {"ROOTS_NATS_NAME": name, "PATH": venv_path("nats-server")} | dict(passwords)
         if membership is not None:
             settings |= membership.settings()
         command = (
-            venv_program("nats-server"),
+            *("/bin/sh", checkout_path("deploy/nats/start.sh")),
             *("-c", checkout_path(f"deploy/nats/{'nats' if membership is None else 'cluster'}.conf")),
             *("-a", ports.HOST),
             *("-p", str(port)),

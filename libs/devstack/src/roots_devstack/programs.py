@@ -1,6 +1,7 @@
 """Where the programs and files are that the stack runs: the wheels' binaries and this checkout's `deploy` folder."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def postgres_program(name: str) -> Path:
 def venv_program(name: str) -> Path:
     """Return a program that a wheel has put beside the interpreter. Errors: DevstackError when it is missing."""
     return _existing([Path(sys.executable).parent / name], name)
+
+
+def venv_path(name: str) -> str:
+    """Return the search path on which `name` is that of `venv_program`. Errors: DevstackError when it is missing."""
+    return f"{venv_program(name).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def checkout_path(relative: str) -> Path:

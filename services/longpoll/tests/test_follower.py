@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from roots_common.stored import Stored
@@ -11,6 +12,7 @@ from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots_devstack.deadlines import stretched, until
 from roots_longpoll import app, source
 from roots_longpoll.app import Replica
+from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.source import Follower
 from roots_longpoll.stored import StreamReader
 
@@ -329,6 +331,26 @@ async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
         await page.hold()
         await around.publish(path, "x")
         assert [(path, "x")] == (await page.hear()).updates
+
+
+async def test_record_is_not_taken_when_the_answer_is_of_another_client(
+    around: Around, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5: a replica that was taken over can have an answer of its own sent to another one's inbox."""
+    stranger, own = uuid.uuid4().hex.encode(), uuid.uuid4().hex.encode()
+    await around.connect(stranger, path)
+    client = await around.client("longpoll")
+    reader = StreamReader(client, GRANTS_STREAM)
+    wanted, theirs = (GRANTS_PREFIX + uid.decode() for uid in (own, stranger))
+    assert theirs == (await reader.last_of(theirs)).subject  # type: ignore[union-attr]  # there is one
+    request = client.request
+
+    async def other(subject: str, _: bytes, timeout: float) -> object:  # noqa: ASYNC109  # as nats-py has it
+        return await request(subject, msgspec.json.encode({"last_by_subj": theirs}), timeout=timeout)
+
+    monkeypatch.setattr(client, "request", other)
+    with pytest.raises(BrokerUnavailableError, match="another subject"):
+        await reader.last_of(wanted)
 
 
 @pytest.mark.parametrize("raw", [b"{", b'{"n":"x"}', b"\xff\xfe"])

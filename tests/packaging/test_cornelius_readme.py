@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -94,8 +95,10 @@ class Shell:
             stderr=subprocess.STDOUT,
             text=True,
         ) as process:
-            yield process
-            process.terminate()
+            try:
+                yield process
+            finally:
+                process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory, stack: Stack, home: Path) ->
     shell.run(INSTALL)
     door_url = str(stack.processes["subscriptions"].door_url)
     shell.setup = replaced(EXPORTS, "http://localhost:8004", door_url)
-    shell.setup = replaced(shell.setup, "/run/secrets/roots", str(home / "secrets" / "door-todos"))
+    shell.setup = replaced(shell.setup, "/run/secrets/roots", shlex.quote(str(home / "secrets" / "door-todos")))
     return shell
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from tests.e2e.conftest import browser, chromium, flags
+from tests.e2e.conftest import browser, chromium
 
 from roots_devstack import ports
 
 from .checkout import ROOT, Newcomer, copy_checkout
 
-__all__ = ["browser", "chromium", "flags"]
+__all__ = ["browser", "chromium"]
 
 Copied = Callable[[Path], Path]
 

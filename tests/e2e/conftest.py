@@ -3,26 +3,42 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from tests.integration.metrics import value
 
+from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
 
 from .pomona_page import POMONA, build_minified
+from .tls import tls_in_front
 
 NewPage = Callable[[], Awaitable[Page]]
 NewTab = Callable[[BrowserContext], Awaitable[Page]]
 
+PLAIN_NAME = "example.test"
+
 # Where a test doesn't say how soon: three browsers and three systems run at a time.
 DEFAULT_MS = 15_000
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    # A name by which this machine is not localhost, to which browsers grant more than to others.
+    f"--host-resolver-rules=MAP {PLAIN_NAME} 127.0.0.1",
+    # The pages that Playwright answers itself do not come from this machine, and Chromium would ask its user.
+    "--disable-features=LocalNetworkAccessChecks",
+    # The certificate of `over_http2` is of an authority that nobody knows.
+    "--ignore-certificate-errors",
+]
+
+everywhere = pytest.mark.parametrize("url", ["at_localhost", "over_plain_http", "over_http2"], indirect=True)
+"""Runs a test in each context that a page may be in: secure or not, over HTTP/1.1 and over HTTP/2."""
 
 
 def find_chromium() -> str | None:
@@ -55,24 +71,43 @@ def minified(tmp_path_factory: pytest.TempPathFactory, lacking: Callable[[str], 
 
 
 @pytest.fixture
-def flags() -> list[str]:
-    """Return the flags that the browser is started with."""
-    return FLAGS
+def at_localhost(stack: Stack) -> str:
+    """Return the address that `make run` prints: of a secure context, as browsers take localhost for one."""
+    return stack.url
 
 
 @pytest.fixture
-async def browser(chromium: str, flags: list[str]) -> AsyncIterator[Browser]:
+def over_plain_http(stack: Stack) -> str:
+    """Return the gateway's address by a name that makes no secure context."""
+    return f"http://{PLAIN_NAME}:{urlsplit(stack.url).port}"
+
+
+@pytest.fixture(scope="session")
+def over_http2(stack: Stack, background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a proxy in front of the gateway that ends TLS and speaks HTTP/2 with browsers."""
+    with background.entered(tls_in_front(stack.url, tmp_path_factory.mktemp("tls"))) as url:
+        yield url
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    """Return the system's address for browsers: at localhost, unless the test is one of `everywhere`."""
+    return str(request.getfixturevalue(getattr(request, "param", "at_localhost")))
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
     """Yield a browser of the test's own, which has the longer for everything, the busier the machine is."""
     expect.set_options(timeout=stretched(DEFAULT_MS))
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         browser.on("context", lambda context: context.set_default_timeout(stretched(2 * DEFAULT_MS)))
         yield browser
         await browser.close()
 
 
 @pytest.fixture
-async def new_tab(stack: Stack) -> AsyncIterator[NewTab]:
+async def new_tab(url: str) -> AsyncIterator[NewTab]:
     """Yield a function that opens the todo page in one more tab of a browser.
 
     An error that a page does not catch, or something that its policy forbids, fails the test.
@@ -83,7 +118,7 @@ async def new_tab(stack: Stack) -> AsyncIterator[NewTab]:
         page = await context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
-        await page.goto(f"{stack.url}/todos")
+        await page.goto(f"{url}/todos")
         await page.get_by_test_id("state").and_(page.locator("[data-state=live]")).wait_for()
         return page
 

@@ -5,7 +5,7 @@ from playwright.async_api import Browser, Page, expect
 
 from roots_devstack.deadlines import stretched
 
-from .conftest import NewPage, NewTab
+from .conftest import NewPage, NewTab, everywhere
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, shown, task, visible
 
 
@@ -23,6 +23,7 @@ async def pages(new_page: NewPage) -> tuple[Page, Page]:
     return mine, theirs
 
 
+@everywhere
 async def test_both_sides_are_kept_when_the_network_was_away(pages: tuple[Page, Page], new_tab: NewTab) -> None:
     """Edits of different tasks and of different members of one; a creation is one, however often it is sent."""
     mine, theirs = pages

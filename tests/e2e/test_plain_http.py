@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
@@ -11,7 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from roots_devstack.deadlines import stretched, until
 from roots_devstack.stack import Stack
 
-from .conftest import FLAGS, crash
+from .conftest import crash
 from .pomona_page import POMONA, listen, serve
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, expect_state, task
 
@@ -39,16 +38,9 @@ TURN = """(visibilityState) => {
 
 
 @pytest.fixture
-def flags() -> list[str]:
-    """Return the flags of a browser for which example.test is this machine."""
-    # The pages that Playwright answers itself do not come from this machine, and Chromium would ask its user.
-    return [*FLAGS, "--host-resolver-rules=MAP example.test 127.0.0.1", "--disable-features=LocalNetworkAccessChecks"]
-
-
-@pytest.fixture
-def url(stack: Stack) -> str:
-    """Return the gateway's address by a name that makes no secure context."""
-    return f"http://example.test:{urlsplit(stack.url).port}"
+def url(over_plain_http: str) -> str:
+    """Return the address of these tests' pages."""
+    return over_plain_http
 
 
 async def open_todos(context: BrowserContext, url: str) -> Page:

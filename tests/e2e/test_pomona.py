@@ -13,7 +13,7 @@ from tests.integration.metrics import value
 from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
-from .conftest import FLAGS
+from .conftest import FLAGS, everywhere
 from .pomona_page import LISTEN, POMONA, build_react, listen, readme_block, serve
 
 RECOVERED_SECONDS = 20.0
@@ -106,10 +106,10 @@ async def somebody(stack: Stack) -> AsyncIterator[SomebodyElse]:
 
 
 @pytest.fixture
-async def context(browser: Browser, stack: Stack, minified: Path) -> BrowserContext:
+async def context(browser: Browser, url: str, minified: Path) -> BrowserContext:
     """Return one person's browser, with the library beside the running system."""
     context = await browser.new_context()
-    await serve(context, stack.url, POMONA / "src", minified)
+    await serve(context, url, POMONA / "src", minified)
     return context
 
 
@@ -145,14 +145,15 @@ async def expect_heard(pages: list[Page], *descriptions: str) -> None:
         assert await page.evaluate("told") == []
 
 
+@everywhere
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("source", DATA_SOURCES, ids=["tutorial", "readme"])
 async def test_page_of_2009_shows_changes_when_it_is_unmodified(
-    context: BrowserContext, stack: Stack, somebody: SomebodyElse, module: str, source: str
+    context: BrowserContext, url: str, somebody: SomebodyElse, module: str, source: str
 ) -> None:
     """The tutorial's data source and the README's: records are loaded and destroyed as others change them."""
     page = await context.new_page()
-    await page.goto(f"{stack.url}/pomona/")
+    await page.goto(f"{url}/pomona/")
     await page.evaluate(STORE, f"./{module}")
     await page.evaluate(f"() => {{ {source} Todos.DataSource.init(); }}")
     await page.wait_for_function("Todos.DataSource.firenze.getDoloresId()")

@@ -6,7 +6,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from roots_devstack.deadlines import stretched, until
 
-from .conftest import NewPage, NewTab, crash
+from .conftest import NewPage, NewTab, crash, everywhere
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, task
 
 TABS = 8
@@ -17,6 +17,7 @@ async def open_tabs(context: BrowserContext, new_tab: NewTab, count: int) -> lis
     return [await new_tab(context) for _ in range(count)]
 
 
+@everywhere
 async def test_eight_tabs_hold_one_poll_when_their_leaders_die_one_after_the_other(
     browser: Browser, new_page: NewPage, new_tab: NewTab, held: Callable[[], int]
 ) -> None:

@@ -4,18 +4,19 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import clock, stretched
 from roots_devstack.stack import Stack
 
-from .conftest import NewPage
-from .todo_page import RECOVERED_MS, SEEN_MS, add, edit, task
+from .conftest import NewPage, everywhere
+from .todo_page import RECOVERED_MS, SEEN_MS, add, edit, expect_state, task
 
 PROCESSES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
 
 
+@everywhere
 async def test_other_page_shows_change_within_a_second_when_task_is_added_ticked_edited_and_deleted(
     new_page: NewPage, tmp_path: Path
 ) -> None:
@@ -77,3 +78,17 @@ async def test_pages_see_each_other_again_when_any_single_process_was_killed(
         assert clock() - started < RECOVERED_MS / 1000
         await task(theirs, f"After {name} e2e").get_by_test_id("delete").click()
         await expect(task(mine, f"After {name} e2e")).to_have_count(0, timeout=stretched(RECOVERED_MS))
+
+
+async def test_page_polls_over_http2_when_a_proxy_ends_tls(browser: Browser, over_http2: str) -> None:
+    """A secure context whose requests share one connection: the poll among them."""
+    page = await (await browser.new_context()).new_page()
+    await page.goto(f"{over_http2}/todos")
+    await expect_state(page, "live")
+    assert await page.evaluate("isSecureContext")
+    spoken = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+    found = await page.evaluate(
+        f"{spoken}.map(({{ name, nextHopProtocol }}) => [new URL(name).pathname, nextHopProtocol])"
+    )
+    assert {"h2"} == {protocol for _, protocol in found}
+    assert any(path.startswith("/comet/") for path, _ in found)

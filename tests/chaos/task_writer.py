@@ -28,7 +28,7 @@ class KnownTask:
     """A task that the writers know of, as they saw it last."""
 
     guid: str
-    version: int
+    tag: str
 
 
 class TaskWriter:
@@ -62,7 +62,7 @@ class TaskWriter:
             self._notes.unexpected.append(f"POST /tasks was answered {answer}")
             return
         content = answer.json["content"]
-        self._tasks.append(KnownTask(content["guid"], content["version"]))
+        self._tasks.append(KnownTask(content["guid"], content["tag"]))
         self._note("POST", content["guid"], mark, "acknowledged", content)
 
     async def _change(self, method: str, task: KnownTask) -> None:
@@ -70,7 +70,7 @@ class TaskWriter:
         body: dict[str, object] = {"description": mark} if mark else {}
         if method != "DELETE":
             body["isDone"] = self._chance.random() < 0.5
-        headers = {"If-Match": f'"v{task.version}"'} if self._chance.random() < 0.8 else {}
+        headers = {"If-Match": f'"{task.tag}"'} if self._chance.random() < 0.8 else {}
         answer, tries = await self._ask(method, task.guid, None if method == "DELETE" else body, headers)
         if answer.status in GONE_OR_CHANGED:
             self._note(method, task.guid, mark, "refused" if tries == 1 else "unknown", None)
@@ -80,18 +80,18 @@ class TaskWriter:
             self._note(method, task.guid, mark, "acknowledged", None)
         elif answer.status == 200:
             content = answer.json["content"]
-            task.version = content["version"]
+            task.tag = content["tag"]
             self._note(method, task.guid, mark, "acknowledged", content)
         else:
             self._notes.unexpected.append(f"{method} {task.guid} was answered {answer}")
 
     async def _look(self, task: KnownTask) -> None:
-        """Learn the task's present version."""
+        """Learn the task's present tag."""
         answer, _ = await self._ask("GET", task.guid, None, {})
         if answer.status == 404:
             self._forget(task)
         else:
-            task.version = answer.json["content"]["version"]
+            task.tag = answer.json["content"]["tag"]
 
     async def _ask(
         self, method: str, target: str, body: dict[str, object] | None, headers: dict[str, str]

@@ -70,26 +70,24 @@ export class Api {
   }
 
   /**
-   * Change some members of a task that still has this version.
+   * Change some members of a task that is still as it was seen.
    *
-   * @param {string} guid
    * @param {Members} members
-   * @param {number} version
+   * @param {Task} seen
    * @returns {Promise<Task>}
    */
-  async change(guid, members, version) {
-    return readContent(await this.#call(guid, write("PATCH", members, { "If-Match": `"v${version}"` })));
+  async change(members, seen) {
+    return readContent(await this.#call(seen.guid, write("PATCH", members, { "If-Match": tagOf(seen) })));
   }
 
   /**
-   * Delete a task that still has this version; one that is gone already is what was wanted.
+   * Delete a task that is still as it was seen; one that is gone already is what was wanted.
    *
-   * @param {string} guid
-   * @param {number} version
+   * @param {Task} seen
    */
-  async remove(guid, version) {
+  async remove(seen) {
     try {
-      await this.#call(guid, { method: "DELETE", headers: { "If-Match": `"v${version}"` } });
+      await this.#call(seen.guid, { method: "DELETE", headers: { "If-Match": tagOf(seen) } });
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404) throw error;
     }
@@ -116,6 +114,11 @@ export class Api {
 export function createKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** A task without a tag was kept by an older page; its version alone matches nothing. @param {Task} task */
+function tagOf({ tag, version }) {
+  return `"${tag ?? `v${version}`}"`;
 }
 
 /**

@@ -69,7 +69,7 @@ async function makeChange() {
   button.disabled = true;
   try {
     const task = await api.create({ description: "Seen on the wire" }, createKey());
-    await api.remove(task.guid, task.version);
+    await api.remove(task);
   } catch (error) {
     addMessage("failed", error instanceof Error ? error.message : "");
   } finally {

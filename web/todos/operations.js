@@ -6,7 +6,10 @@
  */
 
 /**
- * @typedef {{guid: string, description: string, isDone: boolean, version: number, DELETE?: boolean}} Task
+ * A task as the server shows it; `tag` is its entity tag.
+ *
+ * @typedef {{guid: string, description: string, isDone: boolean, version: number, createdAt: string, updatedAt: string,
+ *   tag?: string, DELETE?: boolean}} Task
  * @typedef {Partial<Pick<Task, "description" | "isDone">>} Members
  */
 
@@ -26,10 +29,30 @@
 /** @typedef {Task & {isWaiting: boolean, conflict: Operation | null}} ShownTask */
 
 const NEW = "new:";
+const UNKNOWN = { description: "", isDone: false, version: 0, createdAt: "", updatedAt: "" };
 
 /** Whether this is the guid of a task that the server does not know yet. @param {string} guid */
 export function isNew(guid) {
   return guid.startsWith(NEW);
+}
+
+/**
+ * Whether this is the task that the user saw: a restored database gives guids again.
+ *
+ * @param {Task} task
+ * @param {Task | null} seen
+ */
+export function isSameTask(task, seen) {
+  return task.createdAt === seen?.createdAt;
+}
+
+/**
+ * Return what grows with each change of a task, and from one task to the next that has its guid.
+ *
+ * @param {Task} task
+ */
+export function orderOf({ createdAt, version }) {
+  return `${createdAt} ${String(version).padStart(19, "0")}`;
 }
 
 /**
@@ -76,7 +99,7 @@ export function lay(tasks, operations, arrived = null) {
     const { id, kind, guid, members, base, conflict } = operation;
     if (kind === "remove" && !conflict) shown.delete(guid);
     else if (kind !== "create" || id !== arrived) {
-      const task = shown.get(guid) ?? { ...(base ?? { guid, description: "", isDone: false, version: 0 }), conflict: null };
+      const task = shown.get(guid) ?? { ...(base ?? { ...UNKNOWN, guid }), conflict: null };
       shown.set(guid, { ...task, ...members, isWaiting: true, conflict: conflict ? operation : task.conflict });
     }
   }
@@ -124,9 +147,9 @@ export function giveUp(operations, given) {
  * @returns {Operation | null}
  */
 export function rebase(operation, theirs) {
-  if (operation.kind === "remove") return theirs && { ...operation, conflict: { theirs } };
-  if (!theirs) return { ...operation, conflict: { theirs } };
-  const { base, members } = operation;
+  const { kind, base, members } = operation;
+  if (kind === "remove" && (!theirs || isSeen(theirs, base))) return theirs && { ...operation, base: theirs };
+  if (kind === "remove" || !theirs) return { ...operation, conflict: { theirs } };
   const open = memberNames(members).filter((name) => members[name] !== theirs[name]);
   if (open.length === 0) return null;
   if (open.some((name) => theirs[name] !== base?.[name])) return { ...operation, conflict: { theirs } };
@@ -156,6 +179,11 @@ export function decide(operations, conflicting, choice) {
  */
 export function replace(operations, operation) {
   return operations.map((other) => (other.id === operation.id ? operation : other));
+}
+
+/** Whether a task is as the user saw it. @param {Task} task @param {Task | null} seen */
+function isSeen(task, seen) {
+  return task.version === seen?.version && task.updatedAt === seen.updatedAt;
 }
 
 /**

@@ -7,7 +7,7 @@
  */
 
 import { ApiError } from "./api.js";
-import { decide, findNext, giveUp, isNew, rebase, replace, settle } from "./operations.js";
+import { decide, findNext, giveUp, isNew, isSameTask, rebase, replace, settle } from "./operations.js";
 
 /** @import { Api } from "./api.js" */
 /** @import { Operation, Task } from "./operations.js" */
@@ -176,10 +176,9 @@ export class Outbox {
    */
   async #send({ id, kind, guid, members, base }) {
     if (kind === "create") return this.#api.create(members, id);
-    if (isNew(guid)) throw new ApiError("The task was never created.", 404);
-    const version = base?.version ?? 0;
-    if (kind === "change") return this.#api.change(guid, members, version);
-    await this.#api.remove(guid, version);
+    if (isNew(guid) || !base) throw new ApiError("The task was never created.", 404);
+    if (kind === "change") return this.#api.change(members, base);
+    await this.#api.remove(base);
     return null;
   }
 
@@ -202,8 +201,12 @@ export class Outbox {
   /** @param {Operation} operation */
   async #compare(operation) {
     try {
-      const theirs = isNew(operation.guid) ? null : await this.#api.read(operation.guid);
-      if (theirs) this.#listeners.onFound(theirs);
+      const found = isNew(operation.guid) ? null : await this.#api.read(operation.guid);
+      if (found) this.#listeners.onFound(found);
+      // The task is as the user saw it, and the server's refusal was that of a replica of another version.
+      if (found?.tag && found.tag === operation.base?.tag) return false;
+      // Another task with this guid says that the user's own is gone.
+      const theirs = found && isSameTask(found, operation.base) ? found : null;
       const left = rebase(operation, theirs);
       await this.#update((operations) => (left ? replace(operations, left) : settle(operations, operation, theirs)));
       if (left?.conflict) this.#listeners.onConflict(left);

@@ -5,7 +5,7 @@ import { Firenze } from "/todos/pomona/firenze.js";
 
 import { Api, createKey } from "./api.js";
 import { describeNews, shorten } from "./news.js";
-import { changeTask, createTask, lay, removeTask } from "./operations.js";
+import { changeTask, createTask, lay, orderOf, removeTask } from "./operations.js";
 import { Order } from "./order.js";
 import { Outbox } from "./outbox.js";
 import { describeConflict } from "./row.js";
@@ -32,7 +32,7 @@ const tasks = firenze.follow("tasks", {
   snapshot: () => api.list("/tasks"),
   fetchNext: (url) => api.list(url),
   key: "guid",
-  version: "version",
+  version: orderOf,
   loadAtOnce: true,
 });
 const order = new Order(findStorage());

@@ -109,9 +109,9 @@ def test_event_carries_the_trace_when_it_is_valid(
 
 def test_one_change_wins_when_two_have_the_same_version(store: Store, shared_db: Sql) -> None:
     """Of changes made for the same version at the same time one is committed, the others are told the new version."""
-    store.create(MILK)
+    tag = store.create(MILK).task.tag
     changes = [Change(description=f"change {n}", is_done=None) for n in range(8)]
-    results = at_once([partial(store.update, 1, change, versions={1}) for change in changes])
+    results = at_once([partial(store.update, 1, change, tags={tag}) for change in changes])
     losers = [result for result in results if isinstance(result, VersionMismatchError)]
     assert [loser.current for loser in losers] == [2] * 7
     assert [message["version"] for message in shared_db.messages()] == [1, 2]

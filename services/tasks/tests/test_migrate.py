@@ -1,6 +1,7 @@
 """The migration runner, against real databases."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -66,6 +67,24 @@ def test_keys_of_a_version_before_are_nobodys_when_they_get_subjects(empty_datab
         )
         with pytest.raises(psycopg.errors.UniqueViolation):
             db.rows(insert, "old")
+
+
+def test_version_before_goes_on_beside_when_tasks_get_tags(empty_database_url: str) -> None:
+    """Tasks and answers from before are kept, and what the version before writes has a tag in its events, too."""
+    before = [migration for migration in migrate.packaged() if migration.version < 4]
+    migrate.migrate(empty_database_url, before, print)
+    insert = b"INSERT INTO task (description, is_done) VALUES (%s, false)"
+    content = b"SELECT task_content(id, description, is_done, version, created_at, updated_at) FROM task ORDER BY id"
+    db = Sql(empty_database_url)
+    with db.connection:
+        db.rows(insert, "old")
+        old = json.loads(db.value(content))
+        migrate.migrate(empty_database_url, migrate.packaged(), print)
+        db.rows(insert, "written beside")
+        kept, beside = [json.loads(text) for (text,) in db.rows(content)]
+        tags = [tag for (tag,) in db.rows(b"SELECT task_tag(version, updated_at) FROM task ORDER BY id")]
+    assert kept == old | {"tag": tags[0]}
+    assert (beside["description"], beside["tag"]) == ("written beside", tags[1])
 
 
 def test_failed_file_leaves_nothing_when_it_fails_half_way(db: Sql) -> None:

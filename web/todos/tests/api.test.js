@@ -20,6 +20,17 @@ function script(...answers) {
   return { api, asked };
 }
 
+/** @type {import("../operations.js").Task} */
+const milk = {
+  guid: "/task/1",
+  description: "milk",
+  isDone: false,
+  version: 2,
+  createdAt: "2026-11-30T10:00:00.000Z",
+  updatedAt: "2026-11-30T10:00:00.000Z",
+  tag: "v2-a",
+};
+
 /** @param {unknown} content @param {ResponseInit} [init] */
 const reply = (content, init) => new Response(JSON.stringify({ content }), init);
 
@@ -44,15 +55,15 @@ test("a failure passes when there was no answer or the server is unwell, and not
   await assert.rejects(api.create({}, "key1"), { message: problem.detail, status: 422, isPassing: false });
 });
 
-test("change and remove name the version that they mean", async () => {
+test("change and remove name the state that they mean, by its tag", async () => {
   const { api, asked } = script(reply({ version: 3 }), new Response(null, { status: 204 }));
-  assert.deepEqual(await api.change("/task/1", { isDone: true }, 2), { version: 3 });
-  await api.remove("/task/1", 3);
+  assert.deepEqual(await api.change({ isDone: true }, milk), { version: 3 });
+  await api.remove({ ...milk, tag: undefined });
   assert.deepEqual(
     asked.map(({ url, init }) => [url, init.method, init.body, init.headers["If-Match"]]),
     [
-      ["/task/1", "PATCH", '{"isDone":true}', '"v2"'],
-      ["/task/1", "DELETE", undefined, '"v3"'],
+      ["/task/1", "PATCH", '{"isDone":true}', '"v2-a"'],
+      ["/task/1", "DELETE", undefined, '"v2"'],
     ],
   );
 });
@@ -64,13 +75,13 @@ test("read is null when the task is gone", async () => {
 
 test("change of a task that is gone says so", async () => {
   const { api } = script(new Response("", { status: 404 }));
-  await assert.rejects(api.change("/task/1", {}, 1), { message: "Someone else has deleted this task." });
+  await assert.rejects(api.change({}, milk), { message: "Someone else has deleted this task." });
 });
 
 test("remove succeeds when the task is gone already, and fails otherwise", async () => {
   const { api } = script(new Response(null, { status: 404 }), new Response(null, { status: 503 }));
-  await api.remove("/task/1", 1);
-  await assert.rejects(api.remove("/task/1", 1), { status: 503 });
+  await api.remove(milk);
+  await assert.rejects(api.remove(milk), { status: 503 });
 });
 
 test("an answer that is no JSON is an ApiError", async () => {

@@ -13,7 +13,7 @@ import { describeNews } from "../news.js";
  */
 const change = (kind, description = "milk") => ({
   kind,
-  item: { guid: "/task/1", description, isDone: true, version: 1 },
+  item: { guid: "/task/1", description, isDone: true, version: 1, createdAt: "", updatedAt: "" },
   previous: null,
 });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { changeTask, createTask, decide, findNext, giveUp, lay, rebase, removeTask, settle } from "../operations.js";
+import { changeTask, createTask, decide, findNext, giveUp, lay, orderOf, rebase, removeTask, settle } from "../operations.js";
 
 /** @import { Task } from "../operations.js" */
 
@@ -9,7 +9,15 @@ import { changeTask, createTask, decide, findNext, giveUp, lay, rebase, removeTa
  * @param {Partial<Task>} [more]
  * @returns {Task}
  */
-const milk = (more) => ({ guid: "/task/1", description: "milk", isDone: false, version: 1, ...more });
+const milk = (more) => ({
+  guid: "/task/1",
+  description: "milk",
+  isDone: false,
+  version: 1,
+  createdAt: "2026-11-30T10:00:00.000Z",
+  updatedAt: "2026-11-30T10:00:00.000Z",
+  ...more,
+});
 const bread = milk({ guid: "/task/2", description: "bread" });
 
 /** @param {Parameters<typeof lay>} arguments_ */
@@ -111,4 +119,10 @@ test("what was done to a task goes with its creation when that is refused, and s
   assert.deepEqual(giveUp([creation, change], creation), []);
   const [first, second] = [changeTask("c", bread, { description: "rye" }), changeTask("d", bread, { isDone: true })];
   assert.deepEqual(giveUp([first, second], first), [second]);
+});
+
+test("a version is newer than those before it, and a later task than all of an earlier one that had its guid", () => {
+  const later = { createdAt: "2026-11-30T11:00:00.000Z" };
+  const inOrder = [milk({ version: 9 }), milk({ version: 10 }), milk(later), milk({ ...later, version: 2 })].map(orderOf);
+  assert.deepEqual([...inOrder].sort(), inOrder);
 });

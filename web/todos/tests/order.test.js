@@ -4,7 +4,7 @@ import test from "node:test";
 import { Order } from "../order.js";
 
 /** @param {string} guid */
-const task = (guid) => ({ guid, description: "", isDone: false, version: 1 });
+const task = (guid) => ({ guid, description: "", isDone: false, version: 1, createdAt: "", updatedAt: "" });
 const tasks = ["/task/10", "/task/9", "new:a", "/task/100"].map(task);
 
 /** A browser's storage, as far as it is used. */

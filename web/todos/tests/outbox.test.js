@@ -9,7 +9,15 @@ import { MemoryStore } from "../store.js";
 /** @import { Operation, Task } from "../operations.js" */
 
 /** @type {Task} */
-const milk = { guid: "/task/1", description: "milk", isDone: false, version: 1 };
+const milk = {
+  guid: "/task/1",
+  description: "milk",
+  isDone: false,
+  version: 1,
+  createdAt: "2026-11-30T10:00:00.000Z",
+  updatedAt: "2026-11-30T10:00:00.000Z",
+  tag: "v1-a",
+};
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const unreachable = new ApiError("The server can’t be reached.", 0);
 const isOther = new ApiError("Other version.", 412);
@@ -85,7 +93,7 @@ test("operations are sent one after the other, each on top of the last answer", 
   assert.equal(bench.sent.length, 1);
   const salt = { ...milk, guid: "/task/7" };
   assert.deepEqual(await bench.answer(salt), ["create", { description: "salt" }, "a"]);
-  assert.deepEqual(await bench.answer({ ...salt, version: 2 }), ["change", "/task/7", { isDone: true }, 1]);
+  assert.deepEqual(await bench.answer({ ...salt, version: 2 }), ["change", { isDone: true }, salt]);
   assert.deepEqual([bench.waiting, bench.told], [[], ["saved a 1", "saved b 2"]]);
 });
 
@@ -104,7 +112,7 @@ test("what another page has left is sent when one opens", async () => {
   await bench.store.update(() => [removeTask("a", milk)]);
   bench.outbox = bench.open();
   await settled();
-  assert.deepEqual(await bench.answer(undefined), ["remove", "/task/1", 1]);
+  assert.deepEqual(await bench.answer(undefined), ["remove", milk]);
   assert.deepEqual(bench.told, ["saved a -"]);
 });
 
@@ -120,8 +128,9 @@ test("a change is sent again on top of what others changed meanwhile when both c
   const bench = new Bench();
   await bench.add(changeTask("a", milk, { description: "oat" }));
   await bench.answer(isOther);
-  assert.deepEqual(await bench.answer({ ...milk, isDone: true, version: 5 }), ["read", "/task/1"]);
-  assert.deepEqual(await bench.answer({ ...milk, version: 6 }), ["change", "/task/1", { description: "oat" }, 5]);
+  const theirs = { ...milk, isDone: true, version: 5, tag: "v5-a" };
+  assert.deepEqual(await bench.answer(theirs), ["read", "/task/1"]);
+  assert.deepEqual(await bench.answer({ ...milk, version: 6 }), ["change", { description: "oat" }, theirs]);
   assert.deepEqual(bench.told, ["found 5", "saved a 6"]);
 });
 
@@ -129,7 +138,7 @@ test("a change is done when the server has it, though its answer was lost", asyn
   const bench = new Bench();
   await bench.add(changeTask("a", milk, { isDone: true }));
   await bench.answer(isOther);
-  await bench.answer({ ...milk, isDone: true, version: 2 });
+  await bench.answer({ ...milk, isDone: true, version: 2, tag: "v2-a" });
   assert.deepEqual([bench.waiting, bench.told], [[], ["found 2"]]);
 });
 
@@ -138,14 +147,15 @@ test("the user decides when the same was changed, and other tasks go on meanwhil
   const bread = { ...milk, guid: "/task/2" };
   await bench.add(changeTask("a", milk, { description: "oat" }), changeTask("b", bread, { isDone: true }));
   await bench.answer(isOther);
-  await bench.answer({ ...milk, description: "rice", version: 2 });
-  assert.deepEqual((await bench.answer({ ...bread, version: 2 }))[1], "/task/2");
+  const theirs = { ...milk, description: "rice", version: 2, tag: "v2-a" };
+  await bench.answer(theirs);
+  assert.deepEqual((await bench.answer({ ...bread, version: 2 }))[2], bread);
   assert.deepEqual([bench.waiting, bench.told], [["a"], ["found 2", "conflict a", "saved b 2"]]);
   const [asking] = bench.outbox.operations;
   assert.ok(asking);
   await bench.outbox.decide(asking, "mine");
   await settled();
-  assert.deepEqual(await bench.answer({ ...milk, version: 3 }), ["change", "/task/1", { description: "oat" }, 2]);
+  assert.deepEqual(await bench.answer({ ...milk, version: 3 }), ["change", { description: "oat" }, theirs]);
   assert.deepEqual(bench.waiting, []);
 });
 
@@ -203,7 +213,7 @@ test("an operation is shown before the store has it, and is on top of what its c
   write();
   await adding;
   await settled();
-  assert.deepEqual(await bench.answer({ ...salt, version: 2 }), ["change", "/task/9", { isDone: true }, 1]);
+  assert.deepEqual(await bench.answer({ ...salt, version: 2 }), ["change", { isDone: true }, salt]);
   assert.deepEqual(bench.waiting, []);
 });
 
@@ -218,4 +228,37 @@ test("an operation that the store can't keep is taken back, and the caller told"
   bench.store.update = () => Promise.reject(new Error("full"));
   await assert.rejects(bench.outbox.add(removeTask("a", milk)), { message: "full" });
   assert.deepEqual(bench.waiting, []);
+});
+
+test("what was done to a task is not done to another one that has its guid", async () => {
+  const another = { ...milk, description: "salt", createdAt: "2026-11-30T11:00:00.000Z", tag: "v1-b" };
+  const bench = new Bench();
+  await bench.add(removeTask("a", milk));
+  await bench.answer(isOther);
+  assert.deepEqual(await bench.answer(another), ["read", "/task/1"]);
+  assert.deepEqual([bench.waiting, bench.sent, bench.told], [[], [], ["found 1"]]);
+  await bench.add(changeTask("b", milk, { isDone: true }));
+  await bench.answer(isOther);
+  await bench.answer(another);
+  assert.deepEqual([bench.sent, bench.told.at(-1)], [[], "conflict b"]);
+  assert.deepEqual(bench.outbox.operations[0]?.conflict, { theirs: null });
+});
+
+test("an operation that an older page has kept without a tag is sent with that of the task, which is as it was seen", async () => {
+  const bench = new Bench();
+  await bench.add(removeTask("a", { ...milk, tag: undefined }));
+  await bench.answer(isOther);
+  await bench.answer(milk);
+  assert.deepEqual(await bench.answer(undefined), ["remove", milk]);
+  assert.deepEqual(bench.waiting, []);
+});
+
+test("an operation waits when a replica of another version does not know the tag of the task as it is", async () => {
+  const bench = new Bench();
+  await bench.add(removeTask("a", milk));
+  await bench.answer(isOther);
+  await bench.answer(milk);
+  assert.deepEqual([bench.waiting, bench.outbox.operations[0]?.conflict], [["a"], null]);
+  while (bench.sent.length === 0) await settled();
+  await bench.answer(undefined);
 });

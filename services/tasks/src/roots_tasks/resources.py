@@ -19,7 +19,6 @@ MAX_PAGE = 1000
 MAX_KEY_CHARACTERS = 255
 
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY_CHARACTERS}}}")
-_VERSION_TAG = re.compile(r"v([1-9][0-9]{0,18})")
 
 
 class TaskList:
@@ -63,7 +62,7 @@ class TaskItem:
     def on_get(self, req: falcon.Request, resp: falcon.Response, task_id: str) -> None:
         """Answer the task."""
         task = self._store.read(_id(task_id))
-        _send(req, resp, _body(task), _tag(task.version))
+        _send(req, resp, _body(task), task.tag)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, task_id: str) -> None:
         """Replace the task: what the body leaves out gets its default."""
@@ -77,12 +76,12 @@ class TaskItem:
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, task_id: str) -> None:
         """Delete the task."""
-        self._store.delete(_id(task_id), versions=_versions(req), traceparent=traceparent_of(req))
+        self._store.delete(_id(task_id), tags=_tags(req), traceparent=traceparent_of(req))
         self._metrics.count_change("deleted")
         resp.status = falcon.HTTP_204
 
     def _update(self, req: falcon.Request, resp: falcon.Response, task_id: int, change: Change) -> None:
-        written = self._store.update(task_id, change, versions=_versions(req), traceparent=traceparent_of(req))
+        written = self._store.update(task_id, change, tags=_tags(req), traceparent=traceparent_of(req))
         self._metrics.count_change("updated" if written.is_changed else "unchanged")
         _write(resp, written.task)
 
@@ -114,19 +113,12 @@ def _idempotency_key(req: falcon.Request) -> str | None:
     return key
 
 
-def _versions(req: falcon.Request) -> Collection[int] | None:
-    """Return the versions that If-Match names, None for any; a tag that is not ours names none."""
+def _tags(req: falcon.Request) -> Collection[str] | None:
+    """Return the tags that If-Match names, None for any."""
     if req.get_header("If-Match") is None:
         return None
     tags = entity_tags.unmarked(req.if_match)
-    if entity_tags.ANY in tags:
-        return None
-    matches = map(_VERSION_TAG.fullmatch, tags)
-    return {version for match in matches if match is not None and (version := int(match[1])) <= MAX_ID}
-
-
-def _tag(version: int) -> str:
-    return f"v{version}"
+    return None if entity_tags.ANY in tags else tags
 
 
 def _body(task: Task) -> bytes:
@@ -134,7 +126,7 @@ def _body(task: Task) -> bytes:
 
 
 def _write(resp: falcon.Response, task: Task) -> None:
-    resp.etag = _tag(task.version)
+    resp.etag = task.tag
     resp.content_type = falcon.MEDIA_JSON
     resp.data = _body(task)
 

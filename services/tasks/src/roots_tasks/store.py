@@ -20,13 +20,15 @@ NOBODY = ""
 
 # list: the tasks after one, by id.
 _LIST = """
-SELECT id, version, task_content(id, description, is_done, version, created_at, updated_at)
+SELECT id, version, task_tag(version, updated_at),
+       task_content(id, description, is_done, version, created_at, updated_at)
 FROM task WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
 """
 
 # read: one task.
 _READ = """
-SELECT id, version, task_content(id, description, is_done, version, created_at, updated_at)
+SELECT id, version, task_tag(version, updated_at),
+       task_content(id, description, is_done, version, created_at, updated_at)
 FROM task WHERE id = %(id)s
 """
 
@@ -35,7 +37,8 @@ FROM task WHERE id = %(id)s
 _CREATE = """
 WITH created AS (
     INSERT INTO task (description, is_done) VALUES (%(description)s, %(is_done)s)
-    RETURNING id, version, task_content(id, description, is_done, version, created_at, updated_at) AS content
+    RETURNING id, version, task_tag(version, updated_at) AS tag,
+              task_content(id, description, is_done, version, created_at, updated_at) AS content
 ), event AS (
     INSERT INTO outbox (path, task_id, message, traceparent)
     SELECT %(path)s, id, content, %(traceparent)s FROM created
@@ -43,12 +46,14 @@ WITH created AS (
     INSERT INTO idempotency_key (subject, key, request_digest, task_id, content)
     SELECT %(subject)s, %(key)s, %(digest)s, id, content FROM created WHERE %(key)s::text IS NOT NULL
 )
-SELECT id, version, content FROM created
+SELECT id, version, tag, content FROM created
 """
 
-# first answer: what the request that took an idempotency key was answered; a new task has version 1.
+# first answer: what the request that took an idempotency key was answered; a new task has version 1. An answer from
+# before tasks had tags gets one that is of no state.
 _FIRST_ANSWER = """
-SELECT request_digest, task_id, 1, content FROM idempotency_key WHERE subject = %(subject)s AND key = %(key)s
+SELECT request_digest, task_id, 1, coalesce(content::json ->> 'tag', 'v1'), content
+FROM idempotency_key WHERE subject = %(subject)s AND key = %(key)s
 """
 
 # update: lock the task, then compare with what is locked (not with what the statement saw at its start: another change
@@ -60,7 +65,7 @@ WITH before AS (
     SELECT id, version,
            coalesce(%(description)s::text, description) AS description,
            coalesce(%(is_done)s::boolean, is_done) AS is_done,
-           %(versions)s::bigint[] IS NULL OR version = ANY (%(versions)s::bigint[]) AS is_current
+           %(tags)s::text[] IS NULL OR task_tag(version, updated_at) = ANY (%(tags)s::text[]) AS is_current
     FROM before
 ), after AS (
     UPDATE task SET description = wanted.description, is_done = wanted.is_done,
@@ -68,7 +73,7 @@ WITH before AS (
     FROM wanted JOIN before USING (id)
     WHERE task.id = wanted.id AND wanted.is_current
       AND (before.description, before.is_done) IS DISTINCT FROM (wanted.description, wanted.is_done)
-    RETURNING task.id, task.version,
+    RETURNING task.id, task.version, task_tag(task.version, task.updated_at) AS tag,
               task_content(task.id, task.description, task.is_done, task.version, task.created_at, task.updated_at)
                   AS content
 ), event AS (
@@ -77,6 +82,7 @@ WITH before AS (
 )
 SELECT wanted.is_current, after.id IS NOT NULL,
        before.id, coalesce(after.version, before.version),
+       coalesce(after.tag, task_tag(before.version, before.updated_at)),
        coalesce(after.content, task_content(before.id, before.description, before.is_done, before.version,
                                             before.created_at, before.updated_at))
 FROM before JOIN wanted USING (id) LEFT JOIN after USING (id)
@@ -85,11 +91,11 @@ FROM before JOIN wanted USING (id) LEFT JOIN after USING (id)
 # delete: lock the task, then delete it and write its event, whose version is newer than any before.
 _DELETE = """
 WITH before AS (
-    SELECT id, version FROM task WHERE id = %(id)s FOR UPDATE
+    SELECT id, version, updated_at FROM task WHERE id = %(id)s FOR UPDATE
 ), gone AS (
     DELETE FROM task USING before
     WHERE task.id = before.id
-      AND (%(versions)s::bigint[] IS NULL OR before.version = ANY (%(versions)s::bigint[]))
+      AND (%(tags)s::text[] IS NULL OR task_tag(before.version, before.updated_at) = ANY (%(tags)s::text[]))
     RETURNING task.id, task_content(task.id, task.description, task.is_done, before.version + 1, task.created_at,
                                     clock_timestamp(), true) AS content
 ), event AS (
@@ -157,9 +163,9 @@ class Store:
         return Written(task=_task(*created[0]), is_changed=True)
 
     def update(
-        self, task_id: int, change: Change, *, versions: Collection[int] | None = None, traceparent: str | None = None
+        self, task_id: int, change: Change, *, tags: Collection[str] | None = None, traceparent: str | None = None
     ) -> Written:
-        """Apply `change` to a task that has one of `versions`; None stands for any.
+        """Apply `change` to a task that has one of `tags`; None stands for any.
 
         A change that changes nothing leaves the version as it is and yields no event: nothing was committed, and
         clients would ignore an event whose version they have.
@@ -170,7 +176,7 @@ class Store:
             "id": task_id,
             "description": change.description,
             "is_done": change.is_done,
-            "versions": None if versions is None else list(versions),
+            "tags": None if tags is None else list(tags),
             "path": PATH,
             "traceparent": traceparent,
         }
@@ -186,14 +192,14 @@ class Store:
             self._want_relay()
         return Written(task=task, is_changed=is_changed)
 
-    def delete(self, task_id: int, *, versions: Collection[int] | None = None, traceparent: str | None = None) -> None:
-        """Delete a task that has one of `versions`; None stands for any.
+    def delete(self, task_id: int, *, tags: Collection[str] | None = None, traceparent: str | None = None) -> None:
+        """Delete a task that has one of `tags`; None stands for any.
 
         Errors: TaskNotFoundError, VersionMismatchError.
         """
         values = {
             "id": task_id,
-            "versions": None if versions is None else list(versions),
+            "tags": None if tags is None else list(tags),
             "path": PATH,
             "traceparent": traceparent,
         }
@@ -207,8 +213,8 @@ class Store:
         self._want_relay()
 
 
-def _task(task_id: int, version: int, content: str) -> Task:
-    return Task(id=task_id, version=version, content=content)
+def _task(task_id: int, version: int, tag: str, content: str) -> Task:
+    return Task(id=task_id, version=version, tag=tag, content=content)
 
 
 def _first_answer(connection: Connection, values: dict[str, Any]) -> Task:

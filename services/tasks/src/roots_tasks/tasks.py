@@ -37,11 +37,13 @@ _UNSEEN_RANGES = (
 class Task:
     """One task at one version.
 
-    Shape: content is the task as clients see it, JSON text of docs/protocol.md, Tasks.
+    Shape: content is the task as clients see it, JSON text of docs/protocol.md, Tasks; tag is its entity tag, which no
+        other state of any task at its URL has.
     """
 
     id: int
     version: int
+    tag: str
     content: str
 
     @property

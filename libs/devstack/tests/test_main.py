@@ -167,18 +167,16 @@ def test_run_names_the_setting_when_it_is_wrong(tmp_path: Path) -> None:
 
 def test_run_names_the_choices_when_the_number_of_nats_servers_is_wrong(tmp_path: Path) -> None:
     """Two servers are no safer than one, so there are one or three."""
-    sentence = "error: ROOTS_NATS_NODES is wrong: Invalid enum value 2, it is one of 1, 3\n"
+    sentence = "error: ROOTS_NATS_NODES is wrong: it is not a value for this, it is one of 1, 3\n"
 
     assert (USAGE, sentence) == failed_run(tmp_path, ROOTS_NATS_NODES="2")
 
 
-def stop_with_a_frozen_service(home: Path, process: "subprocess.Popen[bytes]") -> float:
-    """Freeze tasks, which then can't end, ask everything to stop, and return how many seconds that takes."""
+def stop_with_a_frozen_service(home: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Freeze tasks, which then can't end, and ask everything to stop."""
     os.kill(pid_of(home, "tasks"), signal.SIGSTOP)
-    started = clock()
     process.send_signal(signal.SIGTERM)
-    assert 0 == process.wait(timeout=30)
-    return clock() - started
+    assert 0 == process.wait(timeout=stretched(30))
 
 
 def test_run_heeds_the_settings_of_services_when_the_user_has_set_them(tmp_path: Path) -> None:
@@ -193,14 +191,19 @@ def test_run_heeds_the_settings_of_services_when_the_user_has_set_them(tmp_path:
             assert ORIGIN == answer.headers["Access-Control-Allow-Origin"]
         assert clock() - started < 5
 
-        assert stop_with_a_frozen_service(tmp_path / "home", process) >= 6
+        # Not by the clock of the tests, which a busy machine slows down: nothing may end too soon.
+        asked = time.monotonic()
+        stop_with_a_frozen_service(tmp_path / "home", process)
+        assert time.monotonic() - asked >= 6
 
 
 def test_run_ends_sooner_when_the_drain_is_shorter(tmp_path: Path) -> None:
     """Nobody waits longer for the end than the drain asks for; it may come from a file, as every setting."""
     (tmp_path / "drain").write_text("0.5\n", encoding="ascii")
     with running(tmp_path / "home", ROOTS_DRAIN_SECONDS_FILE=str(tmp_path / "drain")) as (process, _):
-        assert stop_with_a_frozen_service(tmp_path / "home", process) < DEFAULT_STOP_SECONDS
+        asked = clock()
+        stop_with_a_frozen_service(tmp_path / "home", process)
+        assert clock() - asked < DEFAULT_STOP_SECONDS
 
 
 def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp_path: Path) -> None:

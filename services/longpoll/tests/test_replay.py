@@ -10,6 +10,7 @@ from roots_longpoll.poll import Limits
 from roots_longpoll.replay import Replayer, ReplayLimits
 from roots_longpoll.ring import Ring
 from roots_longpoll.stored import StreamReader
+from roots_longpoll.unreadable import Unreadable
 
 STARTS = (("a", 10),)
 
@@ -44,7 +45,7 @@ async def test_reading_is_shared_only_when_it_is_of_the_same_log() -> None:
     """I9: a reading that began before the stream was created anew is of no use to a poll that came after."""
     stream, ring = EmptyStream(), Ring(1000)
     ring.reset(1, 100)
-    replayer = Replayer(cast("StreamReader", stream), ring, Limits(), ReplayLimits())
+    replayer = Replayer(cast("StreamReader", stream), ring, Limits(), ReplayLimits(), Unreadable())
     tasks = [asyncio.create_task(replayer.read(STARTS)) for _ in range(2)]
     await asyncio.sleep(0)
     stream.epoch = 2

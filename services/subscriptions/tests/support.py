@@ -16,12 +16,12 @@ import urllib3
 from nats.aio.client import Client
 
 from roots_common import broker
+from roots_common.grant_records import GrantRecord
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
-from roots_subscriptions.record import GrantRecord
 
 UID_KEY = "a key for tests, of 32 bytes or more"
 KEY = "key-of-the-back-end-todos"

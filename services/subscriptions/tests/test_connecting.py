@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from roots_common.grant_records import MAX_PATHS
 from roots_common.uids import Uids
 from roots_common.web import MAX_BODY_BYTES
 from roots_devstack.deadlines import wait_until
-from roots_subscriptions.record import MAX_PATHS
 
 from .support import Nats, Service
 

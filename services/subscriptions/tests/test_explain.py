@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from roots_common.grant_records import GrantRecord, PathGrant, Said
 from roots_common.policy import Policy, parse_policy
 from roots_subscriptions.explain import Whereabouts, explain, explain_path
-from roots_subscriptions.record import GrantRecord, PathGrant, Said
 from roots_subscriptions.refusals import Refusal
 
 NOON = 1_700_000_000

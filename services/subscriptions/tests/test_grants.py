@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from roots_common.grant_records import MAX_PATHS, GrantRecord, PathGrant
 from roots_common.identity import ANONYMOUS
 from roots_common.subjects import GRANT_LIFETIME_SECONDS, LIVE_GRANTS_PREFIX
 from roots_devstack.deadlines import stretched
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import MAX_PATHS, GrantRecord, PathGrant
 from roots_subscriptions.store import TTL_MARGIN_SECONDS
 
 from .support import Nats

@@ -5,6 +5,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
+from roots_common.grant_records import GrantRecord, PathGrant, Said
 from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots_common.uids import Uids
 from roots_devstack.background import LoopThread
@@ -12,7 +13,6 @@ from roots_devstack.deadlines import stretched, wait_until
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import GrantRecord, PathGrant, Said
 from roots_subscriptions.store import GrantStore
 
 from .support import Nats, serve_nothing

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from roots_common.grant_records import GrantRecord
 from roots_common.subjects import GRANT_LIFETIME_SECONDS, GRANTS_TOUCH
 from roots_common.uids import Uids
 from roots_devstack.deadlines import stretched, wait_until
-from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.touch import MAX_UIDS
 
 from .support import Nats, Service

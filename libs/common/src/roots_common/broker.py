@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from roots_common import logs
 from roots_common.config import setting
 from roots_common.nkeys import NkeyError, read_credentials, read_nkey
+from roots_common.stored import headers_of
 from roots_common.uids import UID_CHARACTERS
 
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -148,6 +149,10 @@ class _Client(Client):
 
     async def flush(self, *args: Any, **options: Any) -> None:
         await _cancellable(super().flush(*args, **options))
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        # nats-py's own leaves out all headers of a message when it can't read one of them.
+        return headers_of(headers) if headers else None
 
     async def _connect_to_server(self, s: Any) -> None:
         # A try that was accepted and then failed leaves its socket behind: nats-py 2.16 just puts another in its place.

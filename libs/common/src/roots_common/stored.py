@@ -2,6 +2,9 @@
 
 Any server of a cluster may answer, also one that lags: what it has comes in order and without holes, but may end early,
 so where it has to be exact the stream's leader says what follows. nats-py has no call for a batch. Source: NATS ADR-31.
+
+A stored message may have any bytes as headers. `headers_of` takes them all, since a message that is lost here would be
+missed and asked for without end.
 """
 
 import asyncio
@@ -19,6 +22,11 @@ from roots_common.subjects import JETSTREAM_API
 
 MAX_BATCH_BYTES = 1 << 20
 
+SEQUENCE_HEADER = "Nats-Sequence"
+SUBJECT_HEADER = "Nats-Subject"
+TIME_HEADER = "Nats-Time-Stamp"
+
+_VERSION = "NATS/1.0"
 _END_OF_BATCH = "204"
 _NOT_FOUND = "404"
 
@@ -41,6 +49,25 @@ class Batch:
 
     messages: list[Stored]
     has_more: bool
+
+
+def headers_of(block: bytes) -> dict[str, str]:
+    """Return the headers of a message by name, the last of each name: the server appends its own.
+
+    Shape: the number of an inline status is the header `Status`, its text `Description`. A line that is no header is
+        passed over; bytes that are not ASCII are read as Latin-1.
+    """
+    first, *lines = block.decode("latin-1").split("\r\n")
+    headers = {}
+    status, _, description = first.removeprefix(_VERSION).strip().partition(" ")
+    if status:
+        headers["Status"] = status
+        headers["Description"] = description
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name] = value.strip()
+    return headers
 
 
 async def read_batch(
@@ -73,10 +100,10 @@ async def _read(
 
     async def take(message: Msg) -> None:
         headers = message.headers or {}
-        status = headers.get("Status")
-        if status is None:
-            messages.append(_stored(message))
-        elif not end.done():
+        # A stored message may have a header `Status` of its own; the end of a batch has no sequence.
+        if SEQUENCE_HEADER in headers and SUBJECT_HEADER in headers:
+            messages.append(_stored(message, headers))
+        elif "Status" in headers and not end.done():
             end.set_result(headers)
 
     try:
@@ -96,6 +123,5 @@ async def _read(
     return messages, headers
 
 
-def _stored(message: Msg) -> Stored:
-    headers = message.headers or {}
-    return Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data)
+def _stored(message: Msg, headers: dict[str, str]) -> Stored:
+    return Stored(int(headers[SEQUENCE_HEADER]), headers[SUBJECT_HEADER], headers, message.data)

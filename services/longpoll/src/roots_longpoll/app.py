@@ -169,7 +169,13 @@ class Replica:
         await answer_whereabouts(client, self._desk, f"{socket.gethostname()}:{self.port}")
         self._world.client = client
         self._world.lookups = Lookups(self._desk, self._view, StreamReader(client, GRANTS_STREAM), self._world.spawn)
-        self._world.replayer = Replayer(reader, self._ring, self._limits, ReplayLimits(slots=self._config.replay_slots))
+        self._world.replayer = Replayer(
+            reader,
+            self._ring,
+            self._limits,
+            ReplayLimits(slots=self._config.replay_slots),
+            self._stats.unreadable,
+        )
         self._world.events = events = Follower(
             client,
             stream=EVENTS_STREAM,

@@ -25,6 +25,6 @@ class BrokerClock:
             if second != self._second:
                 self._second_ns = int(datetime.fromisoformat(f"{second}+00:00").timestamp()) * 10**_FRACTION_DIGITS
                 self._second = second
-            return self._second_ns + int(fraction.ljust(_FRACTION_DIGITS, "0"))
+            return self._second_ns + int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
         except ValueError:
             return 0

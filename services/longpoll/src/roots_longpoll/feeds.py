@@ -3,16 +3,15 @@
 import time
 from collections.abc import Callable, Collection
 
-import msgspec
-
-from roots_common import logs
-from roots_common.events import TIME_HEADER, TRACEPARENT_HEADER
+from roots_common.events import MAX_MESSAGE_BYTES, TIME_HEADER, TRACEPARENT_HEADER
+from roots_common.grant_records import UnreadableRecordError
 from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX, InvalidPathError, path_of
 from roots_longpoll.broker_clock import STORED_HEADER, BrokerClock
 from roots_longpoll.desk import Desk
 from roots_longpoll.grants import GrantsView, Known
 from roots_longpoll.ring import Event
+from roots_longpoll.unreadable import Unreadable
 
 # A key-value store's mark of a record that was deleted or purged.
 _OPERATION_HEADER = "KV-Operation"
@@ -20,19 +19,36 @@ EVENT_HEADERS = (TIME_HEADER, STORED_HEADER)
 TRACED_EVENT_HEADERS = (*EVENT_HEADERS, TRACEPARENT_HEADER)
 GRANT_HEADERS = (_OPERATION_HEADER,)
 
-log = logs.get(__name__)
+_MAX_TIME_DIGITS = 19
+_TRACEPARENT_CHARACTERS = 55
 
 
-def event_of(message: Stored) -> Event:
-    """Return the event that `message` is. Errors: InvalidPathError when its subject carries no path."""
-    committed_ns = message.headers.get(TIME_HEADER, "")
-    return Event(
-        seq=message.seq,
-        path=path_of(message.subject),
-        message=message.data,
-        committed_ns=int(committed_ns) if committed_ns.isdecimal() else time.time_ns(),
-        traceparent=message.headers.get(TRACEPARENT_HEADER),
-    )
+def event_of(message: Stored, unreadable: Unreadable) -> Event | None:
+    """Return the event that `message` is, None when it is none; what can't be read of it is noted in `unreadable`.
+
+    A message that lacks a time or a trace, or has an unreadable one, is an event nonetheless.
+    """
+    try:
+        path = path_of(message.subject)
+    except InvalidPathError:
+        unreadable.note("event_subject", message.seq)
+        return None
+    if len(message.data) > MAX_MESSAGE_BYTES:
+        unreadable.note("event_message", message.seq)
+        return None
+    headers = message.headers
+    committed = headers.get(TIME_HEADER)
+    if committed is not None and len(committed) <= _MAX_TIME_DIGITS and committed.isdecimal():
+        committed_ns = int(committed)
+    else:
+        committed_ns = time.time_ns()
+        if committed is not None:
+            unreadable.note("event_time", message.seq)
+    traceparent = headers.get(TRACEPARENT_HEADER)
+    if traceparent is not None and len(traceparent) != _TRACEPARENT_CHARACTERS:
+        traceparent = None
+        unreadable.note("event_traceparent", message.seq)
+    return Event(seq=message.seq, path=path, message=message.data, committed_ns=committed_ns, traceparent=traceparent)
 
 
 class EventFeed:
@@ -42,26 +58,23 @@ class EventFeed:
         self._desk = desk
         self._clock = BrokerClock()
         self._on_event = on_event
+        self._unreadable = desk.stats.unreadable
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
         """Let the desk begin with the stream of `epoch`."""
         events = []
         taken_ns = time.time_ns()
         for message in messages:
-            try:
-                event = event_of(message)
+            event = event_of(message, self._unreadable)
+            if event is not None:
                 event.taken_ns = taken_ns
                 events.append(event)
-            except InvalidPathError:
-                log.warning("event_without_path", seq=message.seq)
         self._desk.begin(epoch, after, events, head)
 
     def receive(self, message: Stored) -> None:
         """Deliver one event; a message that is none is passed over, since nobody can hear it."""
-        try:
-            event = event_of(message)
-        except InvalidPathError:
-            log.warning("event_without_path", seq=message.seq)
+        event = event_of(message, self._unreadable)
+        if event is None:
             self._desk.skip_to(message.seq)
         else:
             event.taken_ns = time.time_ns()
@@ -99,12 +112,8 @@ class GrantFeed:
 
     def receive(self, message: Stored) -> None:
         """Take in one record, and wake the poll of its uid."""
-        try:
-            client = apply_record(self._view, message)
-        except msgspec.DecodeError:
-            log.exception("grant_record_unreadable", revision=message.seq)
-        else:
-            self._desk.grants_known(uid_of(message), client)
+        client = apply_record(self._view, message, self._desk.stats.unreadable)
+        self._desk.grants_known(uid_of(message), client)
 
     def skip_to(self, seq: int) -> None:
         """Pass over records that were replaced meanwhile; only the last of each uid counts."""
@@ -118,7 +127,15 @@ def uid_of(message: Stored) -> bytes:
     return message.subject.removeprefix(GRANTS_PREFIX).encode()
 
 
-def apply_record(view: GrantsView, message: Stored) -> Known:
-    """Take `message` into the view; return the latest that is known of its uid. Errors: msgspec.DecodeError."""
+def apply_record(view: GrantsView, message: Stored, unreadable: Unreadable) -> Known:
+    """Take `message` into the view; return the latest that is known of its uid.
+
+    One that can't be read counts as none: to keep the record before it would let a withdrawn grant live on (I5).
+    """
+    uid = uid_of(message)
     raw = b"" if _OPERATION_HEADER in message.headers else message.data
-    return view.apply(uid_of(message), raw, message.seq)
+    try:
+        return view.apply(uid, raw, message.seq)
+    except UnreadableRecordError:
+        unreadable.note("grant_record", message.seq)
+        return view.apply(uid, b"", message.seq)

@@ -7,11 +7,13 @@ writes records. Source: docs/protocol.md, Connecting.
 
 import enum
 import math
+import sys
 from collections.abc import Collection
 from typing import Final, TypeAlias
 
 import msgspec
 
+from roots_common.grant_records import read_record
 from roots_common.subjects import DISCONNECT_PATH
 from roots_longpoll.cursor import base36
 from roots_longpoll.ring import update_of
@@ -22,27 +24,27 @@ NEVER = (1 << 64) - 1
 
 
 class PathGrant(msgspec.Struct, frozen=True, gc=False):
-    """One path of a record, as stored.
+    """One path of a record, as far as delivery needs it.
 
     Units: from_ is the event stream's last sequence when the path was granted, in the stream of `epoch`
         (milliseconds since 1970); since the number of the change that granted it, n that of the change that
         confirmed it last; until seconds since 1970, None for no end of its own.
     """
 
-    from_: int = msgspec.field(name="from")
+    from_: int
     n: int
     since: int
     epoch: int
-    until: float | None = None
+    until: float | None
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A grant record, as stored. Units: expires is seconds since 1970."""
+    """A grant record, as far as delivery needs it. Units: expires is seconds since 1970."""
 
     n: int
     paths: dict[str, PathGrant]
     expires: float
-    gone: dict[str, int] = {}
+    gone: dict[str, int]
 
 
 class Client:
@@ -119,7 +121,6 @@ class GrantsView:
         self._young: dict[bytes, Client | int] = {}
         self._old: dict[bytes, Client | int] = {}
         self._path_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._decoder = msgspec.json.Decoder(Record)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -137,9 +138,9 @@ class GrantsView:
     def apply(self, uid: bytes, raw: bytes, revision: int) -> Known:
         """Take in the record `raw` (empty when deleted) of `revision`, unless a later one is known; return the latest.
 
-        Errors: msgspec.ValidationError or msgspec.DecodeError for what is no record.
+        Errors: UnreadableRecordError for what is no record.
         """
-        record = self._decoder.decode(raw) if raw else None
+        record = _slim(raw) if raw else None
         entry = self._entry(uid)
         if isinstance(entry, Client) and entry.revision >= revision:
             return entry
@@ -214,3 +215,20 @@ class GrantsView:
         if len(self._path_sets) >= _MAX_PATH_SETS:
             self._path_sets.clear()
         return self._path_sets.setdefault(paths, paths)
+
+
+def _slim(raw: bytes) -> Record:
+    """Return what delivery needs of the record `raw`. Errors: UnreadableRecordError."""
+    record = read_record(raw)
+    # Many clients hear the same paths: each is kept once.
+    return Record(
+        n=record.n,
+        paths={
+            sys.intern(path): PathGrant(
+                from_=grant.from_seq, n=grant.n, since=grant.since, epoch=grant.epoch, until=grant.until
+            )
+            for path, grant in record.paths.items()
+        },
+        expires=record.expires,
+        gone=dict(record.gone),
+    )

@@ -9,9 +9,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from roots_common import logs
 from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX
 from roots_longpoll.desk import Desk
@@ -28,8 +25,6 @@ BATCH = 256
 MAX_BATCHES = 8
 # JetStream drops requests beyond 10,000 that wait.
 MAX_SINGLES = 128
-
-log = logs.get(__name__)
 
 
 class Lookups:
@@ -111,10 +106,7 @@ class Lookups:
 
     def _take(self, uid: bytes, stored: Stored | None) -> Known:
         if stored is not None:
-            try:
-                return apply_record(self._view, stored)
-            except msgspec.DecodeError:
-                log.exception("grant_record_unreadable")
+            return apply_record(self._view, stored, self._desk.stats.unreadable)
         return self._view.note_absent(uid)
 
 

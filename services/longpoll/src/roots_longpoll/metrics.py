@@ -94,6 +94,10 @@ class StatsCollector:
             "refusals", "Polls refused: full, the view of NATS is stale, or NATS left a question unanswered.", "reason",
             stats.refusals,
         )  # fmt: skip
+        yield _labelled(
+            "unreadable", "What of the log or of a grant record could not be read, each time, by kind.", "kind",
+            stats.unreadable.counts,
+        )  # fmt: skip
         yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", gauges.repairs())
         yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", gauges.repaired_messages())
         yield _labelled("replays", "Backlogs read from the stream, by result.", "result", gauges.replays())

@@ -12,6 +12,7 @@ from roots_longpoll.feeds import event_of
 from roots_longpoll.poll import Limits, Replay
 from roots_longpoll.ring import Event, Ring, cut
 from roots_longpoll.stored import StreamReader
+from roots_longpoll.unreadable import Unreadable
 
 DEADLINE_SECONDS = 10.0
 # How long a server that lags gets to catch up before it is asked again.
@@ -31,12 +32,15 @@ class ReplayLimits:
 class Replayer:
     """Reads backlogs from the event stream."""
 
-    def __init__(self, reader: StreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits) -> None:
+    def __init__(
+        self, reader: StreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits, unreadable: Unreadable
+    ) -> None:
         self.results = {"ok": 0, "failed": 0, "refused": 0, "shared": 0}
         self._reader = reader
         self._ring = ring
         self._limits = limits
         self._bounds = bounds
+        self._unreadable = unreadable
         self._slots = asyncio.Semaphore(bounds.slots)
         self._under_way: dict[tuple[int, Starts], asyncio.Task[Replay]] = {}
 
@@ -91,8 +95,9 @@ class Replayer:
         subject = subject_of(path)
         while True:
             batch = await self._reader.batch(seq=after + 1, subject=subject, limit=self._limits.max_updates + 1)
-            events = [event_of(message) for message in batch.messages]
-            last = events[-1].seq if events else after
+            found = (event_of(message, self._unreadable) for message in batch.messages)
+            events = [event for event in found if event is not None]
+            last = batch.messages[-1].seq if batch.messages else after
             if batch.has_more or last >= upto:
                 return events, min(last, upto)
             # A server that lags ends its batch early; only the leader knows whether there is really nothing more.

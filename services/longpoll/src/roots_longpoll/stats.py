@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roots_longpoll.ring import Event
+from roots_longpoll.unreadable import Unreadable
 
 HOLD_BOUNDS_SECONDS = (0.005, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0)
 DELIVERY_BOUNDS_SECONDS = (
@@ -108,6 +109,7 @@ class Stats:
         self.connections = 0
         self.connections_refused = 0
         self.slow_clients = 0
+        self.unreadable = Unreadable()
 
     def count_arrival(self, committed_ns: int, stored_ns: int, taken_ns: int) -> None:
         """Count an event's way here; one whose time in the broker is not known (0) has none."""

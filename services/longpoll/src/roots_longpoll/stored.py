@@ -13,7 +13,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from roots_common.stored import Batch, Stored, read_batch, read_last
+from roots_common.stored import Batch, Stored, headers_of, read_batch, read_last
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_common.subjects import JETSTREAM_API
 from roots_longpoll.errors import BrokerUnavailableError
@@ -59,10 +59,7 @@ class StreamReader:
         if found["subject"] != subject:
             # The replicas share a prefix of inboxes, so one of them can have its own answer sent here.
             raise BrokerUnavailableError(f"message of {self._stream}: the answer is of another subject")
-        headers = {}
-        for line in base64.b64decode(found.get("hdrs", "")).decode().split("\r\n")[1:]:
-            name, _, value = line.partition(":")
-            headers[name] = value.strip()
+        headers = headers_of(base64.b64decode(found.get("hdrs", "")))
         return Stored(int(found["seq"]), subject, headers, base64.b64decode(found.get("data", "")))
 
     async def last_of_many(self, subjects: Sequence[str], *, up_to: int) -> list[Stored] | None:

@@ -22,6 +22,7 @@ MAX_INFO_BYTES = 64 * 1024
 # Events have at most 128 KiB, with their headers; this is what a server allows by default, and some headers.
 MAX_MESSAGE_BYTES = (1 << 20) + 4096
 _MAX_SUBJECTS = 10_000
+_MAX_SEQUENCE_DIGITS = 20
 # What a message has beside its sizes: its kind, subject and subscription.
 _NAMES = 3
 _INFO = b"INFO "
@@ -213,11 +214,11 @@ class _Taker:
             self._subjects[live_subject] = subject
         # The server's own header is the last of its name.
         seq = _value(head, head.rfind(_SEQUENCE), len(_SEQUENCE))
-        if not seq.isdigit():
+        if not seq.isdigit() or len(seq) > _MAX_SEQUENCE_DIGITS:
             return
         headers = {}
         for name, line in self._headers:
-            found = head.find(line)
+            found = head.rfind(line)
             if found >= 0:
                 headers[name] = _value(head, found, len(line)).decode("latin-1")
         self._take(Stored(int(seq), subject, headers, data))

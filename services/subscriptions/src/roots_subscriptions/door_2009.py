@@ -15,6 +15,7 @@ from typing import Any
 
 import falcon
 
+from roots_common.grant_records import MAX_PATHS
 from roots_common.policy import BACKENDS
 from roots_common.subjects import is_path
 from roots_common.traceparent import traceparent_of
@@ -27,7 +28,6 @@ from roots_subscriptions.door_publish import Stored
 from roots_subscriptions.door_resources import Publishing
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
-from roots_subscriptions.record import MAX_PATHS
 
 CONNECT = "::connect"
 DISCONNECT = "::disconnect"

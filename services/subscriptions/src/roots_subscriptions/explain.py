@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from roots_common.grant_records import GrantRecord
 from roots_common.identity import ANONYMOUS
 from roots_common.policy import Policy
-from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.refusals import Refusal
 
 # Of the year 9999, the last that has a text. A record may say anything.

@@ -12,21 +12,14 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
+from roots_common.grant_records import GrantRecord
 from roots_common.identity import ANONYMOUS, Identity
 from roots_common.policy import Policy
 from roots_common.subjects import is_path
 from roots_subscriptions.errors import BrokerUnavailableError, TooManyClientsError
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import (
-    GrantRecord,
-    check_bound,
-    connected,
-    disconnected,
-    ended,
-    extended,
-    reconsidered,
-)
+from roots_subscriptions.record import check_bound, connected, disconnected, ended, extended, reconsidered
 from roots_subscriptions.store import Change, GrantStore, Transform
 
 # Each is a read and a write that is synced to disk.
@@ -108,7 +101,7 @@ class Grants:
                 check_bound(record, identity)
             return disconnected(record, paths)
 
-        return await self._store.change(uid, change)
+        return await self._store.change(uid, change, removes_unreadable=True)
 
     async def revoke(
         self,
@@ -141,7 +134,7 @@ class Grants:
             named = record.paths if path is None else [path]
             return disconnected(record, [held for held in named if may_revoke(held)])
 
-        return await self._change_each(uids, change, self._metrics.revoked)
+        return await self._change_each(uids, change, self._metrics.revoked, removes_unreadable=uid is not None)
 
     async def reconsider(self, uid: str) -> Change:
         """Withdraw from `uid` what the policy allows it no more."""
@@ -188,7 +181,9 @@ class Grants:
     async def _reconsidered(self, record: GrantRecord | None) -> GrantRecord | None:
         return None if record is None else reconsidered(record, self._policy().allows)
 
-    async def _change_each(self, uids: Collection[str], change: Transform, counter: Counter) -> Revoked:
+    async def _change_each(
+        self, uids: Collection[str], change: Transform, counter: Counter, *, removes_unreadable: bool = False
+    ) -> Revoked:
         """Apply `change` to many records, some at a time; one that fails does not keep the others from it.
 
         `counter` counts the paths that are withdrawn.
@@ -204,7 +199,7 @@ class Grants:
             # With NATS away every further one would only wait for it, too.
             while waiting and len(failures) < WRITES_AT_ONCE:
                 try:
-                    done = await self._store.change(waiting.pop(), change)
+                    done = await self._store.change(waiting.pop(), change, removes_unreadable=removes_unreadable)
                 except BrokerUnavailableError as error:
                     failures.append(error)
                 else:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from roots_common import logs
+from roots_common.grant_records import GrantRecord, UnreadableRecordError, read_record
 from roots_common.identity import Identity
 from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX
 from roots_subscriptions.ends import Ends
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.record import GrantRecord
 from roots_subscriptions.store import GrantStore
 
 # Changes that other replicas made are known after so long; nothing exact depends on it.
@@ -51,7 +51,7 @@ class Holding:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     holding: Holding
-    expires: int
+    expires: float
     seq: int
 
 
@@ -64,7 +64,6 @@ class GrantIndex:
     def __init__(self, store: GrantStore) -> None:
         self.ends = Ends()
         self._store = store
-        self._decoder = msgspec.json.Decoder(GrantRecord)
         self._reading = asyncio.Lock()
         self._epoch = 0
         self._position = 0
@@ -127,7 +126,7 @@ class GrantIndex:
             self._subjects.setdefault(record.subject, set()).add(uid)
         self._entries[uid] = _Entry(holding=holding, expires=record.expires, seq=seq)
         if record.next_end is not None:
-            self.ends.put(uid, record.next_end)
+            self.ends.put(uid, math.ceil(record.next_end))
 
     def holdings(self) -> list[Holding]:
         """Return every holding there is; their uids may change while a caller awaits something."""
@@ -169,9 +168,10 @@ class GrantIndex:
     def _apply_stored(self, message: Stored) -> None:
         uid = message.subject.removeprefix(GRANTS_PREFIX)
         try:
-            record = self._decoder.decode(message.data) if message.data else None
-        except msgspec.DecodeError:
-            log.warning("record_malformed", bytes=len(message.data))
+            record = read_record(message.data) if message.data else None
+        except UnreadableRecordError:
+            # It grants nothing, to longpoll neither.
+            self._store.unreadable.note(message.seq)
             record = None
         if record is None:
             self._drop(uid)

@@ -43,6 +43,11 @@ class Metrics:
         self.clients = Gauge(
             "roots_subscriptions_clients", "Clients with a live grant record, of all replicas.", registry=registry
         )
+        self.unreadable_records = Counter(
+            "roots_subscriptions_unreadable_records_total",
+            "Messages of the bucket that are no grant record; each counts as absent.",
+            registry=registry,
+        )
         self.conflicts = Counter(
             "roots_subscriptions_grant_conflicts_total",
             "Writes of a grant record that another write had overtaken; each is tried again.",

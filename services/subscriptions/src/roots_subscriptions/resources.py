@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import falcon
 
 from roots_common.authentication import Authenticator
+from roots_common.grant_records import MAX_PATHS, GrantRecord
 from roots_common.identity import Identity
 from roots_common.policy import APPS, Policy
 from roots_common.policy_watch import PolicyRefused, PolicyWatch
@@ -19,7 +20,6 @@ from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.errors import ForeignClientError, TooManyClientsError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import MAX_PATHS, GrantRecord
 from roots_subscriptions.refusals import Refusals
 
 FOREIGN_CLIENT = "This uid belongs to somebody else; begin again with a first poll."

@@ -24,13 +24,15 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from roots_common import logs
+from roots_common.grant_records import GrantRecord, UnreadableRecordError, read_record
 from roots_common.presence import PresenceCheck, Present
 from roots_common.stored import Batch, read_batch
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.record import GrantRecord, new_record
+from roots_subscriptions.record import new_record
+from roots_subscriptions.unreadable import Unreadable
 from roots_subscriptions.writes import Writes
 
 REQUEST_TIMEOUT_SECONDS = 2.0
@@ -43,6 +45,8 @@ MAX_CONFLICT_WAIT_SECONDS = 0.05
 # The key of the marker that is written as a try: no uid has this form.
 _TRY_KEY = "try"
 TRY_TTL_SECONDS = 1.0
+# Every replica has taken in a marker by then.
+REMOVED_TTL_SECONDS = 3600.0
 
 _OPERATION_HEADER = "KV-Operation"
 _EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
@@ -67,11 +71,13 @@ class Change:
 class _Stored:
     """What the bucket has for one uid.
 
-    Shape: record is None when none counts; sequence is that of the key's last message, 0 when it has none.
+    Shape: record is None when none counts; sequence is that of the key's last message, 0 when it has none;
+        is_unreadable tells that the message is neither a record nor a marker.
     """
 
     record: GrantRecord | None
     sequence: int
+    is_unreadable: bool = False
 
 
 class _ConflictError(Exception):
@@ -91,6 +97,7 @@ class GrantStore:
         self._client = client
         self._metrics = metrics
         self.writes = Writes()
+        self.unreadable = Unreadable(metrics)
         self._on_write: Callable[[str, GrantRecord, int], None] = _ignore_write
         self._presence = PresenceCheck(
             client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
@@ -151,16 +158,21 @@ class GrantStore:
         """Return a record for a uid that has none, without paths; it is not stored."""
         return new_record((await self._head(GRANTS_STREAM)).last)
 
-    async def change(self, uid: str, change: Transform) -> Change:
+    async def change(self, uid: str, change: Transform, *, removes_unreadable: bool = False) -> Change:
         """Store what `change` makes of the record of `uid`; when another write comes between, it is asked again.
 
-        Shape: a `change` that returns the same record, or None, writes nothing.
+        Shape: a `change` that returns the same record, or None, writes nothing. With removes_unreadable a marker takes
+            the place of what is no record.
         Errors: what `change` raises.
         """
         for _ in range(MAX_ATTEMPTS):
             stored = await self._read(uid)
             record = await change(stored.record)
-            if record is None or record is stored.record or await self._write(uid, record, stored.sequence):
+            if record is None and stored.is_unreadable and removes_unreadable:
+                is_done = await self._remove(uid, stored.sequence)
+            else:
+                is_done = record is None or record is stored.record or await self._write(uid, record, stored.sequence)
+            if is_done:
                 return Change(before=stored.record, after=record)
             self._metrics.conflicts.inc()
             await asyncio.sleep(random.uniform(0, MAX_CONFLICT_WAIT_SECONDS))  # noqa: S311  # spreads retries, no secret
@@ -177,7 +189,11 @@ class GrantStore:
         if not message.data or message.seq is None:
             # A marker: the key was deleted or purged by hand.
             return _Stored(record=None, sequence=message.seq or 0)
-        record = msgspec.json.decode(message.data, type=GrantRecord)
+        try:
+            record = read_record(message.data)
+        except UnreadableRecordError:
+            self.unreadable.note(message.seq)
+            return _Stored(record=None, sequence=message.seq, is_unreadable=True)
         return _Stored(record=record if record.is_live(time.time()) else None, sequence=message.seq)
 
     async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> bool:
@@ -189,6 +205,15 @@ class GrantStore:
         except _ConflictError:
             return False
         self._on_write(uid, record, seq)
+        return True
+
+    async def _remove(self, uid: str, expected_sequence: int) -> bool:
+        """Mark the key of `uid` as deleted unless there is a later message than `expected_sequence`; return whether."""
+        headers = {_OPERATION_HEADER: "DEL", _EXPECTED_SEQUENCE_HEADER: str(expected_sequence)}
+        try:
+            await self._put(uid, b"", headers, REMOVED_TTL_SECONDS)
+        except _ConflictError:
+            return False
         return True
 
     async def try_write(self) -> None:

@@ -10,7 +10,7 @@ from roots_common import descriptors, health, logs
 from roots_common.authentication import Authenticator
 from roots_common.config import exit_usage, load_or_exit
 from roots_common.lifecycle import catch_stop
-from roots_common.policy import Policy, parse_policy
+from roots_common.policy import Policy
 from roots_common.policy_file import PolicyError
 from roots_common.policy_watch import PolicyWatch
 from roots_common.server import HttpServer
@@ -23,6 +23,7 @@ from roots_subscriptions.door import create_door
 from roots_subscriptions.expiry import Expiry
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.index import GrantIndex
+from roots_subscriptions.keyless import policy_parser
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.readiness import BrokerReadiness
 from roots_subscriptions.reconsideration import Reconsideration
@@ -42,7 +43,11 @@ class Service:
         registry = health.create_registry()
         metrics = Metrics(registry)
         self._policy = PolicyWatch(
-            config.policy_file, parse_policy, name=config.policy_name, service="subscriptions", registry=registry
+            config.policy_file,
+            policy_parser(config.door_host),
+            name=config.policy_name,
+            service="subscriptions",
+            registry=registry,
         )
         self._authenticator = Authenticator("subscriptions", registry)
         self._tracing = open_tracing("subscriptions")

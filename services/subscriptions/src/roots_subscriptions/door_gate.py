@@ -16,6 +16,7 @@ from roots_common.policy_watch import PolicyRefused
 from roots_common.web import Problem
 from roots_subscriptions.audit import NOBODY, About, Audit
 from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.keyless import is_loopback
 from roots_subscriptions.metrics import DoorAction, Metrics
 from roots_subscriptions.rate_limit import RateLimits
 
@@ -71,8 +72,8 @@ class Gate:
     def use(self, req: falcon.Request, action: DoorAction, *, is_key_needed: bool = True) -> Iterator[Use]:
         """Yield the use of the back end that sent `req`, which costs one token; write its audit lines at the end.
 
-        Errors: Problem 403 for a browser's request, 401 without a key that is known, 429 over the rate, 503 instead of
-            401 while the policy is refused.
+        Errors: Problem 403 for a browser's request, and for one without a key from another machine; 401 without a key
+            that is known; 429 over the rate; 503 instead of 401 while the policy is refused.
         """
         use: Use | None = None
         outcome = "done"
@@ -113,6 +114,8 @@ class Gate:
         header = req.auth
         if header is None:
             backend = None if is_key_needed else find_keyless(backends)
+            if backend is not None and not is_loopback(req.remote_addr):
+                raise Problem(403, "A request without a key is taken from this machine alone.")
         else:
             scheme, _, key = header.partition(" ")
             backend = find_by_key(backends, key.strip()) if scheme.lower() == _SCHEME else None

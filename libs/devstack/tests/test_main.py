@@ -167,7 +167,7 @@ def test_run_names_the_setting_when_it_is_wrong(tmp_path: Path) -> None:
 
 def test_run_names_the_choices_when_the_number_of_nats_servers_is_wrong(tmp_path: Path) -> None:
     """Two servers are no safer than one, so there are one or three."""
-    sentence = "error: ROOTS_NATS_NODES is wrong: it is not a value for this, it is one of 1, 3\n"
+    sentence = "error: ROOTS_NATS_NODES is wrong: it must be one of 1, 3\n"
 
     assert (USAGE, sentence) == failed_run(tmp_path, ROOTS_NATS_NODES="2")
 

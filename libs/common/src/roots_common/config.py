@@ -133,7 +133,7 @@ def exit_usage(message: str) -> NoReturn:
 def _problem_of(error: Exception, hint: Any) -> str:
     """Return what is wrong with a value, which itself stays out of the message: it may be a secret (I10)."""
     if get_origin(hint) is Literal:
-        return f"it is not a value for this, it is one of {', '.join(map(str, get_args(hint)))}"
+        return f"it must be one of {', '.join(map(str, get_args(hint)))}"
     if isinstance(error, UnicodeDecodeError):
         return "its file is not UTF-8"
     return str(error)

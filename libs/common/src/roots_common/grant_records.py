@@ -13,6 +13,8 @@ from roots_common.subjects import GRANT_LIFETIME_SECONDS, is_path
 
 MAX_PATHS = 128
 """Paths that one client may hear, and withdrawn ones that its record remembers."""
+MAX_PATHS_BYTES = 8192
+"""Bytes of those paths together, and of the withdrawn ones: 64 for each of MAX_PATHS."""
 MAX_NUMBER = (1 << 53) - 1
 """The highest number of a record; all readers of JSON agree on those up to it."""
 
@@ -87,10 +89,9 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
             hear=tuple(self.said.hear),
         )
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the client hears as many paths as one may."""
-        return len(self.paths) >= MAX_PATHS
+    def has_room_for(self, path: str) -> bool:
+        """Tell whether the client may hear `path` beside those that it hears."""
+        return len(self.paths) < MAX_PATHS and sum(map(len, self.paths)) + len(path) <= MAX_PATHS_BYTES
 
     @property
     def next_end(self) -> Seconds | None:

@@ -39,11 +39,12 @@ class ProvisionError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisionConfig(broker.BrokerConfig):
-    """Limits of the event stream. Units: seconds and bytes in the names."""
+    """Limits of the event stream and of the bucket. Units: seconds and bytes in the names."""
 
     user: str = setting("ROOTS_NATS_USER", default="provision")
     event_age_seconds: Annotated[int, msgspec.Meta(ge=1)] = setting("ROOTS_EVENTS_MAX_AGE_SECONDS", default=86_400)
     event_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = setting("ROOTS_EVENTS_MAX_BYTES", default=4 << 30)
+    grant_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = setting("ROOTS_GRANTS_MAX_BYTES", default=128 << 20)
     replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = setting("ROOTS_NATS_REPLICAS", default=1)
     log_level: LogLevel = setting("ROOTS_LOG_LEVEL", default="info")
 
@@ -74,7 +75,9 @@ def grants_stream(config: ProvisionConfig) -> StreamConfig:
         subjects=[f"{subjects.GRANTS_PREFIX}>"],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
+        # Full, it refuses new clients; those that it has stay, and can be changed.
         discard=DiscardPolicy.NEW,
+        max_bytes=config.grant_bytes,
         max_msgs_per_subject=1,
         num_replicas=config.replicas,
         allow_direct=True,

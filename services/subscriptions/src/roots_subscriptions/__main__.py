@@ -56,7 +56,7 @@ class Service:
         store = GrantStore(self._broker.client, metrics)
         self._readiness = BrokerReadiness(store, metrics)
         self._index = GrantIndex(store)
-        grants = Grants(store, self._index, lambda: self._policy.current, metrics)
+        grants = Grants(store, self._index, lambda: self._policy.current, metrics, config.max_anonymous_clients)
         self._reconsideration = Reconsideration(grants)
         self._expiry = Expiry(grants)
         self._touch = TouchResponder(grants, uids, metrics)

@@ -13,13 +13,14 @@ from roots_common.policy_watch import PolicyWatch
 from roots_common.tracing import Tracing
 from roots_common.uids import Uids
 from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.refusals import Refusals
 from roots_subscriptions.resources import Admission, Connect, Disconnect
 
 RETRY_AFTER_SECONDS = 1
+FULL_RETRY_SECONDS = 30
 
 
 def create_app(
@@ -47,6 +48,9 @@ def create_app(
 def _answer_unavailable(
     _req: falcon.Request, _resp: falcon.Response, error: BrokerUnavailableError, _params: dict[str, Any]
 ) -> None:
+    if isinstance(error, BucketFullError):
+        detail = "There is no room for another client's grants; they end an hour after its last poll."
+        raise web.Problem(503, detail, reason="full", retry_after_seconds=FULL_RETRY_SECONDS) from error
     raise web.Problem(
         503, "The grants can't be changed now; try again.", retry_after_seconds=RETRY_AFTER_SECONDS
     ) from error

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from roots_common.broker import BrokerConfig
 from roots_common.config import Port, ServiceConfig, setting
 from roots_common.uids import UidConfig
+from roots_subscriptions.grants import DEFAULT_MAX_ANONYMOUS
 
 DEFAULT_POLICY = Path(__file__).with_name("default_policy.toml")
 
@@ -24,6 +28,10 @@ class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
     door_port: Port = setting("ROOTS_DOOR_PORT", default=8004)
     user: str = setting("ROOTS_NATS_USER", default="subscriptions")
     policy: str = setting("ROOTS_POLICY", default="", is_file_name=True)
+
+    max_anonymous_clients: Annotated[int, msgspec.Meta(ge=1)] = setting(
+        "ROOTS_MAX_ANONYMOUS_CLIENTS", default=DEFAULT_MAX_ANONYMOUS
+    )
 
     @property
     def policy_file(self) -> Path:

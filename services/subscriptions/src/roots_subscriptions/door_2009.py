@@ -15,7 +15,7 @@ from typing import Any
 
 import falcon
 
-from roots_common.grant_records import MAX_PATHS
+from roots_common.grant_records import MAX_PATHS, MAX_PATHS_BYTES
 from roots_common.policy import BACKENDS
 from roots_common.subjects import is_path
 from roots_common.traceparent import traceparent_of
@@ -94,7 +94,7 @@ class Tutorial:
                 left_out += self._command(use, kind[0], kind[1], [step.path for step in group])
         if left_out:
             # Only now: what else the body asks for would never be done, however often it is sent again.
-            raise Problem(422, f"A client hears at most {MAX_PATHS} paths.")
+            raise Problem(422, f"A client hears at most {MAX_PATHS} paths, of {MAX_PATHS_BYTES} bytes together.")
 
     def _check_rights(self, use: Use, steps: Sequence[Step]) -> None:
         self._publishing.check_rights(use, [step for step in steps if isinstance(step, Message)])
@@ -119,7 +119,7 @@ class Tutorial:
         by = f"{BACKENDS}.{use.backend.name}"
         record = self._broker.call(self._grants.connect(uid, different, by=by, identity=None)).after
         left_out = [path for path in different if record is None or path not in record.paths]
-        if left_out and (record is None or not record.is_full):
+        if left_out and (record is None or any(map(record.has_room_for, left_out))):
             raise Problem(403, "This back end may not grant these paths any more.")
         use.results += [(path, "too-many" if path in left_out else "connected") for path in paths]
         return left_out

@@ -17,9 +17,21 @@ class TooManyClientsError(SubscriptionsError):
         self.limit = limit
 
 
+class TooManyAnonymousError(SubscriptionsError):
+    """There are `limit` clients without a subject already."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} clients")
+        self.limit = limit
+
+
 class BrokerUnavailableError(SubscriptionsError):
     """NATS can't do what was asked now, `reason` says why; trying again later helps."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class BucketFullError(BrokerUnavailableError):
+    """The bucket has no room for another record; those that end make some."""

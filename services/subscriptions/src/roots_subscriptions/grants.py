@@ -16,12 +16,13 @@ from roots_common.grant_records import GrantRecord
 from roots_common.identity import ANONYMOUS, Identity
 from roots_common.policy import Policy
 from roots_common.subjects import is_path
-from roots_subscriptions.errors import BrokerUnavailableError, TooManyClientsError
+from roots_subscriptions.errors import BrokerUnavailableError, TooManyAnonymousError, TooManyClientsError
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.record import check_bound, connected, disconnected, ended, extended, reconsidered
 from roots_subscriptions.store import Change, GrantStore, Transform
 
+DEFAULT_MAX_ANONYMOUS = 100_000
 # Each is a read and a write that is synced to disk.
 WRITES_AT_ONCE = 64
 # Between them the loop does other work.
@@ -44,11 +45,19 @@ class Grants:
     Errors: BrokerUnavailableError from each of them.
     """
 
-    def __init__(self, store: GrantStore, index: GrantIndex, policy: Callable[[], Policy], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: GrantStore,
+        index: GrantIndex,
+        policy: Callable[[], Policy],
+        metrics: Metrics,
+        max_anonymous: int = DEFAULT_MAX_ANONYMOUS,
+    ) -> None:
         self._store = store
         self._index = index
         self._policy = policy
         self._metrics = metrics
+        self._max_anonymous = max_anonymous
         store.on_write(index.note)
 
     async def read(self, uid: str) -> GrantRecord | None:
@@ -58,10 +67,10 @@ class Grants:
     async def connect(self, uid: str, paths: Collection[str], *, by: str, identity: Identity | None) -> Change:
         """Grant to `uid` those of `paths` that the policy allows, from the present on, and confirm what it holds.
 
-        When the change's `after` is full, what the policy allows and it lacks is over the bound of one client.
+        What the policy allows and the change's `after` has no room for is over the bound of one client.
 
         Shape: by is `apps.NAME`, or `backends.NAME` with no `identity`.
-        Errors: ForeignClientError, TooManyClientsError.
+        Errors: ForeignClientError, TooManyClientsError, TooManyAnonymousError.
         """
         # Before the record is written, so that no event after the answer to the client is older than its grant.
         head = await self._store.events_head()
@@ -214,7 +223,12 @@ class Grants:
         return Revoked(clients=sum(count > 0 for count in withdrawn), paths=sum(withdrawn))
 
     def _check_clients(self, uid: str, record: GrantRecord | None, identity: Identity, policy: Policy) -> None:
-        """Let a subject have so many clients; other replicas' newest ones may be missed for a second."""
+        """Let a subject, and nobody, have so many clients; other replicas' newest ones may be missed for a second."""
+        if record is None and identity.subject is None:
+            if not self._index.is_loaded:
+                raise BrokerUnavailableError("the grants are not read yet")
+            if self._index.anonymous_count >= self._max_anonymous:
+                raise TooManyAnonymousError(self._max_anonymous)
         is_bound = record is not None and record.subject is not None
         if identity.subject is None or policy.tokens is None or is_bound:
             return

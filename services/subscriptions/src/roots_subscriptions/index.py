@@ -10,7 +10,9 @@ is that of the live records, about 0.4 KB for a client who shares a holding and 
 """
 
 import asyncio
+import hashlib
 import math
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,7 +35,7 @@ SWEEP_INTERVAL_SECONDS = 60.0
 # How long a server that lags gets to catch up before it is asked again.
 LAG_SECONDS = 0.05
 
-_Key = tuple[str | None, bytes, tuple[tuple[str, str], ...]]
+_Key = bytes
 
 log = logs.get(__name__)
 
@@ -71,6 +73,7 @@ class GrantIndex:
         self._entries: dict[str, _Entry] = {}
         self._holdings: dict[_Key, Holding] = {}
         self._subjects: dict[str, set[str]] = {}
+        self._bound_count = 0
         self._swept = time.monotonic()
         self._compared = -math.inf
 
@@ -116,14 +119,16 @@ class GrantIndex:
         self._drop(uid)
         if not record.is_live(time.time()):
             return
-        paths = {path: grant.by for path, grant in record.paths.items()}
-        key = (record.subject, msgspec.json.encode(record.said), tuple(sorted(paths.items())))
+        # Many clients hear the same paths, and few things grant them: each text is kept once.
+        paths = {sys.intern(path): sys.intern(grant.by) for path, grant in record.paths.items()}
+        key = _key_of(record)
         holding = self._holdings.get(key)
         if holding is None:
             holding = self._holdings[key] = Holding(key=key, identity=record.identity, paths=paths)
         holding.uids.add(uid)
         if record.subject is not None:
             self._subjects.setdefault(record.subject, set()).add(uid)
+            self._bound_count += 1
         self._entries[uid] = _Entry(holding=holding, expires=record.expires, seq=seq)
         if record.next_end is not None:
             self.ends.put(uid, math.ceil(record.next_end))
@@ -138,6 +143,11 @@ class GrantIndex:
             uids: Iterator[str] = iter(self._subjects.get(subject, ()))
             return [uid for uid in uids if path is None or path in self._entries[uid].holding.paths]
         return [uid for holding in self.holdings() if path is None or path in holding.paths for uid in holding.uids]
+
+    @property
+    def anonymous_count(self) -> int:
+        """How many live clients are bound to no subject; ended ones count until they are swept."""
+        return len(self._entries) - self._bound_count
 
     def count_others(self, subject: str, uid: str) -> int:
         """Return how many live clients beside `uid` are bound to `subject`."""
@@ -189,6 +199,7 @@ class GrantIndex:
         subject = entry.holding.identity.subject
         if subject is not None:
             self._subjects[subject].discard(uid)
+            self._bound_count -= 1
             if not self._subjects[subject]:
                 del self._subjects[subject]
 
@@ -208,3 +219,10 @@ class GrantIndex:
         self._entries.clear()
         self._holdings.clear()
         self._subjects.clear()
+        self._bound_count = 0
+
+
+def _key_of(record: GrantRecord) -> _Key:
+    """Return what clients have in common that hold the same: a digest, since the paths themselves may be 8 KiB."""
+    granted = sorted((path, grant.by) for path, grant in record.paths.items())
+    return hashlib.sha256(msgspec.json.encode((record.subject, record.said, granted))).digest()

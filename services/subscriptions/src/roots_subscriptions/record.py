@@ -6,12 +6,13 @@ see `GrantStore` for why. Beside the paths the record keeps who the client is an
 policy asks, so that a changed policy can be applied to it (ADR 0008). Source: docs/protocol.md, Connecting.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Collection
 
 import msgspec
 
-from roots_common.grant_records import MAX_PATHS, GrantRecord, PathGrant, Said
+from roots_common.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant, Said
 from roots_common.identity import Identity
 from roots_common.streams import StreamState
 from roots_common.subjects import GRANT_LIFETIME_SECONDS
@@ -45,8 +46,8 @@ def connected(
     """Return `record` with `paths` granted by `by` from `head` on, and alive for another lifetime.
 
     A path that is granted already keeps its start, and is confirmed to the client again. One that a back end granted
-    stays as it is when the client itself asks for it too. New paths are granted in their order, until the record has
-    MAX_PATHS; those behind are left out. When all are, it is the same record.
+    stays as it is when the client itself asks for it too. New paths are granted in their order, as far as MAX_PATHS
+    and MAX_PATHS_BYTES allow; the others are left out. When all are, it is the same record.
 
     `identity` is the client's own, None when a back end vouches for it. The first token binds the record to its
     subject. The newest token counts for all that apps have granted: what `allows` it no more is withdrawn, the rest
@@ -68,11 +69,13 @@ def connected(
         }
         record = msgspec.structs.replace(record, subject=identity.subject, said=_said_by(identity))
     withdrawn = record.paths.keys() - granted.keys()
+    room_bytes = MAX_PATHS_BYTES - sum(map(len, granted))
     for path in paths:
         held = granted.get(path)
-        if held is None and len(granted) >= MAX_PATHS:
+        if held is None and (len(granted) >= MAX_PATHS or len(path) > room_bytes):
             continue
         if held is None:
+            room_bytes -= len(path)
             granted[path] = PathGrant(
                 from_seq=head.last, epoch=head.epoch, since=n, n=n, until=until, by=by, at=int(now)
             )
@@ -115,7 +118,9 @@ def extended(record: GrantRecord, *, now: float) -> GrantRecord:
 def _gone(record: GrantRecord, withdrawn: Collection[str], n: int, granted: Collection[str]) -> dict[str, int]:
     numbers = {path: number for path, number in record.gone.items() if path not in granted}
     numbers |= {path: n for path in withdrawn if path not in granted}
-    return dict(sorted(numbers.items(), key=lambda item: item[1])[-MAX_PATHS:])
+    newest = sorted(numbers.items(), key=lambda item: item[1], reverse=True)[:MAX_PATHS]
+    ends = itertools.accumulate(len(path) for path, _ in newest)
+    return dict(reversed([item for item, end in zip(newest, ends, strict=True) if end <= MAX_PATHS_BYTES]))
 
 
 def _said_by(identity: Identity) -> Said:

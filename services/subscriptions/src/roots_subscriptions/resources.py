@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import falcon
 
 from roots_common.authentication import Authenticator
-from roots_common.grant_records import MAX_PATHS, GrantRecord
+from roots_common.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord
 from roots_common.identity import Identity
 from roots_common.policy import APPS, Policy
 from roots_common.policy_watch import PolicyRefused, PolicyWatch
@@ -17,11 +17,12 @@ from roots_common.subjects import InvalidPathError, check_path
 from roots_common.uids import Uids
 from roots_common.web import Problem, read_json
 from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.errors import ForeignClientError, TooManyClientsError
+from roots_subscriptions.errors import ForeignClientError, TooManyAnonymousError, TooManyClientsError
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.refusals import Refusals
 
+ANONYMOUS_RETRY_SECONDS = 30
 FOREIGN_CLIENT = "This uid belongs to somebody else; begin again with a first poll."
 
 
@@ -80,18 +81,20 @@ class Connect:
                 self._refusals.note(uid, app, path, decision)
         allowed = [path for path, decision in decisions.items() if decision.is_allowed]
         record = self._grant(app, uid, allowed, admitted.identity) if allowed else None
-        is_full = record is not None and record.is_full
         connected = [path for path in paths if record is not None and path in record.paths]
         refused = [
-            {"path": path, "reason": "limit" if is_full and decision.is_allowed else "policy"}
+            {"path": path, "reason": "limit" if decision.is_allowed and not _has_room(record, path) else "policy"}
             for path, decision in decisions.items()
             if path not in connected
         ]
         self._metrics.connects.labels("refused").inc(len(refused))
         if connected:
             resp.media = {"connected": connected, "refused": refused}
-        elif is_full:
-            detail = f"A client hears at most {MAX_PATHS} paths; this one has {MAX_PATHS}, and none of these."
+        elif record is not None and any(refusal["reason"] == "limit" for refusal in refused):
+            detail = (
+                f"A client hears at most {MAX_PATHS} paths; this one has {len(record.paths)}, and none of these. "
+                f"Together they have at most {MAX_PATHS_BYTES} bytes."
+            )
             raise Problem(422, detail, field="body", refused=refused)
         else:
             raise Problem(403, "The policy lets this client hear none of these paths.", refused=refused)
@@ -102,6 +105,12 @@ class Connect:
             change = self._broker.call(self._grants.connect(uid, paths, by=f"{APPS}.{app}", identity=identity))
         except ForeignClientError as error:
             raise Problem(403, FOREIGN_CLIENT, reason="identity") from error
+        except TooManyAnonymousError as error:
+            detail = (
+                f"At most {error.limit} clients without a token are connected at a time; "
+                "those that are closed count for an hour."
+            )
+            raise Problem(503, detail, reason="anonymous", retry_after_seconds=ANONYMOUS_RETRY_SECONDS) from error
         except TooManyClientsError as error:
             detail = f"A subject has at most {error.limit} clients at a time; those that are closed count for an hour."
             raise Problem(429, detail) from error
@@ -110,6 +119,10 @@ class Connect:
         self._metrics.connects.labels("confirmed").inc(len(connected & before))
         self._metrics.connects.labels("granted").inc(len(connected - before))
         return change.after
+
+
+def _has_room(record: GrantRecord | None, path: str) -> bool:
+    return record is None or record.has_room_for(path)
 
 
 class Disconnect:

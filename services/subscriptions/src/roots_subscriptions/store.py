@@ -29,7 +29,7 @@ from roots_common.presence import PresenceCheck, Present
 from roots_common.stored import Batch, read_batch
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
-from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.record import new_record
 from roots_subscriptions.unreadable import Unreadable
@@ -53,6 +53,9 @@ _EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
 # Error codes of JetStream's API, which keep their meaning between versions, as its texts do not.
 _WRONG_LAST_SEQUENCE = 10071
 _STREAM_NOT_FOUND = 10059
+_NOT_STORED = 10077
+# What a message takes beside its record, at most: its subject, its headers and the file's own.
+RECORD_OVERHEAD_BYTES = 512
 
 Transform = Callable[[GrantRecord | None], Awaitable[GrantRecord | None]]
 
@@ -230,10 +233,17 @@ class GrantStore:
             except (nats.errors.Error, OSError) as error:
                 if isinstance(error, APIError) and error.err_code == _WRONG_LAST_SEQUENCE:
                     raise _ConflictError from error
+                if isinstance(error, APIError) and error.err_code == _NOT_STORED and await self._is_full(len(value)):
+                    raise BucketFullError("the bucket is full") from error
                 self.writes.note(GRANTS_STREAM, is_stored=False)
                 raise
         self.writes.note(GRANTS_STREAM, is_stored=True)
         return ack.seq
+
+    async def _is_full(self, value_bytes: int) -> bool:
+        """Tell whether the bucket's own limit keeps a record of so many bytes out, and not the disk."""
+        state = await self._head(GRANTS_STREAM)
+        return 0 <= state.limit_bytes < state.bytes + value_bytes + RECORD_OVERHEAD_BYTES
 
     async def _head(self, stream: str) -> StreamState:
         with self._request("stream_info"):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from roots_devstack.deadlines import stretched
+
 from .conftest import Copied
 
 FAILURE = 2
@@ -33,7 +35,7 @@ def make(checkout: Path, *arguments: str, path: str = "") -> "subprocess.Complet
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=stretched(60),
     )
 
 

@@ -15,6 +15,7 @@ from roots_common.broker import BrokerConfig
 from roots_common.subjects import subject_of
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
+from roots_devstack.deadlines import stretched
 from roots_devstack.small_disk import SmallDisk, why_not_mountable
 
 SCRIPT = Path(__file__).parents[2] / "deploy/nats/health.sh"
@@ -58,7 +59,7 @@ def ask(script: Path, mode: str, server: Broker, folder: Path) -> int:
 def run(script: Path, mode: str, server: Broker, folder: Path, pid: int | None) -> int:
     """Run the script for the process `pid` and return its status."""
     command = ["/bin/sh", str(script), mode, server.servers[0].admin_url, str(folder / "nats"), str(pid)]
-    return subprocess.run(command, check=False, timeout=30).returncode
+    return subprocess.run(command, check=False, timeout=stretched(30)).returncode
 
 
 async def publish(server: Broker, count: int) -> int:

@@ -82,7 +82,9 @@ def test_nats_gets_the_name_when_the_value_is_a_files(tmp_path: Path) -> None:
     fake.chmod(0o755)
     files = {"ROOTS_NATS_TLS_KEY_FILE": str(key), "ROOTS_NATS_TASKS_PASSWORD_FILE": str(password)}
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **files}
-    done = subprocess.run(["/bin/sh", START], env=env, check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        ["/bin/sh", START], env=env, check=True, capture_output=True, text=True, timeout=stretched(30)
+    )
     assert f'"{key}", "a password"\n' == done.stdout
 
 

@@ -170,7 +170,7 @@ def test_publish_says_what_is_wrong_when_there_is_no_input(redirection: str, err
         ["/bin/sh", "-c", command, sys.executable],
         capture_output=True,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=stretched(DEADLINE_SECONDS),
         check=False,
     )
     assert (1, f"error: {error}\n") == (ended.returncode, ended.stderr)

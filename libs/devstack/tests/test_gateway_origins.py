@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from roots_devstack import ports
+from roots_devstack.deadlines import stretched
 from roots_devstack.gateway import Gateway
 from roots_devstack.waiting import until_ready
 
@@ -96,7 +97,7 @@ async def ask(gateway: Gateway, path: str, origin: str | None, body: bytes | Non
     """Return the head of one answer."""
 
     def blocking() -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection(ports.HOST, gateway.port, timeout=DEADLINE_SECONDS)
+        connection = http.client.HTTPConnection(ports.HOST, gateway.port, timeout=stretched(DEADLINE_SECONDS))
         headers = {} if origin is None else {"Origin": origin}
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()

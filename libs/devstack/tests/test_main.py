@@ -184,10 +184,10 @@ def test_run_heeds_the_settings_of_services_when_the_user_has_set_them(tmp_path:
     settings = {"ROOTS_HOLD_SECONDS": "1", "ROOTS_CORS_ORIGINS": ORIGIN, "ROOTS_DRAIN_SECONDS": "6"}
     with running(tmp_path / "home", **settings) as (process, address):
         comet = address.replace("/todos", "/comet/")
-        with urlopen(comet, timeout=10) as answer:  # noqa: S310  # our own address
+        with urlopen(comet, timeout=stretched(10)) as answer:  # noqa: S310  # our own address
             cursor = msgspec.json.decode(answer.read())["reconnectWith"]
         started = clock()
-        with urlopen(Request(f"{comet}{cursor}", headers={"Origin": ORIGIN}), timeout=10) as answer:  # noqa: S310
+        with urlopen(Request(f"{comet}{cursor}", headers={"Origin": ORIGIN}), timeout=stretched(10)) as answer:  # noqa: S310
             assert ORIGIN == answer.headers["Access-Control-Allow-Origin"]
         assert clock() - started < 5
 
@@ -221,7 +221,7 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
         "PYTHONIOENCODING": "ascii",
     }
     with running(tmp_path / "höme", **settings) as (_, address):
-        with urlopen(address, timeout=10) as page:  # noqa: S310  # our own address
+        with urlopen(address, timeout=stretched(10)) as page:  # noqa: S310  # our own address
             assert 200 == page.status
         (line,) = [
             line for line in (tmp_path / "run.log").read_text(encoding="ascii").splitlines() if "not used" in line

@@ -7,7 +7,7 @@ import resource
 import time
 from pathlib import Path
 
-from roots_devstack.deadlines import clock, wait_until
+from roots_devstack.deadlines import clock, stretched, wait_until
 
 from .support import Nats, Service
 
@@ -26,7 +26,7 @@ def test_service_waits_and_answers_its_probes_when_descriptors_are_used_up(nats:
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         assert soft == hard
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()), hard))
-        sent = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=20) for _ in range(4)]
+        sent = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=stretched(20)) for _ in range(4)]
         for connection in sent:
             connection.request("GET", "/nowhere")
         cpu, began = cpu_seconds(pid), time.monotonic()

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import falcon
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -16,25 +15,9 @@ from roots_common.health import Check, Health, create_admin_server, create_regis
 from roots_common.server import HttpServer
 from roots_devstack.deadlines import clock, stretched
 
+from .http_support import Slow
+
 REQUESTS = 20
-
-
-class Slow:
-    """A resource whose answer waits until the test lets it go."""
-
-    def __init__(self) -> None:
-        self.started = threading.Semaphore(0)
-        self.released = threading.Event()
-
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, **_params: str) -> None:
-        """Answer when released."""
-        self.started.release()
-        self.released.wait(10)
-        resp.media = {"answer": "x" * 100_000}
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response, **_params: str) -> None:
-        """Answer with the body's length."""
-        resp.media = {"items": len(web.read_json(req, list[int]))}
 
 
 @pytest.fixture
@@ -138,7 +121,7 @@ def test_connection_ends_when_a_request_takes_too_long_to_arrive(
     slow: Slow, server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I7: bytes that drip keep no place for ever; a request that is whole is answered, however long that takes."""
-    monkeypatch.setattr("roots_common.server.ARRIVAL_SECONDS", 0.5)
+    monkeypatch.setattr("roots_common.http_listener.ARRIVAL_SECONDS", 0.5)
     with (
         ThreadPoolExecutor(1) as pool,
         socket.create_connection(("127.0.0.1", server.port), timeout=stretched(10)) as connection,

@@ -271,6 +271,26 @@ def test_list_is_not_modified_when_the_client_has_it(client: Client) -> None:
     assert client.simulate_get("/tasks", headers={"If-None-Match": tag}).status_code == 200
 
 
+def test_list_pages_are_bounded_in_bytes_when_tasks_are_long(client: Client, shared_db: Sql) -> None:
+    """Each page is at most 512 KiB, whatever the limit; the next links lead through all tasks, each once, in order."""
+    # In JSON each of these characters takes six bytes.
+    shared_db.rows(
+        b"INSERT INTO task (description, is_done) SELECT repeat(chr(1), 2000), false FROM generate_series(1, 200)"
+    )
+    listed: list[str] = []
+    url, pages = "/tasks", 0
+    while url:
+        result = client.simulate_get(url)
+        assert 200 == result.status_code
+        assert len(result.content) <= 512 << 10
+        listed += [task["guid"] for task in result.json["content"]]
+        pages += 1
+        match = re.fullmatch(r"<(.+)>; rel=next", result.headers.get("link", "").replace('"', ""))
+        url = match[1] if match else ""
+    assert [f"/task/{number}" for number in range(1, 201)] == listed
+    assert 5 == pages
+
+
 def test_list_is_modified_when_only_the_next_link_is_new(client: Client) -> None:
     """A page that got a successor is another answer, though its tasks are the same."""
     create(client)

@@ -25,6 +25,12 @@ MAX_HEARTBEAT_AGE_SECONDS = 10.0
 LAST_SCRAPE_SECONDS = 6.0
 # Probes and a scrape at once, when all other descriptors are used up.
 RESERVED_DESCRIPTORS = 4
+# Of the admin port: probes and scrapes have none that rest for long.
+MAX_CONNECTIONS = 100
+MAX_BODY_BYTES = 4 << 10
+MAX_HELD_BYTES = 4 << 20
+# Without room for another connection for so long, a process asks for no more.
+MAX_FULL_SECONDS = 2.0
 # Without a scrape for so long nobody is expected to come.
 SCRAPED_SECONDS = 60.0
 
@@ -139,6 +145,18 @@ class Health:
         return results
 
 
+def room_check(*servers: HttpServer) -> Callable[[], Check]:
+    """Return a check that fails while one of `servers` accepts nobody: every connection has a request at work."""
+
+    def check() -> Check:
+        seconds = max(server.full_seconds for server in servers)
+        if seconds < MAX_FULL_SECONDS:
+            return Check(is_ok=True, detail="there is room for connections")
+        return Check(is_ok=False, detail=f"every connection has had a request at work for {seconds:.0f} s")
+
+    return check
+
+
 def create_admin_server(health: Health, registry: CollectorRegistry, *, host: str, port: int) -> HttpServer:
     """Return the admin server of a process, not yet started."""
     registry.register(health)
@@ -146,7 +164,16 @@ def create_admin_server(health: Health, registry: CollectorRegistry, *, host: st
     app.add_route("/livez", _Live(health))
     app.add_route("/readyz", _Ready(health))
     app.add_route("/metrics", _Metrics(health, registry))
-    return HttpServer(app, host=host, port=port, threads=2, reserved_descriptors=RESERVED_DESCRIPTORS)
+    return HttpServer(
+        app,
+        host=host,
+        port=port,
+        threads=2,
+        max_connections=MAX_CONNECTIONS,
+        max_body_bytes=MAX_BODY_BYTES,
+        max_held_bytes=MAX_HELD_BYTES,
+        reserved_descriptors=RESERVED_DESCRIPTORS,
+    )
 
 
 def create_registry() -> CollectorRegistry:

@@ -20,6 +20,7 @@ from roots_subscriptions.audit import Audit
 from roots_subscriptions.broker_thread import BrokerThread
 from roots_subscriptions.config import SubscriptionsConfig
 from roots_subscriptions.door import create_door
+from roots_subscriptions.door_messages import MAX_BATCH_BYTES
 from roots_subscriptions.expiry import Expiry
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.index import GrantIndex
@@ -30,6 +31,9 @@ from roots_subscriptions.reconsideration import Reconsideration
 from roots_subscriptions.refusals import Refusals, answer_refusals
 from roots_subscriptions.store import GrantStore
 from roots_subscriptions.touch import TouchResponder
+
+# Six of the largest batches.
+DOOR_MAX_HELD_BYTES = 6 * MAX_BATCH_BYTES
 
 log = logs.get(__name__)
 
@@ -84,7 +88,13 @@ class Service:
             tracing=self._tracing,
         )
         self._http = HttpServer(app, host=config.http_host, port=config.http_port)
-        self._door = HttpServer(door, host=config.door_host, port=config.door_port)
+        self._door = HttpServer(
+            door,
+            host=config.door_host,
+            port=config.door_port,
+            max_body_bytes=MAX_BATCH_BYTES,
+            max_held_bytes=DOOR_MAX_HELD_BYTES,
+        )
         self._admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
         metrics.queue_depth.set_function(lambda: self._http.queue_depth + self._door.queue_depth)
         metrics.clients.set_function(lambda: len(self._index))
@@ -134,6 +144,7 @@ class Service:
         self._health.add("stream", self._readiness.stream)
         self._health.add("writes", self._readiness.writes)
         self._health.add("policy", self._policy.check)
+        self._health.add("connections", health.room_check(self._http, self._door))
 
     async def _serve(self, client: Client) -> None:
         await answer_refusals(client, self._refusals)

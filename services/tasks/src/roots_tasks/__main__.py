@@ -31,6 +31,8 @@ from roots_tasks.store import Store
 
 # Each may hold a connection to Postgres.
 THREADS = 16
+# Unread pages of the list, most of all.
+MAX_HELD_BYTES = 64 << 20
 
 log = logs.get(__name__)
 
@@ -65,10 +67,13 @@ def _serve() -> None:
     guard = Guard(lambda: OPEN_POLICY if policy is None else policy.current, authenticator)
     hints = Hints(database)
     app = create_app(Store(database, hints.want), guard, metrics, registry, tracing)
-    server = HttpServer(app, host=config.http_host, port=config.http_port, threads=THREADS)
+    server = HttpServer(
+        app, host=config.http_host, port=config.http_port, threads=THREADS, max_held_bytes=MAX_HELD_BYTES
+    )
     admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
     metrics.observe_connections(database.count_connections)
     metrics.observe_queue(lambda: server.queue_depth)
+    readiness.add("connections", health.room_check(server))
     if policy is not None:
         readiness.add("policy", policy.check)
         policy.on_change(lambda changed: authenticator.use(changed.access))

@@ -17,12 +17,21 @@ from roots_tasks.tasks import PATH, Change, Draft, Page, Task
 
 # Who sends no token, in the column `subject`: no token's subject is empty.
 NOBODY = ""
+# A page of the list, so that clients who read slowly can't fill the memory.
+MAX_PAGE_BYTES = 512 << 10
 
-# list: the tasks after one, by id.
+# list: the tasks after one, by id, as long as those before take no more than so many bytes; one at least.
 _LIST = """
-SELECT id, version, task_tag(version, updated_at),
-       task_content(id, description, is_done, version, created_at, updated_at)
-FROM task WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+WITH page AS (
+    SELECT id, version, task_tag(version, updated_at) AS tag,
+           task_content(id, description, is_done, version, created_at, updated_at) AS content
+    FROM task WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+), measured AS (
+    SELECT id, version, tag, content, sum(octet_length(content) + 1) OVER (ORDER BY id) AS bytes,
+           row_number() OVER (ORDER BY id) AS place, count(*) OVER () AS found
+    FROM page
+)
+SELECT found, id, version, tag, content FROM measured WHERE bytes <= %(max_bytes)s OR place = 1 ORDER BY id
 """
 
 # read: one task.
@@ -122,12 +131,13 @@ class Store:
         self._want_relay = want_relay
 
     def list_page(self, *, after: int, limit: int) -> Page:
-        """Return up to `limit` tasks whose ids are above `after`."""
+        """Return up to `limit` tasks whose ids are above `after`; fewer when they would take over MAX_PAGE_BYTES."""
         with self._database.connection() as connection:
             # One more than asked for tells whether there is a next page.
-            rows = connection.execute(_LIST, {"after": after, "limit": limit + 1}).fetchall()
-        tasks = tuple(_task(*row) for row in rows[:limit])
-        return Page(tasks=tasks, next_after=tasks[-1].id if len(rows) > limit else None)
+            values = {"after": after, "limit": limit + 1, "max_bytes": MAX_PAGE_BYTES}
+            rows = connection.execute(_LIST, values).fetchall()
+        tasks = tuple(_task(*row) for _, *row in rows[:limit])
+        return Page(tasks=tasks, next_after=tasks[-1].id if tasks and rows[0][0] > len(tasks) else None)
 
     def read(self, task_id: int) -> Task:
         """Return a task. Errors: TaskNotFoundError."""

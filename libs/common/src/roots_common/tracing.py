@@ -62,7 +62,7 @@ class TracingConfig:
             return []
         problems = []
         if self.exporter and self.exporter not in _EXPORTERS:
-            problems.append(f"OTEL_TRACES_EXPORTER is wrong: it is one of {', '.join(_EXPORTERS)}")
+            problems.append(f"OTEL_TRACES_EXPORTER is wrong: it must be one of {', '.join(_EXPORTERS)}")
         if (self.traces_protocol or self.protocol or _PROTOCOL) != _PROTOCOL:
             problems.append(f"OTEL_EXPORTER_OTLP_PROTOCOL is wrong: traces leave as {_PROTOCOL}, mostly to port 4318")
         for variable, url in (
@@ -78,7 +78,7 @@ class TracingConfig:
             if not all(_HEADER.fullmatch(header.strip()) for header in headers.split(",") if header.strip()):
                 problems.append(f"{variable} is wrong: it is name=value, more of them separated by commas")
         if self.sampler and self.sampler not in _SAMPLERS:
-            problems.append(f"OTEL_TRACES_SAMPLER is wrong: it is one of {', '.join(_SAMPLERS)}")
+            problems.append(f"OTEL_TRACES_SAMPLER is wrong: it must be one of {', '.join(_SAMPLERS)}")
         if self.sampler.endswith("traceidratio") and not _is_ratio(self.sampler_arg):
             problems.append("OTEL_TRACES_SAMPLER_ARG is wrong: it is the part of the traces to keep, from 0 to 1")
         return problems

@@ -25,7 +25,8 @@ keep() {
 mkdir -p "$folder"
 chmod 700 "$folder"
 for name in nats-provision nats-tasks nats-subscriptions nats-longpoll uid-key door-todos \
-  postgres-superuser postgres-tasks grafana-admin; do
+  postgres-superuser postgres-owner postgres-tasks grafana-admin; do
   secret | keep "$name"
 done
+printf 'postgresql://tasks_owner:%s@postgres:5432/tasks\n' "$(cat "$folder/postgres-owner")" | keep postgres-owner-url
 printf 'postgresql://tasks:%s@postgres:5432/tasks\n' "$(cat "$folder/postgres-tasks")" | keep postgres-url

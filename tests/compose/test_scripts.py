@@ -34,11 +34,12 @@ def test_secrets_are_their_owners_alone_when_they_are_made(secrets: Path) -> Non
 
 
 def test_secrets_are_long_and_need_no_quotes_when_they_are_made(secrets: Path) -> None:
-    """32 random bytes each, a letter first as nats.conf needs it; the URL of Postgres has its password."""
+    """32 random bytes each, a letter first as nats.conf needs it; the URLs of Postgres have its passwords."""
     texts = {file.name: file.read_text(encoding="ascii").strip() for file in secrets.iterdir()}
-    url = texts.pop("postgres-url")
+    url, owner_url = texts.pop("postgres-url"), texts.pop("postgres-owner-url")
 
     assert url == f"postgresql://tasks:{texts['postgres-tasks']}@postgres:5432/tasks"
+    assert owner_url == f"postgresql://tasks_owner:{texts['postgres-owner']}@postgres:5432/tasks"
     assert len(set(texts.values())) == len(texts)
     for text in texts.values():
         assert len(text) == 44

@@ -20,7 +20,7 @@ def uid_and_capabilities(pid: int | None) -> tuple[int, int]:
 
 async def written_and_read(postgres: Postgres) -> list[int]:
     """Add a row to a table and return all of them."""
-    async with await psycopg.AsyncConnection.connect(postgres.url) as connection:
+    async with await psycopg.AsyncConnection.connect(postgres.owner_url) as connection:
         await connection.execute("create table if not exists kept (number serial)")
         await connection.execute("insert into kept default values")
         cursor = await connection.execute("select number from kept order by number")

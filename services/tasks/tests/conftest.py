@@ -15,7 +15,7 @@ from roots_common.authentication import Authenticator
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_devstack.deadlines import wait_until
-from roots_devstack.postgres import DATABASE, ROLE, Postgres
+from roots_devstack.postgres import DATABASE, OWNER, ROLE, Postgres
 from roots_tasks import migrate
 from roots_tasks.app import create_app
 from roots_tasks.database import Database
@@ -39,7 +39,10 @@ def loop() -> Iterator[LoopThread]:
 def postgres(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """Start a PostgreSQL whose database `tasks` is migrated, as the template of the tests' own."""
     with loop.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
-        migrate.migrate(server.url, migrate.packaged(), print)
+        migrate.migrate(server.owner_url, migrate.packaged(), print, role=ROLE)
+        with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+            # So that tests see the services' sessions, and can end them.
+            connection.execute(f"GRANT pg_read_all_stats, pg_signal_backend TO {OWNER}")
         yield server
 
 
@@ -65,35 +68,39 @@ def _create_database(postgres: Postgres, template: str) -> str:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres.superuser_url, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*map(sql.Identifier, (name, template, ROLE)))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*map(sql.Identifier, (name, template, OWNER)))
         )
-    return postgres.url.removesuffix(DATABASE) + name
+    return name
+
+
+def _open(postgres: Postgres, name: str) -> Sql:
+    return Sql(*(url.removesuffix(DATABASE) + name for url in (postgres.owner_url, postgres.url)))
 
 
 @pytest.fixture
-def database_url(postgres: Postgres) -> str:
-    """Create a migrated database of the test's own and return its URL."""
-    return _create_database(postgres, DATABASE)
+def db(postgres: Postgres) -> Iterator[Sql]:
+    """Create a migrated database of the test's own, and open its owner's connection to it."""
+    session = _open(postgres, _create_database(postgres, DATABASE))
+    with closing(session.connection):
+        yield session
+
+
+@pytest.fixture
+def database_url(db: Sql) -> str:
+    """Return where the services find the test's own database."""
+    return db.url
 
 
 @pytest.fixture
 def empty_database_url(postgres: Postgres) -> str:
-    """Create a database without a schema and return its URL."""
-    return _create_database(postgres, "template1")
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Sql]:
-    """Open the test's own connection to its database."""
-    session = Sql(database_url)
-    with closing(session.connection):
-        yield session
+    """Create a database without a schema and return its URL, its owner's."""
+    return postgres.owner_url.removesuffix(DATABASE) + _create_database(postgres, "template1")
 
 
 @pytest.fixture(scope="session")
 def shared_db(postgres: Postgres) -> Iterator[Sql]:
     """Open a connection to the database that the tests of the API without processes share."""
-    session = Sql(_create_database(postgres, DATABASE))
+    session = _open(postgres, _create_database(postgres, DATABASE))
     with closing(session.connection):
         yield session
 

@@ -37,11 +37,19 @@ def frozen(pids: list[int]) -> Iterator[None]:
 
 
 class Sql:
-    """A connection of the test's own to its database, in autocommit mode."""
+    """A connection of the test's own to its database, in autocommit mode, as the database's owner.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.connection = psycopg.connect(url, autocommit=True)
+    Shape: url is where the services find the database, with a role that may do less; by default it is the owner's.
+    """
+
+    def __init__(self, owner_url: str, url: str | None = None) -> None:
+        self.owner_url = owner_url
+        self.url = owner_url if url is None else url
+        self.connection = psycopg.connect(owner_url, autocommit=True)
+
+    def another(self) -> "Sql":
+        """Open another connection of the same kind."""
+        return Sql(self.owner_url, self.url)
 
     def rows(self, query: bytes, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query, or none for a statement that has none."""

@@ -120,7 +120,7 @@ def test_one_change_wins_when_two_have_the_same_version(store: Store, shared_db:
 def test_change_is_compared_with_the_newest_when_it_waited_for_a_lock(store: Store, shared_db: Sql) -> None:
     """A change that equalled the task when it was sent, but no longer when it got the lock, is not lost."""
     store.create(MILK)
-    other = Sql(shared_db.url)
+    other = shared_db.another()
     with other.connection, ThreadPoolExecutor(1) as pool:
         with other.connection.transaction():
             other.rows(b"UPDATE task SET is_done = true, version = 2 WHERE id = 1")
@@ -134,7 +134,7 @@ def test_change_is_compared_with_the_newest_when_it_waited_for_a_lock(store: Sto
 def test_delete_is_newer_when_it_waited_for_a_change(store: Store, shared_db: Sql) -> None:
     """I2: a deletion that waited for another change has a version above that change's."""
     store.create(MILK)
-    other = Sql(shared_db.url)
+    other = shared_db.another()
     with other.connection, ThreadPoolExecutor(1) as pool:
         with other.connection.transaction():
             other.rows(b"UPDATE task SET version = 7 WHERE id = 1")

@@ -9,7 +9,7 @@ import pytest
 from roots_devstack.background import LoopThread
 from roots_devstack.child import family
 from roots_devstack.deadlines import clock, wait_until
-from roots_devstack.postgres import Postgres
+from roots_devstack.postgres import ROLE, Postgres
 from roots_tasks import housekeeping, migrate
 
 from .support import Command, Nats, Sql, frozen, relay_environment
@@ -65,7 +65,7 @@ def test_expired_keys_are_pruned_when_they_are_more_than_one_statement_takes(rel
 def test_events_go_on_when_an_expired_key_is_locked(relay: Command, nats: Nats, db: Sql) -> None:
     """A lock on one expired key delays no event; the other keys are pruned, and that one stays."""
     db.rows(EXPIRED_KEYS, 3)
-    holder = Sql(db.url)
+    holder = db.another()
     with holder.connection, holder.connection.transaction():
         holder.rows(b"SELECT 1 FROM idempotency_key WHERE key = 'key-2' FOR UPDATE")
         with relay:
@@ -77,7 +77,7 @@ def test_events_go_on_when_an_expired_key_is_locked(relay: Command, nats: Nats, 
 
 def test_events_go_on_when_the_table_of_keys_is_locked(relay: Command, nats: Nats, db: Sql) -> None:
     """A statement of housekeeping that waits is ended by its time limit, and delays no event."""
-    holder = Sql(db.url)
+    holder = db.another()
     with holder.connection, holder.connection.transaction():
         holder.rows(b"LOCK TABLE idempotency_key IN ACCESS EXCLUSIVE MODE")
         with relay:
@@ -120,7 +120,7 @@ def test_events_go_on_when_an_acknowledged_row_is_locked(relay: Command, nats: N
     """I11: a row that the stream has, but somebody else has locked, is deleted later, and holds nothing up."""
     start = nats.last_sequence()
     db.rows(EVENT)
-    holder = Sql(db.url)
+    holder = db.another()
     with holder.connection, relay:
         with holder.connection.transaction():
             holder.rows(b"SELECT 1 FROM outbox FOR UPDATE")
@@ -149,7 +149,7 @@ def test_relay_is_unready_with_the_reason_when_an_event_waits_too_long(own_nats:
 def test_process_is_unready_when_postgres_is_frozen(nats: Nats, loop: LoopThread, tmp_path: Path, name: str) -> None:
     """A Postgres that takes connections and answers nothing: unready within seconds, and ready again after it."""
     with loop.entered(Postgres(tmp_path)) as postgres:
-        migrate.migrate(postgres.url, migrate.packaged(), print)
+        migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
         with Command(name, tmp_path, **relay_environment(nats, postgres.url)) as command:
             wait_until(command.is_ready)
             assert postgres.process.pid is not None
@@ -164,7 +164,7 @@ def test_process_is_unready_when_postgres_is_frozen(nats: Nats, loop: LoopThread
 def test_request_is_told_to_come_back_when_postgres_is_frozen(loop: LoopThread, tmp_path: Path) -> None:
     """No request waits for a frozen Postgres: each is a 503 within seconds, and the service works on afterwards."""
     with loop.entered(Postgres(tmp_path)) as postgres:
-        migrate.migrate(postgres.url, migrate.packaged(), print)
+        migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
         with Command("serve", tmp_path, ROOTS_DATABASE_URL=postgres.url) as serve:
             wait_until(serve.is_ready)
             assert serve.request("POST", "/tasks", {"description": "x"}).status == 201

@@ -44,12 +44,12 @@ def test_each_file_is_applied_once_when_runs_race(empty_database_url: str) -> No
     assert len(told) == 3 + len(migrate.packaged())
 
 
-def test_edited_file_is_refused_when_it_was_applied(database_url: str) -> None:
+def test_edited_file_is_refused_when_it_was_applied(db: Sql) -> None:
     """An edit after the fact would make databases differ; the message names the file and the way out."""
     first, *others = migrate.packaged()
     edited = dataclasses.replace(first, sql=first.sql + b"\n-- edited")
     with pytest.raises(MigrationError, match=rf"{first.name} was edited after .*; undo the edit and add a new file"):
-        migrate.migrate(database_url, [edited, *others], print)
+        migrate.migrate(db.owner_url, [edited, *others], print)
 
 
 def test_keys_of_a_version_before_are_nobodys_when_they_get_subjects(empty_database_url: str) -> None:
@@ -92,10 +92,10 @@ def test_failed_file_leaves_nothing_when_it_fails_half_way(db: Sql) -> None:
     good = Migration(version=9001, name="9001_good.sql", sql=b"CREATE TABLE good ()")
     bad = Migration(version=9002, name="9002_bad.sql", sql=b"CREATE TABLE half (); SELECT 1 / 0")
     with pytest.raises(MigrationError, match="division by zero"):
-        migrate.migrate(db.url, [*migrate.packaged(), good, bad], print)
+        migrate.migrate(db.owner_url, [*migrate.packaged(), good, bad], print)
     assert db.rows(b"SELECT to_regclass('good') IS NOT NULL, to_regclass('half') IS NULL") == [(True, True)]
     mended = dataclasses.replace(bad, sql=b"CREATE TABLE half ()")
-    migrate.migrate(db.url, [*migrate.packaged(), good, mended], print)
+    migrate.migrate(db.owner_url, [*migrate.packaged(), good, mended], print)
 
 
 def test_command_gives_up_when_postgres_does_not_come() -> None:

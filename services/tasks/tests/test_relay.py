@@ -104,7 +104,7 @@ def test_event_is_stored_once_when_the_relay_is_killed_before_it_deletes(
     """I11: killed between the acknowledgement and the delete, the next relay repeats; the stream drops the repeats."""
     start = nats.last_sequence()
     insert(db, tasks=events, events=events)
-    admin = Sql(db.url)
+    admin = db.another()
     with admin.connection, db.connection.transaction():
         # A reader sees the rows, a delete waits: the relay stands still just where it is to be killed.
         db.rows(b"SELECT 1 FROM outbox FOR UPDATE")
@@ -246,7 +246,7 @@ def test_publishing_stops_when_the_lock_is_lost(relay: Command, nats: Nats, db: 
     """I2: a relay that is about to delete when it loses the lock lets go at once, and does not lead without it."""
     insert(db, tasks=1, events=2)
     start = nats.last_sequence()
-    admin = Sql(db.url)
+    admin = db.another()
     with admin.connection, ExitStack() as running:
         with db.connection.transaction():
             # Before the relay begins: it would have published and deleted all otherwise.

@@ -59,7 +59,7 @@ def test_ids_and_versions_are_above_those_given_when_a_backup_was_restored(
 ) -> None:
     """What comes after the restore is newer than what clients have from before it, and no tag is given twice."""
     kept = create(own_store, "kept")
-    backup = Backup(db.url, tmp_path / "tasks.dump")
+    backup = Backup(db.owner_url, tmp_path / "tasks.dump")
     changed = own_store.update(kept.id, Change(description="changed", is_done=None)).task
     lost = [create(own_store, f"lost {number}") for number in range(3)]
     last_event = db.value(b"SELECT max(id) FROM outbox")
@@ -80,7 +80,7 @@ def test_answers_and_events_are_those_of_the_backup_when_it_was_restored(
     """A retry of what was kept is answered, one of what is lost is done again, and events wait under their old ids."""
     kept = create(own_store, "kept", key="kept")
     events = db.rows(b"SELECT id, event_id FROM outbox")
-    backup = Backup(db.url, tmp_path / "tasks.dump")
+    backup = Backup(db.owner_url, tmp_path / "tasks.dump")
     lost = create(own_store, "lost", key="lost")
     backup.restore()
     db.rows(b"SELECT after_restore()")

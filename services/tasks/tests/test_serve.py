@@ -11,7 +11,7 @@ import urllib3
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
-from roots_devstack.postgres import Postgres
+from roots_devstack.postgres import ROLE, Postgres
 from roots_tasks import migrate
 
 from .support import Command, Sql
@@ -76,7 +76,7 @@ def test_service_recovers_when_postgres_comes_and_goes(loop: LoopThread, tmp_pat
         with loop.entered(postgres):
             wait_until(lambda: "python -m roots_tasks migrate" in serve.check("postgres")[1])
             assert serve.request("POST", "/tasks", {"description": "x"}).status == 503
-            migrate.migrate(postgres.url, migrate.packaged(), print)
+            migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
             wait_until(serve.is_ready)
             assert serve.request("POST", "/tasks", {"description": "x"}).status == 201
             loop.run(postgres.kill())

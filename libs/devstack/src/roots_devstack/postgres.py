@@ -1,7 +1,8 @@
 """A real PostgreSQL on a loopback port, with its data in a folder of its own.
 
-`async with Postgres(home) as postgres` gives a server with the database and role `tasks` at `postgres.url`. Passwords
-are SCRAM, fsync is on, and there is no Unix socket, since its path would have a short limit.
+`async with Postgres(home) as postgres` gives a server with the database `tasks`. Its owner, at `postgres.owner_url`, is
+for migrations. The role `tasks`, at `postgres.url`, is for the services, and may do what the migrations grant it.
+Passwords are SCRAM, fsync is on, and there is no Unix socket, since its path would have a short limit.
 """
 
 import shutil
@@ -24,12 +25,21 @@ from roots_devstack.waiting import until_ready
 
 DATABASE = "tasks"
 ROLE = "tasks"
+OWNER = "tasks_owner"
 _SUPERUSER = "postgres"
+_FIRST_DATABASE = "postgres"
 _INITDB_SECONDS = 60.0
 _READY_SECONDS = 60.0
 _CONNECT_SECONDS = 2
 STOP_SECONDS = 3.0
 _LOCALE = {"LC_ALL": "C"}
+
+_OWNS = "select 1 from pg_database where datname = current_database() and datdba = %s::regrole"
+# One transaction. The migrations that follow grant less.
+_HAND_OVER = """
+reassign owned by {role} to {owner};
+grant select, insert, update, delete on all tables in schema public to {role};
+"""
 
 
 class Postgres:
@@ -64,9 +74,14 @@ class Postgres:
         return self._url(ROLE, self._keys.get("postgres-tasks"), DATABASE)
 
     @property
+    def owner_url(self) -> str:
+        """Where the owner of the database `tasks` finds it, with its password."""
+        return self._url(OWNER, self._keys.get("postgres-owner"), DATABASE)
+
+    @property
     def superuser_url(self) -> str:
-        """Where the superuser finds the database `postgres`, for what the role `tasks` may not do."""
-        return self._url(_SUPERUSER, self._keys.get("postgres-superuser"), "postgres")
+        """Where the superuser finds the database `postgres`, for what the owner of `tasks` may not do."""
+        return self._url(_SUPERUSER, self._keys.get("postgres-superuser"), _FIRST_DATABASE)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,23 +112,22 @@ class Postgres:
         await self.process.crash()
 
     async def wait_ready(self) -> None:
-        """Return once the server answers and has the role and database `tasks`. Errors: DevstackError."""
+        """Return once the server answers and has the roles and the database `tasks`. Errors: DevstackError."""
         await until_ready(self, seconds=_READY_SECONDS)
         await self._ensure_database()
 
     async def unready_reason(self) -> str | None:
         """Return None once the server answers a query, else what it lacks."""
         try:
-            async with await self._connect() as connection:
+            async with await self._connect(_FIRST_DATABASE) as connection:
                 await connection.execute("select 1")
         except (psycopg.Error, OSError):
             return f"it does not answer on port {self.port}"
         return None
 
-    async def _connect(self) -> psycopg.AsyncConnection:
-        return await psycopg.AsyncConnection.connect(
-            self.superuser_url, autocommit=True, connect_timeout=_CONNECT_SECONDS
-        )
+    async def _connect(self, database: str) -> psycopg.AsyncConnection:
+        url = self._url(_SUPERUSER, self._keys.get("postgres-superuser"), database)
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS)
 
     def _url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{ports.HOST}:{self.port}/{database}"
@@ -169,13 +183,18 @@ class Postgres:
         unfinished.rename(self._data)
 
     async def _ensure_database(self) -> None:
-        role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
-        password = sql.Literal(self._keys.get("postgres-tasks"))
-        async with await self._connect() as connection:
-            if not await _exists(connection, "select 1 from pg_roles where rolname = %s", ROLE):
-                await connection.execute(sql.SQL("create role {} login password {}").format(role, password))
+        names = {"role": sql.Identifier(ROLE), "owner": sql.Identifier(OWNER), "database": sql.Identifier(DATABASE)}
+        async with await self._connect(_FIRST_DATABASE) as connection:
+            for name, key in ((ROLE, "postgres-tasks"), (OWNER, "postgres-owner")):
+                if not await _exists(connection, "select 1 from pg_roles where rolname = %s", name):
+                    role, password = sql.Identifier(name), sql.Literal(self._keys.get(key))
+                    await connection.execute(sql.SQL("create role {} login password {}").format(role, password))
             if not await _exists(connection, "select 1 from pg_database where datname = %s", DATABASE):
-                await connection.execute(sql.SQL("create database {} owner {}").format(database, role))
+                await connection.execute(sql.SQL("create database {database} owner {owner}").format(**names))
+        async with await self._connect(DATABASE) as connection:
+            # A folder from before the roles were apart.
+            if await _exists(connection, _OWNS, ROLE):
+                await connection.execute(sql.SQL(_HAND_OVER).format(**names))
 
 
 async def _exists(connection: psycopg.AsyncConnection, query: str, name: str) -> bool:

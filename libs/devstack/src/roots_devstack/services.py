@@ -12,7 +12,7 @@ from roots_devstack.broker import Broker, User
 from roots_devstack.child import Program
 from roots_devstack.environment import inherited, of_user
 from roots_devstack.keys import Keys
-from roots_devstack.postgres import Postgres
+from roots_devstack.postgres import ROLE, Postgres
 from roots_devstack.processes import UNWATCHED, Process, Watch
 
 # Short, so that by default the whole stack stops within ten seconds.
@@ -65,7 +65,7 @@ class Wiring:
 
     def migrate(self) -> Program:
         """Return the one-shot that brings the database's schema up to date."""
-        env = self.env("tasks", has_database=True)
+        env = self.env("tasks") | {"ROOTS_DATABASE_URL": self.postgres.owner_url, "ROOTS_DATABASE_ROLE": ROLE}
         return Program(name="migrate", command=_python("roots_tasks", "migrate"), env=env)
 
     def provision(self) -> Program:

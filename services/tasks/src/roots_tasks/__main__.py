@@ -161,7 +161,7 @@ def _migrate() -> None:
     config = load_or_exit(MigrateConfig)
     _configure_logs("migrate", config.log_level)
     try:
-        migrate.migrate(config.database_url, migrate.packaged(), print)
+        migrate.migrate(config.database_url, migrate.packaged(), print, role=config.role or None)
     except MigrationError as error:
         sys.exit(f"error: {error}")
 

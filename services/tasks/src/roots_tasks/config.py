@@ -47,7 +47,12 @@ class RelayConfig(ServiceConfig, DatabaseConfig, BrokerConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateConfig(DatabaseConfig):
-    """Settings of `migrate`."""
+    """Settings of `migrate`.
+
+    Shape: database_url is that of the role that owns the tables; role is the services' role, empty to grant nothing.
+    """
+
+    role: str = setting("ROOTS_DATABASE_ROLE", default="")
 
     log_level: LogLevel = setting("ROOTS_LOG_LEVEL", default="info")
 

@@ -1,7 +1,8 @@
 """Applies the numbered SQL files of `migrations/` in order, each in a transaction of its own, each once.
 
-Promises: two runs at the same time apply nothing twice (advisory lock); a file that was edited after it had been
-applied is refused, since databases would differ from then on. May import: psycopg, errors.
+It runs as the role that owns the tables, and grants the services' role what they use. Promises: two runs at the same
+time apply nothing twice (advisory lock); a file that was edited after it had been applied is refused, since databases
+would differ from then on. May import: psycopg, errors.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 import psycopg
+from psycopg import sql
 
 from roots_common import logs
 from roots_tasks.errors import MigrationError
@@ -33,6 +35,19 @@ CREATE TABLE IF NOT EXISTS schema_migration (
 )
 """
 _APPLIED = "SELECT version, checksum FROM schema_migration"
+# grant: what the services do, and nothing else. One transaction, so that services that run lose nothing meanwhile.
+_GRANT = """
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role};
+REVOKE ALL ON SCHEMA public FROM {role};
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON DATABASE {database} FROM {role};
+REVOKE CREATE, TEMPORARY ON DATABASE {database} FROM PUBLIC;
+GRANT CONNECT ON DATABASE {database} TO {role};
+GRANT USAGE ON SCHEMA public TO {role};
+GRANT SELECT ON schema_migration TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON task, outbox, idempotency_key TO {role};
+"""
+_WHERE = "SELECT current_user::text, current_database()::text, EXISTS (SELECT FROM pg_roles WHERE rolname = %s)"
 _RECORD = "INSERT INTO schema_migration (version, name, checksum) VALUES (%s, %s, %s)"
 
 
@@ -69,9 +84,14 @@ def newest_version() -> int:
 
 
 def migrate(
-    url: str, migrations: list[Migration], tell: Callable[[str], None], *, wait_seconds: float = WAIT_SECONDS
+    url: str,
+    migrations: list[Migration],
+    tell: Callable[[str], None],
+    *,
+    role: str | None = None,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> None:
-    """Bring the database at `url` up to date; `tell` each step in a sentence.
+    """Bring the database at `url` up to date, and grant `role` what the services use; `tell` each step in a sentence.
 
     Units: wait_seconds until Postgres answers at the latest.
     Errors: MigrationError.
@@ -81,6 +101,8 @@ def migrate(
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_ID])
         try:
             _apply_missing(connection, migrations, tell)
+            if role is not None:
+                _grant(connection, role, tell)
         except psycopg.Error as error:
             raise MigrationError(f"Postgres refused a migration: {error}") from error
 
@@ -118,3 +140,16 @@ def _apply_missing(connection: psycopg.Connection, migrations: list[Migration], 
         tell(f"applied {migration.name}")
     if not missing:
         tell("nothing to apply")
+
+
+def _grant(connection: psycopg.Connection, role: str, tell: Callable[[str], None]) -> None:
+    ((owner, database, is_there),) = connection.execute(_WHERE, [role]).fetchall()
+    if not is_there:
+        raise MigrationError(f"there is no role {role} for the services: docs/operations.md, Roles of Postgres")
+    if owner == role:
+        tell(f"granted nothing: {role} owns the tables; docs/operations.md, Roles of Postgres")
+        return
+    names = {"role": sql.Identifier(role), "database": sql.Identifier(database)}
+    with connection.transaction():
+        connection.execute(sql.SQL(_GRANT).format(**names))
+    tell(f"granted {role} what the services use")

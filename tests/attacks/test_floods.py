@@ -1,0 +1,95 @@
+"""Honest users notice nothing of a flood, which one host keeps up against the services themselves or the gateway.
+
+All kinds of flood come at once; with ROOTS_TEST_FLOOD_SECONDS also each by itself, for so long.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.integration.http_client import HttpConnection
+from tests.integration.listener import Listener
+
+from roots_devstack.background import LoopThread
+from roots_devstack.deadlines import stretched
+from roots_devstack.stack import Stack, StackConfig
+
+from .__main__ import ALL
+from .floods import KINDS
+from .honest import Honest
+
+LONG_SECONDS = float(os.environ.get("ROOTS_TEST_FLOOD_SECONDS", "0"))
+SECONDS = LONG_SECONDS or 1.5
+# More than a service has places.
+CONNECTIONS = 1400
+P99_SECONDS = 1.0
+# Enough that a reader who never reads has more to come than the kernel keeps for it.
+TASKS = 100
+
+
+@pytest.fixture(scope="module")
+def flooded(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Yield a system of the module's own, with a long list of tasks."""
+    config = StackConfig(home=tmp_path_factory.mktemp("flooded"), sink=lambda _name, _line: None)
+    with background.entered(Stack(config)) as running:
+        background.run(_fill(running))
+        yield running
+
+
+async def _fill(stack: Stack) -> None:
+    async with HttpConnection(stack.url) as api:
+        for _ in range(TASKS):
+            answer = await api.request("POST", "/tasks", {"description": "x" * 2000})
+            assert 201 == answer.status
+
+
+@asynccontextmanager
+async def _attacked(kind: str, urls: list[str]) -> AsyncIterator[None]:
+    """Attack each of `urls` in a process of its own, all of whose connections are open when the block begins."""
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.attacks", kind, url),
+            *(
+                "--connections",
+                str(CONNECTIONS if index < 2 else CONNECTIONS // 10),
+                "--seconds",
+                str(stretched(SECONDS) + 60),
+            ),
+            stdout=subprocess.PIPE,
+        )
+        for index, url in enumerate(urls)
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert b"open\n" == await process.stdout.readline()
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("through", ["services", "gateway"])
+@pytest.mark.parametrize("kind", [ALL, *KINDS] if LONG_SECONDS else [ALL])
+async def test_honest_users_notice_nothing_when_one_host_floods(flooded: Stack, kind: str, through: str) -> None:
+    """I7: no connect, no change of a task and no probe fails, and their p99 stays below a second."""
+    parts = flooded.processes
+    tasks, connect = str(parts["tasks"].url), str(parts["subscriptions"].url)
+    admins = [str(parts[name].admin_url) for name in ("tasks", "subscriptions")]
+    targets = [tasks, connect, *admins] if through == "services" else [flooded.url]
+    if through == "gateway":
+        tasks = connect = flooded.url
+    async with Listener(flooded.url, flooded.url, prefix="/comet") as client:
+        await client.poll()
+        honest = Honest(connect_url=connect, tasks_url=tasks, probe_urls=admins, uid=client.uid)
+        async with _attacked(kind, targets):
+            await honest.work(SECONDS)
+    # pytest -rP shows it.
+    sys.stdout.write(f"{kind}, {through}: {len(honest.waits)} requests, p99 {honest.p99_seconds:.3f} s\n")
+    assert [] == honest.failures
+    assert honest.p99_seconds < P99_SECONDS

@@ -1,8 +1,13 @@
 """`POST /v1/publish` of the running service: what is stored, what is answered, and who is refused."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
+
+from roots_devstack.deadlines import wait_until
+from roots_devstack.diskless import diskless
 
 from .support import KEY, OTHER_KEY, Nats, Service
 
@@ -36,6 +41,20 @@ def test_largest_batch_is_stored_once_and_in_order_when_it_is_sent_twice(service
     assert [{"path": f"batch/{n % 7}", "seq": end + 1 + n} for n in range(1000)] == first.json()["published"]
     assert [{**item, "duplicate": True} for item in first.json()["published"]] == second.json()["published"]
     assert [str(n).encode() for n in range(1000)] == [event.data for event in nats.events_after(end)]
+
+
+def test_batch_of_8_mib_is_stored_when_there_is_no_temporary_folder(
+    nats: Nats, policy_file: Path, tmp_path: Path
+) -> None:
+    """A read-only container without a /tmp takes what is promised: nothing of a body goes to a file."""
+    end = nats.events_end()
+    # Its escapes make a message of 64,000 bytes six times as long on its way.
+    batch = [{"path": "tasks", "message": "\x01" * 64_000} for _ in range(21)]
+    assert 7 << 20 < len(json.dumps(batch)) < 8 << 20
+    with Service(nats, tmp_path, ROOTS_POLICY=str(policy_file), **diskless(tmp_path)) as service:
+        wait_until(service.is_ready)
+        assert 200 == service.publish(*batch).status
+    assert end + len(batch) == nats.events_end()
 
 
 def test_same_id_is_another_event_when_another_back_end_uses_it(service: Service, nats: Nats) -> None:

@@ -1,9 +1,11 @@
 """`serve` as a process: real sockets, a Postgres that comes and goes, and the end of a process."""
 
 import re
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import urllib3
@@ -11,6 +13,7 @@ import urllib3
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
+from roots_devstack.diskless import diskless
 from roots_devstack.postgres import ROLE, Postgres
 from roots_tasks import migrate
 
@@ -37,6 +40,19 @@ def test_body_is_refused_with_an_answer_when_it_is_huge(serve: Command) -> None:
     for data in (body, iter([body[: 1 << 20], body[1 << 20 :]])):
         answer = serve.http.request("POST", url, body=data)
         assert (answer.status, answer.json()["field"]) == (413, "body")
+
+
+def test_largest_list_is_answered_when_there_is_no_temporary_folder(database_url: str, db: Sql, tmp_path: Path) -> None:
+    """A read-only container without a /tmp gives what is promised, also to many who do not read it yet."""
+    db.rows(b"INSERT INTO task (description, is_done) SELECT repeat(chr(1), 2000), false FROM generate_series(1, 100)")
+    with Command("serve", tmp_path, ROOTS_DATABASE_URL=database_url, **diskless(tmp_path)) as serve:
+        wait_until(serve.is_ready)
+        with ExitStack() as open_:
+            for _ in range(40):
+                reader = open_.enter_context(socket.create_connection(("127.0.0.1", serve.port)))
+                reader.sendall(b"GET /tasks HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
+            answer = serve.request("GET", "/tasks")
+            assert (200, 43) == (answer.status, len(answer.json()["content"]))
 
 
 def test_readiness_tells_how_long_an_event_waits_when_no_relay_runs(serve: Command, db: Sql) -> None:

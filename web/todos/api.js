@@ -7,6 +7,9 @@
 /** @import { Members, Task } from "./operations.js" */
 
 const TIMEOUT_MS = 15_000;
+const IDENTITY_HEADER = "Roots-Identity";
+/** The status of a call that another user would have made: no status of HTTP. */
+const ANOTHER = -1;
 
 /** A call that failed, with a sentence for the user. */
 export class ApiError extends Error {
@@ -19,6 +22,11 @@ export class ApiError extends Error {
     this.status = status;
   }
 
+  /** Whether another user is signed in by now. */
+  get isOfAnother() {
+    return this.status === ANOTHER;
+  }
+
   /** Whether the same call may succeed later. */
   get isPassing() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
@@ -27,10 +35,24 @@ export class ApiError extends Error {
 
 export class Api {
   #fetch;
+  #identity;
 
-  /** @param {(url: string, init: RequestInit) => Promise<Response>} fetch */
-  constructor(fetch) {
+  /**
+   * @param {(url: string, init: RequestInit) => Promise<Response>} fetch
+   * @param {string | null} [identity] Whose calls these are, as `readIdentity` told; by default of whoever is signed in.
+   */
+  constructor(fetch, identity = null) {
     this.#fetch = fetch;
+    this.#identity = identity;
+  }
+
+  /** Return a name of who is signed in; it shows nothing of them. */
+  async readIdentity() {
+    const response = await this.#ask("/tasks?limit=1", { method: "HEAD", cache: "no-store" });
+    const identity = response.headers.get(IDENTITY_HEADER);
+    // A refusal names them too; an older server, and a server that is unwell, name nobody.
+    if (identity === null) throw new ApiError("The server does not say who is signed in.", 0);
+    return identity;
   }
 
   /**
@@ -98,15 +120,24 @@ export class Api {
    * @param {RequestInit} init
    */
   async #call(url, init) {
-    /** @type {Response} */
-    let response;
+    const headers = { ...init.headers, ...(this.#identity && { [IDENTITY_HEADER]: this.#identity }) };
+    const response = await this.#ask(url, { ...init, headers });
+    if (response.ok) return response;
+    const other = response.headers.get(IDENTITY_HEADER);
+    const isOfAnother = this.#identity !== null && other !== null && other !== this.#identity;
+    throw new ApiError(await readProblem(response), isOfAnother ? ANOTHER : response.status);
+  }
+
+  /**
+   * @param {string} url
+   * @param {RequestInit} init
+   */
+  async #ask(url, init) {
     try {
-      response = await this.#fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      return await this.#fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
     } catch {
       throw new ApiError("The server can’t be reached.", 0);
     }
-    if (!response.ok) throw new ApiError(await readProblem(response), response.status);
-    return response;
   }
 }
 

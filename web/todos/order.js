@@ -8,23 +8,29 @@ import { isNew } from "./operations.js";
 
 /** @import { Task } from "./operations.js" */
 
+/** Of who is not signed in; each user's own has their name at its end. */
 const KEY = "todos-order";
 
 export class Order {
   #storage;
+  #key;
   /** The order after the last move, [] before the first. @type {string[]} */
   #guids = [];
 
-  /** @param {Pick<Storage, "getItem" | "setItem"> | null} storage Null where the browser has none. */
-  constructor(storage) {
+  /**
+   * @param {Pick<Storage, "getItem" | "setItem"> | null} storage Null where the browser has none.
+   * @param {string} [suffix] Of the names of what is this user's own.
+   */
+  constructor(storage, suffix = "") {
     this.#storage = storage;
+    this.#key = KEY + suffix;
     this.load();
   }
 
   /** Read what another tab may have written. */
   load() {
     try {
-      const guids = JSON.parse(this.#storage?.getItem(KEY) ?? "[]");
+      const guids = JSON.parse(this.#storage?.getItem(this.#key) ?? "[]");
       this.#guids = Array.isArray(guids) ? guids.map(String) : [];
     } catch {
       this.#guids = [];
@@ -70,7 +76,7 @@ export class Order {
   #save(guids) {
     this.#guids = guids;
     try {
-      this.#storage?.setItem(KEY, JSON.stringify(guids));
+      this.#storage?.setItem(this.#key, JSON.stringify(guids));
     } catch {
       // Full, or forbidden: the order lives as long as the page then.
     }

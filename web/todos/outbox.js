@@ -20,6 +20,7 @@ import { decide, findNext, giveUp, isNew, isSameTask, rebase, replace, settle } 
  * @property {(task: Task) => void} onFound The server has another version of a task.
  * @property {(operation: Operation) => void} onConflict The user has to decide.
  * @property {(operation: Operation, message: string) => void} onRefused
+ * @property {() => void} onOtherUser Somebody else is signed in now; nothing of this user's is sent or shown any more.
  */
 
 /** What tabs tell each other. @typedef {{sending: string | null}} Word */
@@ -190,7 +191,9 @@ export class Outbox {
    */
   async #meet(operation, error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.isPassing) return false;
+    if (error.isOfAnother) this.#listeners.onOtherUser();
+    // It waits for its owner.
+    if (error.isOfAnother || error.isPassing) return false;
     const isOther = error.status === 404 || error.status === 412;
     if (isOther && operation.kind !== "create") return this.#compare(operation);
     await this.#update((operations) => giveUp(operations, operation));

@@ -4,6 +4,7 @@
 
 /** @import { Operation } from "./operations.js" */
 
+/** Of who is not signed in; each user's own has their name at its end. */
 const DATABASE = "todos";
 const TABLE = "outbox";
 const KEY = "operations";
@@ -16,13 +17,14 @@ const KEY = "operations";
  */
 
 /**
- * Return the browser's store, or one that lives as long as the page where there is none (some private windows).
+ * Return the browser's store of one user, or one that lives as long as the page where there is none (some private windows).
  *
+ * @param {string} suffix Of the names of what is this user's own.
  * @returns {Promise<Store>}
  */
-export async function openStore() {
+export async function openStore(suffix) {
   try {
-    const opening = indexedDB.open(DATABASE, 1);
+    const opening = indexedDB.open(DATABASE + suffix, 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore(TABLE);
     return new DatabaseStore(await result(opening));
   } catch {

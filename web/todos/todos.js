@@ -10,6 +10,7 @@ import { Order } from "./order.js";
 import { Outbox } from "./outbox.js";
 import { describeConflict } from "./row.js";
 import { MemoryStore, openStore } from "./store.js";
+import { NOBODY, User } from "./user.js";
 import { View } from "./view.js";
 
 /** @import { Change } from "/todos/pomona/follow.js" */
@@ -23,10 +24,18 @@ const REFUSED = { create: "Not added.", change: "Not saved.", remove: "Not delet
 
 // Tabs share what waits only where they can also agree on who sends it.
 const { locks } = navigator;
+const user = new User(new Api((url, init) => fetch(url, init)), {
+  backoff: new Backoff(Math.random, Date.now),
+  channel: new BroadcastChannel("todos-user"),
+  onOther: () => location.reload(),
+});
+// First: what another user has left in this browser is not for this one to see.
+const identity = await user.read();
+const suffix = identity === NOBODY ? "" : `/${identity}`;
 // Not waited for: the list is there before a slow disk is.
-const store = locks ? openStore() : Promise.resolve(new MemoryStore());
-const api = new Api((url, init) => fetch(url, init));
-const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
+const store = locks ? openStore(suffix) : Promise.resolve(new MemoryStore());
+const api = new Api((url, init) => fetch(url, init), identity);
+const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", shared: identity });
 /** @type {import("/todos/pomona/follow.js").Followed<Task>} */
 const tasks = firenze.follow("tasks", {
   snapshot: () => api.list("/tasks"),
@@ -35,7 +44,7 @@ const tasks = firenze.follow("tasks", {
   version: orderOf,
   loadAtOnce: true,
 });
-const order = new Order(findStorage());
+const order = new Order(findStorage(), suffix);
 const view = new View(document, {
   onCreate: (description) => void act(createTask(createKey(), { description })),
   onTick: (task, isDone) => void act(changeTask(createKey(), task, { isDone })),
@@ -49,15 +58,16 @@ const view = new View(document, {
 const outbox = new Outbox({
   store,
   api,
-  lock: locks ? (work) => locks.request("todos-outbox", work) : (work) => work(),
+  lock: locks ? (work) => locks.request(`todos-outbox${suffix}`, work) : (work) => work(),
   backoff: new Backoff(Math.random, Date.now),
-  channel: locks ? new BroadcastChannel("todos-outbox") : { postMessage: () => {}, onmessage: null },
+  channel: locks ? new BroadcastChannel(`todos-outbox${suffix}`) : { postMessage: () => {}, onmessage: null },
   listeners: {
     onChange: show,
     onSaved: takeAnswer,
     onFound: (task) => void tasks.apply(task),
     onConflict: (operation) => view.announce(describeConflict(operation).question),
     onRefused: takeBack,
+    onOtherUser: () => void user.check(),
   },
 });
 
@@ -75,6 +85,8 @@ tasks.addEventListener("change", ({ detail }) => takeChanges(detail.changes, det
 tasks.addEventListener("loaded", show);
 tasks.addEventListener("error", () => tasks.isCut && view.notices.showError("There are more tasks than can be shown here."));
 addEventListener("online", () => void outbox.drain());
+addEventListener("pageshow", () => void user.check());
+document.addEventListener("visibilitychange", () => document.hidden || void user.check());
 addEventListener("hashchange", show);
 addEventListener("storage", () => {
   order.load();

@@ -295,3 +295,27 @@ def test_serve_follows_the_policy_when_it_changes(database_url: str, tmp_path: P
         file.write_text(f"{TOKENS}[apps.tasks]\nallow = []\n[backends.b]\nkey_file = 'elsewhere'")
         wait_until(lambda: serve.log().count('"policy_applied"') == applied + 1)
         assert token() not in serve.log()
+
+
+def test_answer_names_who_asks_without_their_subject_when_there_is_one(make_client: MakeClient) -> None:
+    """The name is the same for each token of a subject, another for each subject, on refusals too."""
+    client = make_client(f'{TOKENS}\n[apps.tasks]\nallow = []\nread = "signed-in"\nwrite = "signed-in"')
+    names = [
+        client.simulate_head("/tasks", headers=headers).headers["roots-identity"]
+        for headers in ({}, bearer(), bearer(jti="2"), bearer(sub="bert"))
+    ]
+    assert (names[0], names[1] == names[2], names[1] == names[3]) == ("none", True, False)
+    assert "ann" not in names[1]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_request_is_refused_when_it_is_from_another_than_is_signed_in(make_client: MakeClient, method: str) -> None:
+    """What a page has kept for one user is not done as the next one's."""
+    client = make_client(f'{TOKENS}\n[apps.tasks]\nallow = []\nread = "anyone"\nwrite = "anyone"')
+    ann = client.simulate_head("/tasks", headers=bearer()).headers["roots-identity"]
+    own = {"Roots-Identity": ann, **bearer()}
+    assert client.simulate_request(method, "/tasks", json=TASK, headers=own).status_code in {200, 201}
+    for signed_in in ({}, bearer(sub="bert")):
+        answer = client.simulate_request(method, "/tasks", json=TASK, headers={"Roots-Identity": ann, **signed_in})
+        assert (answer.status_code, answer.json["reason"]) == (403, "identity")
+    assert len(client.simulate_get("/tasks").json["content"]) == (1 if method == "POST" else 0)

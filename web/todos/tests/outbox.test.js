@@ -56,6 +56,7 @@ class Bench {
         onSaved: ({ id }, answer) => void this.told.push(`saved ${id} ${answer?.version ?? "-"}`),
         onFound: ({ version }) => void this.told.push(`found ${version}`),
         onConflict: ({ id }) => void this.told.push(`conflict ${id}`),
+        onOtherUser: () => void this.told.push("other user"),
         onRefused: ({ id }, message) => void this.told.push(`refused ${id} ${message}`),
       },
     });
@@ -260,5 +261,15 @@ test("an operation waits when a replica of another version does not know the tag
   await bench.answer(milk);
   assert.deepEqual([bench.waiting, bench.outbox.operations[0]?.conflict], [["a"], null]);
   while (bench.sent.length === 0) await settled();
+  await bench.answer(undefined);
+});
+
+test("what a user did waits for them, and is not sent or taken back, when another one is signed in", async () => {
+  const bench = new Bench();
+  await bench.add(createTask("a", { description: "salt" }), removeTask("b", milk));
+  await bench.answer(new ApiError("Somebody else is signed in.", -1));
+  assert.deepEqual([bench.waiting, (await bench.store.read()).length, bench.told], [["a", "b"], 2, ["other user"]]);
+  while (bench.sent.length === 0) await settled();
+  await bench.answer(milk);
   await bench.answer(undefined);
 });

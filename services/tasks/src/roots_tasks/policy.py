@@ -1,8 +1,11 @@
 """Who may read tasks and who may change them: `read` and `write` of `[apps.tasks]` of the policy file.
 
-Without a file anyone may do everything, as in the tutorial. Source: docs/operations.md, The policy file.
+Without a file anyone may do everything, as in the tutorial. Each answer names who asks, and a request that names
+somebody else is refused: a page keeps what its user did until it is sent, and another may be signed in by then.
+Source: docs/operations.md, The policy file; docs/protocol.md, Tasks.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,15 @@ import falcon
 
 from roots_common.authentication import Authenticator, check_permission
 from roots_common.cors import Cors
+from roots_common.identity import Identity
 from roots_common.policy import Policy, parse_policy
+from roots_common.web import Problem
 
 APP = "tasks"
 OPEN_POLICY = Policy(apps={})
+
+IDENTITY_HEADER = "Roots-Identity"
+NOBODY = "none"
 
 _READING_METHODS = frozenset({"GET", "HEAD"})
 
@@ -31,15 +39,26 @@ class Guard:
         self.cors = Cors(lambda: policy().access)
 
     def process_resource(
-        self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]
+        self, req: falcon.Request, resp: falcon.Response, _resource: object, _params: dict[str, Any]
     ) -> None:
         """Let `req` through, and note who sends it as `req.context.identity`. Errors: Problem 401, 403, 503."""
         # A question about what may be asked, which a browser sends without a token.
         if req.method == "OPTIONS":
             return
         identity = req.context.identity = self._authenticator.authenticate(req)
+        name = name_of(identity)
+        resp.set_header(IDENTITY_HEADER, name)
+        if req.get_header(IDENTITY_HEADER, default=name) != name:
+            raise Problem(403, "Somebody else is signed in than this request is from.", reason="identity")
         app = self._policy().app(APP)
         check_permission(app.read if req.method in _READING_METHODS else app.write, identity)
+
+
+def name_of(identity: Identity) -> str:
+    """Return what tells `identity` from others without showing its subject; NOBODY without a token."""
+    if identity.subject is None:
+        return NOBODY
+    return hashlib.sha256(identity.subject.encode()).hexdigest()[:32]
 
 
 def parse_task_policy(text: str, folder: Path) -> Policy:

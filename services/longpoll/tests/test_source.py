@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from roots_common.stored import Batch, Stored
+from roots_common.stored import TIME_HEADER, Batch, Stored
 from roots_common.streams import StreamState
 from roots_devstack.deadlines import until
 from roots_longpoll import source
@@ -38,7 +38,9 @@ class FakeStream:
         stored = []
         for _ in range(count):
             self.last += 1
-            message = Stored(self.last, f"s.{self.epoch}", {}, b"%d" % self.last)
+            message = Stored(
+                self.last, f"s.{self.epoch}", {TIME_HEADER: f"{self.epoch}.{self.last}"}, b"%d" % self.last
+            )
             self.messages[self.last] = message
             stored.append(message)
         return stored
@@ -75,6 +77,11 @@ class FakeStream:
         self.lag = 0
         return Batch(messages=found[:limit], has_more=len(found) > limit)
 
+    async def time_of(self, seq: int) -> str | None:
+        """Return when the message was stored."""
+        await self._come_through()
+        return self.messages[seq].headers[TIME_HEADER] if seq in self.messages else None
+
     async def next_seq(self, seq: int, subject: str = ">") -> int | None:
         """Return the first sequence from `seq` on."""
         del subject
@@ -93,7 +100,7 @@ class FakeSink:
         self.head = 0
         self.times_verified = 0
 
-    def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
+    def begin(self, epoch: int, after: int, messages: list[Stored], head: int, _epoch_start: int) -> None:
         """Begin anew."""
         self.begun += 1
         self.epoch, self.after, self.head = epoch, after, head

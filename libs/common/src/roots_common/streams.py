@@ -29,7 +29,7 @@ class StreamUnavailableError(Exception):
 class StreamState:
     """A stream's extent; an empty one has first > last.
 
-    Shape: limit_bytes is -1 for a stream without a limit.
+    Shape: limit_bytes is -1 for a stream without a limit; what is stored up to epoch_start is of an older epoch.
 
     Units: epoch is milliseconds since 1970, when the stream was created: a position means nothing without it, since a
         stream that is created again starts its sequences anew. skew_seconds is how far this machine's clock is ahead of
@@ -43,6 +43,7 @@ class StreamState:
     bytes: int = 0
     limit_bytes: int = -1
     skew_seconds: float = 0.0
+    epoch_start: int = 0
 
 
 class _State(msgspec.Struct):

@@ -18,6 +18,8 @@ LIVE_GRANTS_PREFIX = "roots.live.grants."
 JETSTREAM_API = "roots.jetstream"
 """What `$JS.API` is to a service: NATS imports the calls that the service may make under this name."""
 GRANTS_TOUCH = "roots.grants.touch"
+LOG_RENEW = "roots.log.renew"
+"""Asked for a new epoch by a replica of longpoll that found the log shorter than it was."""
 GRANT_LIFETIME_SECONDS = 3600
 """A grant record ends so long after the last connect or touch."""
 CLIENTS_HELD = "roots.clients.held"

@@ -36,7 +36,7 @@ from roots_longpoll.ring import Ring
 from roots_longpoll.server import Connection
 from roots_longpoll.source import Follower
 from roots_longpoll.stats import Stats
-from roots_longpoll.stored import StreamReader
+from roots_longpoll.stored import LogReader, StreamReader
 from roots_longpoll.traces import TELLS_PER_SECOND, DeliveryTraces
 from roots_longpoll.vanished import VanishedGrants
 from roots_longpoll.whereabouts import answer_whereabouts
@@ -165,7 +165,7 @@ class Replica:
     async def _follow(self) -> None:
         """Connect to NATS, then follow both streams."""
         self._client = client = await broker.connect(self._config, on_reconnect=self._wake)
-        reader = StreamReader(client, EVENTS_STREAM)
+        reader = LogReader(client)
         await answer_whereabouts(client, self._desk, f"{socket.gethostname()}:{self.port}")
         self._world.client = client
         self._world.lookups = Lookups(self._desk, self._view, StreamReader(client, GRANTS_STREAM), self._world.spawn)
@@ -183,8 +183,10 @@ class Replica:
             sink=EventFeed(self._desk, None if self._traces is None else self._traces.receive),
             preload=PRELOAD_EVENTS,
             has_holes=False,
+            reader=reader,
+            renew=reader.renew,
         )
-        grant_feed = GrantFeed(self._view, self._desk)
+        grant_feed = GrantFeed(self._view, self._desk, on_epoch=events.wake)
         grants = Follower(
             client,
             stream=GRANTS_STREAM,

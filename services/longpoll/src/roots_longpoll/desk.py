@@ -144,10 +144,13 @@ class Desk:
         if self._ahead:
             self._recheck_ahead()
 
-    def begin(self, epoch: int, after: int, events: list[Event], head: int) -> None:
-        """Begin anew with the stream of `epoch`, of which `events` are all between `after` and `head`."""
+    def begin(self, epoch: int, after: int, events: list[Event], head: int, epoch_start: int = 0) -> None:
+        """Begin anew with the stream of `epoch`, of which `events` are all between `after` and `head`.
+
+        Shape: what is stored up to epoch_start was there before `epoch` began.
+        """
         self._fanout.forget()
-        self._ring.reset(epoch, after)
+        self._ring.reset(epoch, after, epoch_start)
         for event in events:
             self._ring.append(event)
         self._ring.skip_to(head)
@@ -302,7 +305,9 @@ class Desk:
             self._ahead[poll] = 0
             self._outside.check_head()
             return
-        starts = [(path, max(after, read_to)) for path, after in client.starts(poll.seq, told, ring.epoch)]
+        starts = [
+            (path, max(after, read_to)) for path, after in client.starts(poll.seq, told, ring.epoch, ring.epoch_start)
+        ]
         if any(after < ring.tail for _, after in starts):
             self._hub.discard(poll, client.paths)
             poll.state = State.READING

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from roots_common.events import MAX_MESSAGE_BYTES, TIME_HEADER, TRACEPARENT_HEADER
 from roots_common.grant_records import UnreadableRecordError
+from roots_common.log_epoch import LOG_SUBJECT
 from roots_common.stored import Stored
 from roots_common.subjects import GRANTS_PREFIX, InvalidPathError, path_of
 from roots_longpoll.broker_clock import STORED_HEADER, BrokerClock
@@ -17,7 +18,7 @@ from roots_longpoll.unreadable import Unreadable
 _OPERATION_HEADER = "KV-Operation"
 EVENT_HEADERS = (TIME_HEADER, STORED_HEADER)
 TRACED_EVENT_HEADERS = (*EVENT_HEADERS, TRACEPARENT_HEADER)
-GRANT_HEADERS = (_OPERATION_HEADER,)
+GRANT_HEADERS = (_OPERATION_HEADER, STORED_HEADER)
 
 _MAX_TIME_DIGITS = 19
 _TRACEPARENT_CHARACTERS = 55
@@ -60,7 +61,7 @@ class EventFeed:
         self._on_event = on_event
         self._unreadable = desk.stats.unreadable
 
-    def begin(self, epoch: int, after: int, messages: list[Stored], head: int) -> None:
+    def begin(self, epoch: int, after: int, messages: list[Stored], head: int, epoch_start: int) -> None:
         """Let the desk begin with the stream of `epoch`."""
         events = []
         taken_ns = time.time_ns()
@@ -69,7 +70,7 @@ class EventFeed:
             if event is not None:
                 event.taken_ns = taken_ns
                 events.append(event)
-        self._desk.begin(epoch, after, events, head)
+        self._desk.begin(epoch, after, events, head, epoch_start)
 
     def receive(self, message: Stored) -> None:
         """Deliver one event; a message that is none is passed over, since nobody can hear it."""
@@ -94,13 +95,14 @@ class EventFeed:
 
 
 class GrantFeed:
-    """Feeds the view and the desk with grant records."""
+    """Feeds the view and the desk with grant records. Shape: on_epoch is called when the log's epoch may be another."""
 
-    def __init__(self, view: GrantsView, desk: Desk) -> None:
+    def __init__(self, view: GrantsView, desk: Desk, on_epoch: Callable[[], None]) -> None:
         self._view = view
         self._desk = desk
+        self._on_epoch = on_epoch
 
-    def begin(self, _epoch: int, _after: int, _messages: list[Stored], _head: int) -> None:
+    def begin(self, _epoch: int, _after: int, _messages: list[Stored], _head: int, _epoch_start: int) -> None:
         """Forget all records: what was known may have changed unseen."""
         self._view.clear()
         self._desk.forget_grants()
@@ -112,6 +114,9 @@ class GrantFeed:
 
     def receive(self, message: Stored) -> None:
         """Take in one record, and wake the poll of its uid."""
+        if message.subject == LOG_SUBJECT:
+            self._on_epoch()
+            return
         client = apply_record(self._view, message, self._desk.stats.unreadable)
         self._desk.grants_known(uid_of(message), client)
 

@@ -80,19 +80,19 @@ class Client:
         changes.sort()
         return [update for _, update in changes]
 
-    def starts(self, seq: int, told: int, epoch: int) -> list[tuple[str, int]]:
+    def starts(self, seq: int, told: int, epoch: int, epoch_start: int = 0) -> list[tuple[str, int]]:
         """Return for each path the sequence after which a client at `seq`, told of changes up to `told`, wants it.
 
         A path that the client was not told of yet is read from its grant on, even where the client's position is past
         it: events between the grant and the position were filtered while the path was not granted. A path granted in
-        a newer log than `epoch` has nothing to tell in this one.
+        a newer log than `epoch` has nothing to tell in this one; one of an older log is heard from `epoch_start` on.
         """
         starts = []
         for path in self.paths:
             grant = self.record.paths[path]
             granted_at = grant.from_
             if grant.epoch != epoch:
-                granted_at = 0 if grant.epoch < epoch else NEVER
+                granted_at = epoch_start if grant.epoch < epoch else NEVER
             starts.append((path, granted_at if told < grant.since else max(seq, granted_at)))
         return starts
 

@@ -83,11 +83,13 @@ class Replayer:
         # Asked after the reading, so that what ended meanwhile is told too.
         state = await self._reader.state()
         expired = tuple(path for path, after in starts if after + 1 < state.first)
+        # A log that is shorter than what was taken of it is about to get another epoch.
+        is_same = state.last >= self._ring.tail
         events = sorted((event for event in events if event.seq <= complete_to), key=lambda event: event.seq)
         return Replay(
             backlog=cut(events, complete_to, self._limits.max_updates, self._limits.max_answer_bytes),
             expired=expired,
-            epoch=state.epoch,
+            epoch=state.epoch if is_same else 0,
         )
 
     async def _read_path(self, path: str, after: int, upto: int) -> tuple[list[Event], int]:

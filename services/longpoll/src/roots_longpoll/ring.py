@@ -79,6 +79,7 @@ class Ring:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.epoch = 0
+        self.epoch_start = 0
         self.epoch_text = b"0"
         self.head = 0
         self.tail = 0
@@ -97,9 +98,13 @@ class Ring:
         except IndexError:
             return 0
 
-    def reset(self, epoch: int, seq: int) -> None:
-        """Forget everything; the next event is one of `epoch` (see `cursor`) and comes after `seq`."""
+    def reset(self, epoch: int, seq: int, epoch_start: int = 0) -> None:
+        """Forget everything; the next event is one of `epoch` (see `cursor`) and comes after `seq`.
+
+        Shape: what the log has up to epoch_start was there before `epoch` began.
+        """
         self.epoch = epoch
+        self.epoch_start = epoch_start
         self.epoch_text = base36(epoch)
         self._order.clear()
         self._logs.clear()

@@ -4,18 +4,21 @@ Batches are read by direct get, which any server of a cluster may answer, also o
 asked of the stream's leader.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from roots_common.log_epoch import LOG_SUBJECT, RenewReply, with_epoch
 from roots_common.stored import Batch, Stored, headers_of, read_batch, read_last
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
-from roots_common.subjects import JETSTREAM_API
+from roots_common.subjects import EVENTS_STREAM, GRANTS_STREAM, JETSTREAM_API, LOG_RENEW
 from roots_longpoll.errors import BrokerUnavailableError
 
 REQUEST_SECONDS = 2.0
@@ -50,6 +53,11 @@ class StreamReader:
         """Return the first sequence of `subject` from `seq` on, None when there is none, as the leader has it."""
         found = await self._leader_message({"seq": seq, "next_by_subj": subject})
         return None if found is None else int(found["seq"])
+
+    async def time_of(self, seq: int) -> str | None:
+        """Return when the message `seq` was stored, None when there is none, as the leader has it."""
+        found = await self._leader_message({"seq": seq})
+        return None if found is None else str(found["time"])
 
     async def last_of(self, subject: str) -> Stored | None:
         """Return the last message of `subject`, None when there is none, as the leader has it."""
@@ -90,3 +98,26 @@ class StreamReader:
             return await self._client.request(subject, json.dumps(query).encode(), timeout=REQUEST_SECONDS)
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise BrokerUnavailableError(f"{self._stream}: {type(error).__name__}") from error
+
+
+class LogReader(StreamReader):
+    """Reads the event stream, in the epoch that the grants' bucket has for it. Errors: as StreamReader."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client, EVENTS_STREAM)
+        self._bucket = StreamReader(client, GRANTS_STREAM)
+
+    async def state(self) -> StreamState:
+        """Return the log's extent, as its leader has it."""
+        state, record = await asyncio.gather(super().state(), self._bucket.last_of(LOG_SUBJECT))
+        return with_epoch(state, b"" if record is None else record.data)
+
+    async def renew(self, epoch: int) -> None:
+        """Have the log get an epoch after `epoch`."""
+        answer = await self._request(LOG_RENEW, {"epoch": epoch})
+        try:
+            reply = msgspec.json.decode(answer.data, type=RenewReply)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise BrokerUnavailableError("the log has no new epoch: no answer") from error
+        if reply.error:
+            raise BrokerUnavailableError(f"the log has no new epoch: {reply.error}")

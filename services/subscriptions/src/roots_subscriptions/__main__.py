@@ -25,6 +25,7 @@ from roots_subscriptions.expiry import Expiry
 from roots_subscriptions.grants import Grants
 from roots_subscriptions.index import GrantIndex
 from roots_subscriptions.keyless import policy_parser
+from roots_subscriptions.log_epoch import LogEpochs
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.readiness import BrokerReadiness
 from roots_subscriptions.reconsideration import Reconsideration
@@ -64,6 +65,7 @@ class Service:
         self._reconsideration = Reconsideration(grants)
         self._expiry = Expiry(grants)
         self._touch = TouchResponder(grants, uids, metrics)
+        self._log_epochs = LogEpochs(store)
         self._refusals = Refusals()
         app = create_app(
             policy=self._policy,
@@ -148,6 +150,7 @@ class Service:
 
     async def _serve(self, client: Client) -> None:
         await answer_refusals(client, self._refusals)
+        await self._log_epochs.serve(client)
         async with asyncio.TaskGroup() as tasks:
             indexing = tasks.create_task(self._index.follow())
             reconsidering = tasks.create_task(self._reconsideration.run())

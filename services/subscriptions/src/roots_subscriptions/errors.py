@@ -35,3 +35,7 @@ class BrokerUnavailableError(SubscriptionsError):
 
 class BucketFullError(BrokerUnavailableError):
     """The bucket has no room for another record; those that end make some."""
+
+
+class EpochRefusedError(SubscriptionsError):
+    """The log gets no new epoch now; the text says why."""

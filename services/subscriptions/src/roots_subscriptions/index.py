@@ -14,6 +14,7 @@ import hashlib
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,7 +23,8 @@ import msgspec
 from roots_common import logs
 from roots_common.grant_records import GrantRecord, UnreadableRecordError, read_record
 from roots_common.identity import Identity
-from roots_common.stored import Stored
+from roots_common.log_epoch import LOG_SUBJECT
+from roots_common.stored import TIME_HEADER, Stored
 from roots_common.subjects import GRANTS_PREFIX
 from roots_subscriptions.ends import Ends
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -34,6 +36,8 @@ BATCH_RECORDS = 500
 SWEEP_INTERVAL_SECONDS = 60.0
 # How long a server that lags gets to catch up before it is asked again.
 LAG_SECONDS = 0.05
+# So many messages are looked for when the bucket has to be known again; mostly the first is there.
+MARKS = 64
 
 _Key = bytes
 
@@ -69,6 +73,8 @@ class GrantIndex:
         self._reading = asyncio.Lock()
         self._epoch = 0
         self._position = 0
+        # The latest messages that were read, and when they were stored.
+        self._marks: deque[tuple[int, str | None]] = deque(maxlen=MARKS)
         self._is_loaded = False
         self._entries: dict[str, _Entry] = {}
         self._holdings: dict[_Key, Holding] = {}
@@ -99,13 +105,14 @@ class GrantIndex:
         """Take in everything that is in the bucket now. Errors: BrokerUnavailableError."""
         state = await self._store.bucket_state()
         async with self._reading:
-            if state.epoch != self._epoch:
+            if state.epoch != self._epoch or state.last < self._position or not await self._is_known():
                 self._forget_all(state.epoch)
             while self._position < state.last:
                 batch = await self._store.read_batch(self._position + 1, BATCH_RECORDS)
                 for message in batch.messages:
                     self._apply_stored(message)
                     self._position = message.seq
+                    self._marks.append((message.seq, message.headers.get(TIME_HEADER)))
                 if not batch.has_more and self._position < state.last:
                     await self._pass_hole(state.last)
             self._is_loaded = True
@@ -155,6 +162,17 @@ class GrantIndex:
         others = self._subjects.get(subject, set()) - {uid}
         return sum(now < self._entries[other].expires for other in others)
 
+    async def _is_known(self) -> bool:
+        """Tell whether the bucket still has what was read: one that was restored has other messages of these sequences.
+
+        When all of them were replaced meanwhile it is read again.
+        """
+        for seq, stored_at in reversed(self._marks):
+            found = await self._store.time_of(seq)
+            if found is not None:
+                return found == stored_at
+        return not self._marks
+
     async def _pass_hole(self, last: int) -> None:
         """Go on after messages that are gone, up to `last`; wait when it is only the server that lags."""
         following = await self._store.next_seq(self._position + 1)
@@ -176,6 +194,8 @@ class GrantIndex:
             self._drop(uid)
 
     def _apply_stored(self, message: Stored) -> None:
+        if message.subject == LOG_SUBJECT:
+            return
         uid = message.subject.removeprefix(GRANTS_PREFIX)
         try:
             record = read_record(message.data) if message.data else None
@@ -215,6 +235,7 @@ class GrantIndex:
     def _forget_all(self, epoch: int) -> None:
         self._epoch = epoch
         self._position = 0
+        self._marks.clear()
         self.ends = Ends()
         self._entries.clear()
         self._holdings.clear()

@@ -25,11 +25,12 @@ from nats.js.errors import APIError, NotFoundError
 
 from roots_common import logs
 from roots_common.grant_records import GrantRecord, UnreadableRecordError, read_record
+from roots_common.log_epoch import LOG_KEY, LogEpoch, with_epoch
 from roots_common.presence import PresenceCheck, Present
-from roots_common.stored import Batch, read_batch
+from roots_common.stored import TIME_HEADER, Batch, read_batch
 from roots_common.streams import StreamState, StreamUnavailableError, stream_state
 from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
-from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError
+from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError, EpochRefusedError
 from roots_subscriptions.metrics import Metrics
 from roots_subscriptions.record import new_record
 from roots_subscriptions.unreadable import Unreadable
@@ -45,6 +46,9 @@ MAX_CONFLICT_WAIT_SECONDS = 0.05
 # The key of the marker that is written as a try: no uid has this form.
 _TRY_KEY = "try"
 TRY_TTL_SECONDS = 1.0
+# One bad replica of longpoll can't have every client begin anew more often.
+MIN_EPOCH_MS = 5000
+MAX_EPOCH_AHEAD_MS = 60_000
 # Every replica has taken in a marker by then.
 REMOVED_TTL_SECONDS = 3600.0
 
@@ -153,9 +157,39 @@ class GrantStore:
                 return None
         return message.seq
 
+    async def time_of(self, seq: int) -> str | None:
+        """Return when the message `seq` of the bucket was stored, None when there is none."""
+        batch = await self.read_batch(seq, 1)
+        found = batch.messages[0] if batch.messages else None
+        return found.headers.get(TIME_HEADER) if found is not None and found.seq == seq else None
+
     async def events_head(self) -> StreamState:
-        """Return the extent of the event stream."""
-        return await self._head(EVENTS_STREAM)
+        """Return the extent of the event stream, in its newest epoch."""
+        state, (_, raw) = await asyncio.gather(self._head(EVENTS_STREAM), self._read_key(LOG_KEY))
+        return with_epoch(state, raw)
+
+    async def renew_epoch(self, known: int) -> int:
+        """Return an epoch of the event log after `known`: the one that it has, or a new one from now on.
+
+        Errors: EpochRefusedError.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            created, (sequence, raw) = await asyncio.gather(self._head(EVENTS_STREAM), self._read_key(LOG_KEY))
+            current, now = with_epoch(created, raw), round(time.time() * 1000)
+            if current.epoch > known:
+                return current.epoch
+            if known > now + MAX_EPOCH_AHEAD_MS:
+                raise EpochRefusedError("the known epoch is in the future")
+            if current.epoch != created.epoch and now - current.epoch < MIN_EPOCH_MS:
+                raise EpochRefusedError("it got one a moment ago")
+            record = LogEpoch(epoch=max(now, known + 1), created=created.epoch, start=created.last)
+            try:
+                await self._put(LOG_KEY, msgspec.json.encode(record), {_EXPECTED_SEQUENCE_HEADER: str(sequence)}, None)
+            except _ConflictError:
+                continue
+            log.warning("log_epoch_renewed", known=known, epoch=record.epoch, last=created.last)
+            return record.epoch
+        raise BrokerUnavailableError("the epoch changes too fast")
 
     async def create(self) -> GrantRecord:
         """Return a record for a uid that has none, without paths; it is not stored."""
@@ -181,23 +215,28 @@ class GrantStore:
             await asyncio.sleep(random.uniform(0, MAX_CONFLICT_WAIT_SECONDS))  # noqa: S311  # spreads retries, no secret
         raise BrokerUnavailableError("the record changes too fast")
 
-    async def _read(self, uid: str) -> _Stored:
+    async def _read_key(self, key: str) -> tuple[int, bytes]:
+        """Return the last message of `key`: its sequence, 0 when it has none, and its bytes."""
         with self._request("read"):
             try:
-                message = await self._jetstream().get_msg(GRANTS_STREAM, subject=_key(uid), direct=False)
+                message = await self._jetstream().get_msg(GRANTS_STREAM, subject=_key(key), direct=False)
             except NotFoundError as error:
                 if error.err_code == _STREAM_NOT_FOUND:
                     raise
-                return _Stored(record=None, sequence=0)
-        if not message.data or message.seq is None:
-            # A marker: the key was deleted or purged by hand.
-            return _Stored(record=None, sequence=message.seq or 0)
+                return 0, b""
+        return message.seq or 0, message.data or b""
+
+    async def _read(self, uid: str) -> _Stored:
+        sequence, raw = await self._read_key(uid)
+        if not raw:
+            # None, or a marker: the key was deleted or purged by hand.
+            return _Stored(record=None, sequence=sequence)
         try:
-            record = read_record(message.data)
+            record = read_record(raw)
         except UnreadableRecordError:
-            self.unreadable.note(message.seq)
-            return _Stored(record=None, sequence=message.seq, is_unreadable=True)
-        return _Stored(record=record if record.is_live(time.time()) else None, sequence=message.seq)
+            self.unreadable.note(sequence)
+            return _Stored(record=None, sequence=sequence, is_unreadable=True)
+        return _Stored(record=record if record.is_live(time.time()) else None, sequence=sequence)
 
     async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> bool:
         """Store `record` unless there is a later message than `expected_sequence`; return whether it is stored."""
@@ -223,7 +262,7 @@ class GrantStore:
         """Write a marker, which stands for no client and is soon gone, to find out whether the bucket takes writes."""
         await self._put(_TRY_KEY, b"", {_OPERATION_HEADER: "DEL"}, TRY_TTL_SECONDS)
 
-    async def _put(self, key: str, value: bytes, headers: dict[str, str], ttl_seconds: float) -> int:
+    async def _put(self, key: str, value: bytes, headers: dict[str, str], ttl_seconds: float | None) -> int:
         """Store a message and return its sequence. Errors: _ConflictError when an expected sequence is another."""
         with self._request("write"):
             try:

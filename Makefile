@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 PYTHON ?= python3
-UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/dev.txt)
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/run.txt)
 BIN := .venv/bin
 UV := $(BIN)/uv
 SERVICES := tasks subscriptions longpoll
@@ -22,7 +22,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 
 # A virtual environment has absolute paths in it. It is made again when the checkout was moved, when its Python is gone,
 # and when the last setup did not come to its end.
-IS_SET_UP := $(shell test -x $(BIN)/python && test "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" && echo yes)
+IS_SET_UP := $(shell test -x $(BIN)/python && test "$$(cat .venv/.run 2>/dev/null)" = "$$(pwd -P)" && echo yes)
 # Downloads trust the certificates that the machine trusts, as pip's do: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),1,0)
 export NODE_USE_SYSTEM_CA ?= 1
@@ -34,23 +34,34 @@ export LC_ALL := C.UTF-8
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.installed ## make .venv with everything in it
+setup: .venv/.dev ## make .venv with everything in it
 
-.venv/.installed: requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES)) Makefile $(if $(IS_SET_UP),,start-anew)
-	@echo "Installing what Roots needs into .venv"
-	@test "$$($(UV) --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
-	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python $(addprefix -e ,$(PACKAGES))
+# `make run` needs a quarter of what the tests need. dev.txt has all of run.txt, and a .venv that has dev.txt keeps it.
+INSTALLED_FROM := $(addsuffix /pyproject.toml,$(PACKAGES)) Makefile $(if $(IS_SET_UP),,start-anew)
+
+.venv/.run: requirements/run.txt $(INSTALLED_FROM)
+	@if test -e .venv/.dev; then $(call install,dev); pwd -P > .venv/.dev; else $(call install,run); fi
 	@pwd -P > $@
+
+.venv/.dev: requirements/dev.txt $(INSTALLED_FROM)
+	@$(call install,dev)
+	@pwd -P | tee .venv/.run > $@
+
+install = \
+	echo "Installing what $(if $(filter run,$(1)),Roots needs,Roots and its tests need) into .venv"; \
+	test "$$($(UV) --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/$(1).txt; \
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python $(addprefix -e ,$(PACKAGES))
 
 start-anew:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Roots needs Python 3.11 or newer, and $(PYTHON) is not; name one that is: make PYTHON=python3.12 run" >&2; exit 1; }
+	@echo "Making .venv, the Python environment of this folder"
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
 
-run: setup ## start the whole system at http://localhost:4020/todos
+run: .venv/.run ## start the whole system at http://localhost:4020/todos
 	@exec $(BIN)/python -m roots_devstack
 
 images: ## build the containers' images
@@ -102,6 +113,8 @@ lock: setup ## pin every dependency anew, with hashes
 	done
 	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group dev \
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt
+	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group run --constraint requirements/dev.txt \
+		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/run.txt
 	$(COMPILE) --fork-strategy fewest --no-emit-package cornelius --extra django clients/cornelius/pyproject.toml \
 		--output-file examples/django-todos/requirements.txt
 

@@ -10,6 +10,7 @@ import pytest
 
 from roots_devstack.deadlines import stretched
 
+from .checkout import SETUP_SECONDS
 from .conftest import Copied
 
 FAILURE = 2
@@ -25,17 +26,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, copied: Copied) -> Path:
     return copied(tmp_path_factory.mktemp("setup") / "roots")
 
 
-def make(checkout: Path, *arguments: str, path: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run make with nothing but a PATH, to which `path` is added, and HOME."""
-    env = {"PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"], "HOME": str(Path.home())}
+def make(checkout: Path, *arguments: str, path: str = "", **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run make with nothing but a PATH, to which `path` is added, HOME, and `settings`."""
+    search = f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]
     return subprocess.run(
         ["make", *arguments],  # noqa: S607
         cwd=checkout,
-        env=env,
+        env={"PATH": search, "HOME": str(Path.home()), **settings},
         capture_output=True,
         text=True,
         check=False,
-        timeout=stretched(60),
+        timeout=stretched(SETUP_SECONDS),
     )
 
 
@@ -66,3 +67,26 @@ def test_make_says_which_python_it_needs_when_there_is_none(checkout: Path) -> N
 
     assert FAILURE == done.returncode
     assert done.stderr.startswith("Roots needs Python 3.11 or newer, and python-nowhere is not;")
+
+
+@pytest.mark.timeout(420)
+def test_run_installs_what_runs_alone_and_keeps_the_rest_when_it_is_there(tmp_path: Path, copied: Copied) -> None:
+    """The first command waits for no test's package; `make setup` adds those, and `make run` takes none away."""
+    checkout = copied(tmp_path / "roots")
+    mypy = checkout / ".venv" / "bin" / "mypy"
+
+    # A wrong port ends it once everything is installed.
+    first = make(checkout, "run", ROOTS_PORT="none")
+    assert "ROOTS_PORT is wrong" in first.stderr
+    assert not mypy.exists()
+
+    assert 0 == make(checkout, "setup").returncode
+    assert mypy.exists()
+
+    # As after a `git pull` with another lock.
+    os.utime(checkout / ".venv" / ".run", (0, 0))
+    again = make(checkout, "run", ROOTS_PORT="none")
+    assert "Installing" in again.stdout
+    assert "ROOTS_PORT is wrong" in again.stderr
+    assert mypy.exists()
+    assert "Installing" not in make(checkout, "setup").stdout

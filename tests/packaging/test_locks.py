@@ -48,7 +48,7 @@ def test_service_imports_when_only_its_lock_is_installed(service: str, tmp_path:
 
 @pytest.mark.parametrize(
     "lock",
-    [*(f"requirements/{name}.txt" for name in [*SERVICES, "dev"]), "examples/django-todos/requirements.txt"],
+    [*(f"requirements/{name}.txt" for name in [*SERVICES, "run", "dev"]), "examples/django-todos/requirements.txt"],
 )
 def test_lock_names_no_index_when_it_is_made(lock: str) -> None:
     """Locks work with any mirror: hashes say what may be installed, and no host is named."""
@@ -58,3 +58,17 @@ def test_lock_names_no_index_when_it_is_made(lock: str) -> None:
     pinned = [line for line in text.splitlines() if re.match(r"[A-Za-z]", line)]
     assert pinned
     assert [line for line in pinned if not re.fullmatch(r"\S+==\S+( ; .+)? \\", line)] == []
+
+
+def test_dev_lock_has_what_runs_when_the_locks_are_made() -> None:
+    """`make test` after `make run` only adds to .venv: what it does not finish leaves a .venv that runs."""
+    runs, tests = (pins(f"requirements/{name}.txt") for name in ("run", "dev"))
+
+    assert runs
+    assert runs < tests
+
+
+def pins(lock: str) -> set[str]:
+    """Return the packages of a lock with their versions."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    return set(re.findall(r"^[A-Za-z]\S*==\S+", text, flags=re.MULTILINE))

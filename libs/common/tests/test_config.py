@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
-from roots_common.config import EXIT_USAGE, ConfigError, load, setting
+from roots_common.config import EXIT_USAGE, ConfigError, Port, Seconds, load, setting
 from roots_devstack.deadlines import stretched
 
 
@@ -23,6 +23,18 @@ class Example:
     nodes: Literal[1, 3] = setting("EXAMPLE_NODES", default=1)
     level: Literal["high", "low"] = setting("EXAMPLE_LEVEL", default="low")
     policy: str = setting("EXAMPLE_POLICY", default="", is_file_name=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """One setting of each kind of limit."""
+
+    port: Port = setting("EXAMPLE_PORT", default=8000)
+    hold: Seconds = setting("EXAMPLE_HOLD", default=25.0)
+    retries: Annotated[int, msgspec.Meta(ge=1)] = setting("EXAMPLE_RETRIES", default=1)
+    pause: Annotated[float, msgspec.Meta(gt=0)] = setting("EXAMPLE_PAUSE", default=1.0)
+    age: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = setting("EXAMPLE_AGE", default=1.0)
+    tls: bool = setting("EXAMPLE_TLS", default=True)
 
 
 def test_load_fills_fields_when_variables_are_right() -> None:
@@ -47,6 +59,24 @@ def test_load_names_the_choices_when_a_value_is_none_of_them() -> None:
     """Whoever guessed wrong need not guess again."""
     with pytest.raises(ConfigError, match=r"^EXAMPLE_NODES is wrong: it must be one of 1, 3$"):
         load(Example, {"EXAMPLE_KEY": "secret", "EXAMPLE_URL": "y", "EXAMPLE_NODES": "2"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("EXAMPLE_PORT", "http", "a whole number from 0 to 65535"),
+        ("EXAMPLE_PORT", "65536", "a whole number from 0 to 65535"),
+        ("EXAMPLE_RETRIES", "some", "a whole number of at least 1"),
+        ("EXAMPLE_HOLD", "long", "a number from 0 to 3600"),
+        ("EXAMPLE_PAUSE", "0", "a number above 0"),
+        ("EXAMPLE_AGE", "0", "a number above 0, of at most 1000000000"),
+        ("EXAMPLE_TLS", "maybe", "true or false"),
+    ],
+)
+def test_load_names_the_range_when_a_value_is_no_such_number(variable: str, value: str, problem: str) -> None:
+    """Whoever sets a variable need not know Python's types."""
+    with pytest.raises(ConfigError, match=f"^{variable} is wrong: it must be {problem}$"):
+        load(Numbers, {variable: value})
 
 
 def test_load_reads_file_when_variable_names_one(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ import msgspec
 EXIT_USAGE = 2
 """Exit status for a wrong configuration or command line, as argparse has it."""
 
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
 T = TypeVar("T")
 
 
@@ -136,7 +138,24 @@ def _problem_of(error: Exception, hint: Any) -> str:
         return f"it must be one of {', '.join(map(str, get_args(hint)))}"
     if isinstance(error, UnicodeDecodeError):
         return "its file is not UTF-8"
+    kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    # msgspec's sentence names Python's types, and a variable is always text.
+    if isinstance(error, msgspec.ValidationError) and kind in _KINDS:
+        return f"it must be {_KINDS[kind]}{''.join(map(_range_of, limits))}"
     return str(error)
+
+
+def _range_of(limit: Any) -> str:
+    match limit:
+        case msgspec.Meta(ge=int() as least, le=int() as most):
+            return f" from {least} to {most}"
+        case msgspec.Meta(ge=int() as least):
+            return f" of at least {least}"
+        case msgspec.Meta(gt=int() as above, le=int() | float() as most):
+            return f" above {above}, of at most {most:.10g}"
+        case msgspec.Meta(gt=int() as above):
+            return f" above {above}"
+    return ""
 
 
 def _raw_value(variable: str, environ: Mapping[str, str], *, is_file_name: bool) -> str | None:

@@ -78,7 +78,8 @@ async def run(config: RunConfig) -> None:
 
 async def _run_until_cancelled(stack: Stack, console: Console) -> None:
     async with stack:
-        console.write(f"Roots is ready at {stack.url}/todos")
+        # Apart from the log around it: who starts Roots looks for the address.
+        console.write(f"\nRoots is ready at {stack.url}/todos\nCtrl-C stops it.\n")
         await asyncio.Event().wait()
 
 

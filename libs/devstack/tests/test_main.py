@@ -211,6 +211,10 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
     settings = {
         "ROOTS_HTTP_HOST": "192.0.2.1",
         "ROOTS_DATABASE_URL_FILE": "/nowhere",
+        "ROOTS_DATABASE_ROLE_FILE": "/nowhere",
+        "ROOTS_DOOR_HOST_FILE": "/nowhere",
+        "ROOTS_HTTP_PORT_FILE": "/nowhere",
+        "ROOTS_NATS_REPLICAS_FILE": "/nowhere",
         "ROOTS_NATS_CREDS": "/nowhere",
         "ROOTS_NATS_LIVE_USER": "nobody",
         "ROOTS_LONGPOLL_UPSTREAMS": "192.0.2.1:80",
@@ -228,8 +232,9 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
         ]
 
     assert line.endswith(
-        "not used, since the stack chooses them itself: ROOTS_DATABASE_URL_FILE, ROOTS_HTTP_HOST,"
-        " ROOTS_LONGPOLL_UPSTREAMS, ROOTS_NATS_CREDS, ROOTS_NATS_LIVE_USER"
+        "not used, since the stack chooses them itself: ROOTS_DATABASE_URL_FILE, ROOTS_DOOR_HOST_FILE,"
+        " ROOTS_HTTP_HOST, ROOTS_HTTP_PORT_FILE, ROOTS_LONGPOLL_UPSTREAMS, ROOTS_NATS_CREDS, ROOTS_NATS_LIVE_USER,"
+        " ROOTS_NATS_REPLICAS_FILE"
     )
 
 

@@ -13,7 +13,7 @@ def bare(settings: Mapping[str, str]) -> dict[str, str]:
 
 def of_user(extra_env: Mapping[str, str]) -> dict[str, str]:
     """Return what the user has set: this process's environment, with `extra_env` as if the user had set that too."""
-    return _over(os.environ, extra_env)
+    return over(os.environ, extra_env)
 
 
 def inherited(
@@ -23,7 +23,7 @@ def inherited(
     kept = {
         name: value for name, value in of_user(extra_env or {}).items() if name.removesuffix("_FILE") not in without
     }
-    return _over(kept, chosen)
+    return over(kept, chosen)
 
 
 def unused(extra_env: Mapping[str, str], environments: Iterable[Mapping[str, str]]) -> list[str]:
@@ -36,7 +36,7 @@ def unused(extra_env: Mapping[str, str], environments: Iterable[Mapping[str, str
     )
 
 
-def _over(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
+def over(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
     """Return both. A variable that is set `above` may not come from a file as well: `NAME_FILE` of below gives way."""
     hidden = {f"{name}_FILE" for name in above} | {name.removesuffix("_FILE") for name in above}
     return {name: value for name, value in below.items() if name not in hidden} | dict(above)

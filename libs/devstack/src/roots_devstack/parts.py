@@ -80,7 +80,7 @@ class Parts:
         )
         policy_env = policy.settings(config.home, config.extra_env)
         door_env = {"ROOTS_DOOR_HOST": ports.HOST, "ROOTS_DOOR_PORT": str(door_port)}
-        tasks_env = wiring.env("tasks", has_database=True) | policy_env
+        tasks_env = wiring.env("tasks", policy_env, has_database=True)
         return cls(
             postgres=postgres,
             broker=broker,
@@ -92,7 +92,7 @@ class Parts:
                 "subscriptions",
                 "roots_subscriptions",
                 http_port=subscriptions_port,
-                env=wiring.env("subscriptions", has_uid_key=True) | policy_env | door_env,
+                env=wiring.env("subscriptions", policy_env | door_env, has_uid_key=True),
                 watch=watch,
             ),
             longpolls=[

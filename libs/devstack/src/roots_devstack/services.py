@@ -10,7 +10,7 @@ from roots_common.config import Seconds, load, setting
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.child import Program
-from roots_devstack.environment import inherited, of_user
+from roots_devstack.environment import inherited, of_user, over
 from roots_devstack.keys import Keys
 from roots_devstack.postgres import ROLE, Postgres
 from roots_devstack.processes import UNWATCHED, Process, Watch
@@ -46,8 +46,15 @@ class Wiring:
         """How long to wait for the end of a service before it is killed."""
         return load(DrainConfig, of_user(self.extra_env)).drain_seconds + _END_SECONDS
 
-    def env(self, user: User, *, has_database: bool = False, has_uid_key: bool = False) -> dict[str, str]:
-        """Return the environment of one process: the secrets that it needs, and no others."""
+    def env(
+        self,
+        user: User,
+        chosen: Mapping[str, str] | None = None,
+        *,
+        has_database: bool = False,
+        has_uid_key: bool = False,
+    ) -> dict[str, str]:
+        """Return the environment of one process: what is `chosen` for it, the secrets that it needs, and no others."""
         settings = {
             "PYTHONUNBUFFERED": "1",
             "ROOTS_HTTP_HOST": ports.HOST,
@@ -61,17 +68,17 @@ class Wiring:
             settings["ROOTS_DATABASE_URL"] = self.postgres.url
         if has_uid_key:
             settings["ROOTS_UID_KEY"] = Keys(self.home / "secrets").get("uid-key")
-        return inherited(settings, self.extra_env, without=_BROKER_VARIABLES)
+        return inherited(settings | dict(chosen or {}), self.extra_env, without=_BROKER_VARIABLES)
 
     def migrate(self) -> Program:
         """Return the one-shot that brings the database's schema up to date."""
-        env = self.env("tasks") | {"ROOTS_DATABASE_URL": self.postgres.owner_url, "ROOTS_DATABASE_ROLE": ROLE}
+        env = self.env("tasks", {"ROOTS_DATABASE_URL": self.postgres.owner_url, "ROOTS_DATABASE_ROLE": ROLE})
         return Program(name="migrate", command=_python("roots_tasks", "migrate"), env=env)
 
     def provision(self) -> Program:
         """Return the one-shot that creates the stream and the bucket, as in production."""
         replicas = {"ROOTS_NATS_REPLICAS": str(len(self.broker.servers))}
-        env = self.env("provision") | replicas
+        env = self.env("provision", replicas)
         return Program(name="provision", command=_python("roots_common.provision"), env=env)
 
 
@@ -93,7 +100,7 @@ class Service:
         settings = {"ROOTS_ADMIN_PORT": str(admin_port)}
         if http_port is not None:
             settings["ROOTS_HTTP_PORT"] = str(http_port)
-        program = Program(name=name, command=_python(*arguments), env=dict(env) | settings)
+        program = Program(name=name, command=_python(*arguments), env=over(env, settings))
         self.process = Process(program, watch)
 
     @property

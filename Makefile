@@ -48,7 +48,7 @@ INSTALLED_FROM := $(addsuffix /pyproject.toml,$(PACKAGES)) Makefile $(if $(IS_SE
 	@pwd -P | tee .venv/.run > $@
 
 install = \
-	echo "Installing what $(if $(filter run,$(1)),Roots needs,Roots and its tests need) into .venv"; \
+	echo "Installing what $(if $(filter run,$(1)),Roots needs into .venv: 270 MB,Roots and its tests need into .venv: 1 GB)"; \
 	test "$$($(UV) --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/$(1).txt; \

@@ -34,7 +34,7 @@ def test_plain_start_publishes_when_it_is_run(capsys: pytest.CaptureFixture[str]
     log = Log()
     with ScriptedServer([log.publish] * 2) as server:
         dudley.configure(url=server.url)
-        exec(block("nobody heard of it"), {})  # noqa: S102  # our own text
+        exec(block("not published:"), {})  # noqa: S102  # our own text
     assert ["tasks", "tasks", "users/7"] == [path for path, _ in log.stored.values()]
     assert "" == capsys.readouterr().out
 

@@ -16,7 +16,7 @@ const MAX_ROWS = 50;
 const SHOWN_UID = 4;
 
 /** @type {Record<Result, string>} */
-const RESULTS = { news: "messages", quiet: "nothing to tell", cut: "cut short", failed: "failed" };
+const RESULTS = { news: "messages", quiet: "no messages", cut: "cut short", failed: "failed" };
 
 const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
 const api = new Api((url, init) => fetch(url, init));

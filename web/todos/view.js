@@ -151,9 +151,9 @@ export class View {
     const input = this.#find("new-task", HTMLInputElement);
     const description = readDescription(input.value);
     input.focus();
-    if (!description) return;
+    // What can't be seen goes too: the field would look empty, and would not be.
     input.value = "";
-    this.#listeners.onCreate(description);
+    if (description) this.#listeners.onCreate(description);
   }
 
   /** @param {ShownTask} task */

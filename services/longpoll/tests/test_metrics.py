@@ -12,7 +12,7 @@ from roots_longpoll.ring import Event
 from roots_longpoll.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
 
 NAME = re.compile(r"roots_longpoll_[a-z_]+")
-LABELS = {"outcome", "stage", "reason", "stream", "result", "method", "route", "status", "le"}
+LABELS = {"outcome", "stage", "kind", "reason", "stream", "result", "method", "route", "status", "le"}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from roots_common import broker
 from roots_common.subjects import EVENTS_STREAM
-from roots_devstack.deadlines import until
+from roots_devstack.deadlines import stretched, until
 from roots_longpoll import source
 from roots_subscriptions.log_epoch import LogEpochs
 from roots_subscriptions.metrics import Metrics
@@ -171,6 +171,6 @@ async def test_epoch_stays_when_a_request_for_a_new_one_is_no_good(own: Around, 
     renewed = await store.renew_epoch((await store.events_head()).epoch)
     bad = [b"", b"x", b"[]", b'{"epoch":"1"}', b"[" * 50_000, b'{"epoch":9007199254740991}', b'{"epoch":%d}' % renewed]
     for request in bad:
-        answer = await client.request("roots.log.renew", request, timeout=5)
+        answer = await client.request("roots.log.renew", request, timeout=stretched(5))
         assert b'"error":""' not in answer.data
     assert renewed == (await store.events_head()).epoch

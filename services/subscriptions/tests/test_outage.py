@@ -1,6 +1,8 @@
 """The service while NATS is away, empty, killed, frozen, and back."""
 
+import json
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,34 @@ def test_grants_are_kept_when_nats_is_killed_and_comes_back(lonely: Service, own
     wait_until(lonely.is_ready)
     wait_until(lambda: lonely.connect(uid, "many/1").status == 200)
     assert {"tasks", "many/1"} == set(own_nats.stored(uid)["paths"])
+
+
+def failures_logged(service: Service) -> Counter[tuple[str, str]]:
+    """Return how many lines tell of each failure, by event and operation."""
+    lines = [json.loads(line) for line in service.log_file.read_text().splitlines()]
+    return Counter((line["event"], line.get("operation", "")) for line in lines if line["event"].endswith("_failed"))
+
+
+def test_failure_is_logged_once_when_it_is_repeated_while_nats_is_away(
+    lonely: Service, own_nats: Nats, uid: str
+) -> None:
+    """An outage has one line for each kind of failure, whoever asks and however often, and one for its end."""
+    start_provisioned(own_nats)
+    wait_until(lonely.is_ready)
+    before = failures_logged(lonely)
+    asked = 'roots_subscriptions_broker_seconds_count{operation="stream_info"}'
+    own_nats.server.servers[0].process.kill(signal.SIGSTOP)
+    try:
+        wait_until(lambda: failures_logged(lonely) - before)
+        tries = lonely.metric(asked)
+        assert 503 == lonely.connect(uid, "tasks").status
+        wait_until(lambda: lonely.metric(asked) >= tries + 2)
+        logged = failures_logged(lonely) - before
+        assert ("broker_request_failed", "stream_info") in logged
+        assert {1} == set(logged.values())
+    finally:
+        own_nats.server.servers[0].process.kill(signal.SIGCONT)
+    wait_until(lambda: '"broker_request_recovered"' in lonely.log_file.read_text())
 
 
 def test_connect_answers_503_in_time_when_nats_is_frozen(lonely: Service, own_nats: Nats, uid: str) -> None:

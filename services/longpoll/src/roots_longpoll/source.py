@@ -164,6 +164,7 @@ class Follower:
 
     async def _catch_up(self) -> None:
         """Take the messages that wait, after what is missing before them."""
+        failures = Episode(log, "repair", stream=self._stream)
         while True:
             await self._is_behind.wait()
             self._is_behind.clear()
@@ -171,9 +172,11 @@ class Follower:
                 try:
                     await self._take_waiting()
                 except BrokerUnavailableError as error:
-                    log.warning("repair_failed", stream=self._stream, detail=str(error))
+                    failures.failed(str(error))
                     self._waiting.clear()
                     self._wake.set()
+                else:
+                    failures.ended()
 
     async def _take_waiting(self) -> None:
         while self._waiting and self._is_compared:

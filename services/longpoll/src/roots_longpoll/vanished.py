@@ -8,6 +8,7 @@ import asyncio
 from nats.aio.client import Client
 
 from roots_common import logs
+from roots_common.episodes import Episode
 from roots_common.presence import PresenceCheck, Present
 from roots_common.streams import StreamUnavailableError
 from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
@@ -31,13 +32,15 @@ class VanishedGrants:
 
     async def run(self) -> None:
         """Compare until cancelled; an outage is waited for."""
+        failures = Episode(log, "comparing_grants")
         while True:
             await asyncio.sleep(self._check.pause_seconds)
             try:
                 present = await self._check.changed()
             except StreamUnavailableError as error:
-                log.warning("grants_not_compared", detail=str(error))
+                failures.failed(str(error))
             else:
+                failures.ended()
                 if present is not None:
                     await self._compare(present)
 

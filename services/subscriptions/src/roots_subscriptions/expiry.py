@@ -9,6 +9,7 @@ import asyncio
 import time
 
 from roots_common import logs
+from roots_common.episodes import Episode
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
 
@@ -27,13 +28,15 @@ class Expiry:
 
     async def run(self) -> None:
         """Withdraw what has ended until cancelled; while NATS is away it is tried again."""
+        failures = Episode(log, "ending_grants")
         while True:
             try:
                 ended = await self._grants.end_due(time.time())
             except BrokerUnavailableError as error:
-                log.warning("grants_not_ended", reason=error.reason)
+                failures.failed(error.reason)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            failures.ended()
             if ended.paths:
                 log.info("grants_ended", clients=ended.clients, paths=ended.paths)
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from roots_common import logs
+from roots_common.episodes import Episode
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants import Grants
 
@@ -30,6 +31,7 @@ class Reconsideration:
         self._loop = asyncio.get_running_loop()
         # The policy may have changed while no replica ran.
         self._asked.set()
+        failures = Episode(log, "reconsidering_grants")
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -37,9 +39,10 @@ class Reconsideration:
             try:
                 revoked = await self._grants.reconsider_all()
             except BrokerUnavailableError as error:
-                log.warning("grants_not_reconsidered", reason=error.reason)
+                failures.failed(error.reason)
                 self._asked.set()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                failures.ended()
                 seconds = round(time.monotonic() - started, 3)
                 log.info("grants_reconsidered", clients=revoked.clients, paths=revoked.paths, seconds=seconds)

@@ -24,6 +24,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from roots_common import logs
+from roots_common.episodes import Episode
 from roots_common.grant_records import GrantRecord, UnreadableRecordError, read_record
 from roots_common.log_epoch import LOG_KEY, LogEpoch, with_epoch
 from roots_common.presence import PresenceCheck, Present
@@ -105,6 +106,7 @@ class GrantStore:
         self._metrics = metrics
         self.writes = Writes()
         self.unreadable = Unreadable(metrics)
+        self._failures: dict[str, Episode] = {}
         self._on_write: Callable[[str, GrantRecord, int], None] = _ignore_write
         self._presence = PresenceCheck(
             client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
@@ -291,13 +293,17 @@ class GrantStore:
     @contextmanager
     def _request(self, operation: str) -> Iterator[None]:
         """Observe a request to NATS, and say that NATS is unavailable however it fails."""
+        failures = self._failures.get(operation)
+        if failures is None:
+            failures = self._failures[operation] = Episode(log, "broker_request", operation=operation)
         with self._metrics.broker_operation(operation):
             try:
                 yield
             except (nats.errors.Error, OSError, StreamUnavailableError) as error:
-                code = error.err_code if isinstance(error, APIError) else None
-                log.warning("broker_request_failed", operation=operation, error=type(error).__name__, err_code=code)
+                code = f", error {error.err_code}" if isinstance(error, APIError) else ""
+                failures.failed(f"{type(error).__name__}{code}")
                 raise BrokerUnavailableError(type(error).__name__) from error
+            failures.ended()
 
     def _jetstream(self) -> JetStreamContext:
         return self._client().jetstream(prefix=JETSTREAM_API, timeout=REQUEST_TIMEOUT_SECONDS)

@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from roots_common import logs
+from roots_common.episodes import Episode
 from roots_common.health import Check, LastCheck
 from roots_tasks.database import OLD_EVENT_SECONDS, connection_options
 from roots_tasks.metrics import RelayMetrics
@@ -67,6 +68,7 @@ class Housekeeping:
         self._metrics = metrics
         self._leads = leads
         self._prune_at = 0.0
+        self._failures = Episode(log, "housekeeping")
         self._outbox_check = LastCheck("the outbox was not read yet", max_age_seconds=MAX_AGE_SECONDS)
 
     def outbox_check(self) -> Check:
@@ -82,7 +84,7 @@ class Housekeeping:
             try:
                 await self._work()
             except (psycopg.Error, OSError, TimeoutError) as error:
-                log.warning("housekeeping_failed", error=type(error).__name__)
+                self._failures.failed(type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _work(self) -> None:
@@ -101,6 +103,7 @@ class Housekeeping:
                 if now >= measure_at:
                     measure_at = now + MEASURE_SECONDS
                     await self._measure(connection)
+                    self._failures.ended()
                 if now >= self._prune_at:
                     # Before the statement: one that fails is tried again no sooner.
                     self._prune_at = now + PRUNE_SECONDS

@@ -24,6 +24,7 @@ from roots_tasks.errors import MigrationError
 from roots_tasks.hints import Hints
 from roots_tasks.housekeeping import Housekeeping
 from roots_tasks.metrics import RelayMetrics, ServeMetrics
+from roots_tasks.pages import PREFIX, Pages
 from roots_tasks.policy import OPEN_POLICY, Guard, parse_task_policy
 from roots_tasks.publisher import Publisher
 from roots_tasks.relay import Relay
@@ -67,6 +68,8 @@ def _serve() -> None:
     guard = Guard(lambda: OPEN_POLICY if policy is None else policy.current, authenticator)
     hints = Hints(database)
     app = create_app(Store(database, hints.want), guard, metrics, registry, tracing)
+    if config.web:
+        app.add_sink(Pages(Path(config.web)), PREFIX)
     server = HttpServer(
         app, host=config.http_host, port=config.http_port, threads=THREADS, max_held_bytes=MAX_HELD_BYTES
     )

@@ -30,11 +30,16 @@ class DatabaseConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig(ServiceConfig, DatabaseConfig):
-    """Settings of `serve`. Shape: policy is a file's path, empty for none: then anyone may do everything."""
+    """Settings of `serve`.
+
+    Shape: policy is a file's path, empty for none: then anyone may do everything. web is the folder of the tutorial's
+        pages, empty for none: then there are no pages.
+    """
 
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8000)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9000)
     policy: str = setting("ROOTS_POLICY", default="", is_file_name=True)
+    web: str = setting("ROOTS_WEB", default="", is_file_name=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@
 # No image needs root, a capability or a file system that can be written to.
 ARG SERVICE=longpoll
 ARG PYTHON_IMAGE=python:3.13.18-slim-trixie
-ARG CADDY_IMAGE=caddy:2.11.7-alpine
+ARG HAPROXY_IMAGE=haproxy:2.8.25-alpine
 ARG NATS_IMAGE=nats:2.15.1-alpine
 
 
@@ -35,12 +35,22 @@ USER 10001:10001
 WORKDIR /opt/roots
 
 
+# What browsers load, under names that tell its content.
+FROM ${PYTHON_IMAGE} AS assets
+COPY libs/devstack/src/roots_devstack/assets.py /tmp/
+COPY web /tmp/web
+COPY clients/pomona/src /tmp/pomona
+RUN python /tmp/assets.py /tmp/web /tmp/pomona /srv
+
+
 FROM runtime AS run-tasks
+COPY --from=assets /srv /srv
+ENV ROOTS_WEB=/srv
 EXPOSE 8000 9000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
     CMD ["python", "-m", "roots_common.probe", "9000"]
 CMD ["python", "-m", "roots_tasks", "serve"]
-LABEL org.opencontainers.image.description="The task REST API, its migrations and the outbox relay"
+LABEL org.opencontainers.image.description="The task REST API and its page, its migrations and the outbox relay"
 
 
 FROM runtime AS run-subscriptions
@@ -59,30 +69,20 @@ CMD ["python", "-m", "roots_longpoll"]
 LABEL org.opencontainers.image.description="Holds polls and delivers events in order, without loss"
 
 
-# What browsers load, under names that tell its content.
-FROM ${PYTHON_IMAGE} AS assets
-COPY libs/devstack/src/roots_devstack/assets.py /tmp/
-COPY web /tmp/web
-COPY clients/pomona/src /tmp/pomona
-RUN python /tmp/assets.py /tmp/web /tmp/pomona /srv
-
-
-FROM ${CADDY_IMAGE} AS gateway
-# The copy has no file capability. Caddy's own asks for one, and does not start where all of them are dropped.
-RUN cp /usr/bin/caddy /usr/local/bin/caddy
-# Nothing is kept: Caddy looks for its folders all the same.
-ENV HOME=/tmp XDG_CONFIG_HOME=/tmp XDG_DATA_HOME=/tmp ROOTS_WEB=/srv
-COPY deploy/caddy/Caddyfile /etc/caddy/Caddyfile
-COPY --from=assets /srv /srv
+FROM ${HAPROXY_IMAGE} AS gateway
+COPY deploy/haproxy /etc/haproxy
 USER 10001:10001
-WORKDIR /srv
+WORKDIR /
 EXPOSE 4020 5020
+# Ends once the requests under way are answered; SIGTERM would cut them. SIGUSR2 reloads: old requests stay with the old worker.
+STOPSIGNAL SIGUSR1
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --start-interval=1s \
-    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:4020/todos/"]
-CMD ["/usr/local/bin/caddy", "run", "--adapter", "caddyfile", "--config", "/etc/caddy/Caddyfile"]
+    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5020/readyz"]
+ENTRYPOINT ["haproxy"]
+CMD ["-W", "-db", "-f", "/etc/haproxy/haproxy.cfg", "-f", "/etc/haproxy/by-name.cfg"]
 ARG VERSION=0.1.0 REVISION=unknown
 LABEL org.opencontainers.image.title="roots-gateway" \
-    org.opencontainers.image.description="One origin for browsers: Caddy, the todo page and Pomona" \
+    org.opencontainers.image.description="One origin for browsers: HAProxy in front of the services" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.licenses="Apache-2.0"

@@ -78,7 +78,7 @@ down: ## stop the containers; their volumes keep everything
 logs: ## follow what the containers write
 	$(COMPOSE) logs --follow --tail 100
 
-test: setup clients/pomona/node_modules/.package-lock.json ## run every test against real Postgres, NATS and Caddy
+test: setup clients/pomona/node_modules/.package-lock.json ## run every test against real Postgres, NATS and HAProxy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: setup ## break the running system for ten minutes, and check what every client saw

@@ -18,7 +18,6 @@ from roots_devstack.postgres import Postgres
 from roots_devstack.processes import Process, run_once
 from roots_devstack.services import Service, Wiring
 from roots_devstack.waiting import until_ready
-from roots_devstack.web import Web
 
 _READY_SECONDS = 30.0
 _EMPTY_SECONDS = 30.0
@@ -184,22 +183,21 @@ class Writes(Roots):
 
 
 class WritesThroughGateway(Writes):
-    """The same, with polls and posts through Caddy."""
+    """The same, with polls and posts through HAProxy."""
 
     name = "writes-gateway"
 
     def __init__(self) -> None:
         super().__init__()
-        self._web = Web(self.home)
         self._gateway = Gateway(
             self.home,
             port=ports.reserve(),
-            web=self._web.folder,
             tasks=f"{ports.HOST}:{self._service.port}",
             # Grants are written as the service would write them.
             subscriptions=f"{ports.HOST}:{ports.reserve()}",
             longpolls=[str(replica.address) for replica in self.replicas],
-            extra_env={},
+            # All of them have one address.
+            extra_env={"ROOTS_GATEWAY_MAX_REQUESTS_PER_SECOND_PER_ADDRESS": "0"},
         )
 
     @property
@@ -215,13 +213,11 @@ class WritesThroughGateway(Writes):
     async def start(self) -> None:
         """Start the gateway last."""
         await super().start()
-        self._web.start()
-        await self._gateway.process.start()
+        await self._gateway.start()
         await until_ready(self._gateway, seconds=_READY_SECONDS)
 
     async def stop(self) -> None:
         """Stop the gateway first."""
-        await self._web.stop()
         await self._gateway.process.crash()
         await super().stop()
 

@@ -13,6 +13,9 @@ from .integration.leaks import Leaks
 OTHER_ORIGIN = "http://pages.localhost"
 """Pages of this origin may poll."""
 
+HOSTS = "localhost,127.0.0.1,example.test"
+"""Names by which pages ask the gateway."""
+
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[LoopThread]:
@@ -34,7 +37,7 @@ def stack(background: LoopThread, home: Path) -> Iterator[Stack]:
     config = StackConfig(
         home=home,
         longpoll_replicas=2,
-        extra_env={"ROOTS_CORS_ORIGINS": OTHER_ORIGIN},
+        extra_env={"ROOTS_CORS_ORIGINS": OTHER_ORIGIN, "ROOTS_GATEWAY_HOSTS": HOSTS},
         sink=lambda name, line: written.append(f"{name}: {line}"),
     )
     with background.entered(Stack(config)) as running:

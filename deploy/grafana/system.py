@@ -42,13 +42,13 @@ _REQUESTS = Row(
         ),
         Panel(
             title="Gateway: answers by status",
-            description="502 and 504 are services that the gateway does not reach. Held polls count when they end.",
+            description="5xx are services that fail, or that the gateway does not reach. Polls count when they end.",
             unit="reqps",
             width=8,
             is_stacked=True,
             queries=[
                 Query(
-                    expr=rate("caddy_http_request_duration_seconds_count", "code", selector='{handler!="metrics"}'),
+                    expr=rate("haproxy_frontend_http_responses_total", "code", selector='{proxy="gateway"}'),
                     legend="{{code}}",
                 )
             ],
@@ -60,7 +60,7 @@ _REQUESTS = Row(
             unit="short",
             width=8,
             queries=[
-                Query(expr='sum(caddy_http_requests_in_flight{handler!="metrics"})', legend="gateway"),
+                Query(expr='sum(haproxy_backend_current_sessions{proxy!~"connections|requests"})', legend="gateway"),
                 Query(expr="sum(roots_tasks_http_queue_requests)", legend="wait for tasks"),
                 Query(expr="sum(roots_subscriptions_http_queue_requests)", legend="wait for subscriptions"),
             ],
@@ -278,32 +278,42 @@ _PROCESSES = Row(
         ),
         Panel(
             title="CPU of a process",
-            description="Of one core. A replica of longpoll has one thread that delivers, so 1 is its end.",
+            description="Of one core. A replica of longpoll has one thread that delivers, so 1 is its end. The gateway"
+            " tells how much of its threads is busy.",
             unit="percentunit",
             width=6,
             queries=[
                 Query(
                     expr=f"max by (job) (rate(process_cpu_seconds_total{_OURS}[$__rate_interval]))",
                     legend="{{job}}",
-                )
+                ),
+                Query(expr="max(1 - haproxy_process_idle_time_percent / 100)", legend="gateway"),
             ],
             thresholds=[("green", None), ("orange", 0.8)],
             has_limits=True,
         ),
         Panel(
             title="Memory of a process",
-            description="Resident; the largest of each service.",
+            description="Resident; the largest of each service. The gateway tells of its pools only.",
             unit="bytes",
             width=12,
-            queries=[Query(expr=f"max by (job) (process_resident_memory_bytes{_OURS})", legend="{{job}}")],
+            queries=[
+                Query(expr=f"max by (job) (process_resident_memory_bytes{_OURS})", legend="{{job}}"),
+                Query(expr="max(haproxy_process_pool_allocated_bytes)", legend="gateway"),
+            ],
         ),
         Panel(
             title="Open files",
-            description="The part of the file descriptors that a process may have; each held poll takes one, and two"
-            " of the gateway's.",
+            description="The part of the file descriptors that a process may have; each held poll takes one. Of the"
+            " gateway, the part of the connections.",
             unit="percentunit",
             width=12,
-            queries=[Query(expr=f"max by (job) (process_open_fds{_OURS} / process_max_fds{_OURS})", legend="{{job}}")],
+            queries=[
+                Query(expr=f"max by (job) (process_open_fds{_OURS} / process_max_fds{_OURS})", legend="{{job}}"),
+                Query(
+                    expr="max(haproxy_process_current_connections / haproxy_process_max_connections)", legend="gateway"
+                ),
+            ],
             thresholds=[("green", None), ("red", 0.8)],
             has_limits=True,
         ),

@@ -123,10 +123,7 @@ def test_image_has_listed_files_only_when_it_is_built() -> None:
     assert let_in
     assert [path for path in let_in if path.startswith(".") or "secret" in path] == []
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
-    assert {path for line in copied for path in line.replace("${SERVICE}", "*").split()} <= {
-        *let_in,
-        "deploy/caddy/Caddyfile",
-    }
+    assert {path for line in copied for path in line.replace("${SERVICE}", "*").split()} <= {*let_in}
 
 
 def test_secrets_are_made_when_they_are_named() -> None:

@@ -24,15 +24,15 @@ def text_of(path: str) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """Return a duration as Caddy and Kubernetes write it, in seconds."""
+    """Return a duration as HAProxy and Kubernetes write it, in seconds."""
     found = re.fullmatch(r"([0-9.]+)(ms|s|m)", text)
     assert found is not None, text
     return float(found[1]) * UNITS[found[2]]
 
 
 def polls_of_gateway() -> str:
-    """Return the part of the Caddyfile that passes polls on."""
-    return text_of("deploy/caddy/Caddyfile").partition("handle @comet {")[2].partition("handle @connect {")[0]
+    """Return the part of HAProxy's configuration that passes polls on."""
+    return text_of("deploy/haproxy/haproxy.cfg").partition("\ndefaults polls ")[2]
 
 
 def only(pattern: str, text: str) -> str:
@@ -72,8 +72,8 @@ def test_config_has_the_default_hold_when_none_is_set() -> None:
 
 def test_gateway_waits_as_long_as_clients_when_it_passes_a_poll_on() -> None:
     """And it ends an idle connection before the replica does."""
-    assert seconds_of(only(r"response_header_timeout (\S+)", polls_of_gateway())) == ANSWER_SECONDS
-    assert seconds_of(only(r"keepalive (\S+)", polls_of_gateway())) < server.IDLE_SECONDS
+    assert seconds_of(only(r"timeout server (\S+)", polls_of_gateway())) == ANSWER_SECONDS
+    assert seconds_of(only(r"pool-purge-delay (\S+)", polls_of_gateway())) < server.IDLE_SECONDS
 
 
 def test_clients_wait_for_an_answer_as_long_as_the_gateway() -> None:

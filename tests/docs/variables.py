@@ -92,11 +92,11 @@ def _of_cornelius() -> Iterator[tuple[str, str, str, bool]]:
 
 
 def _of_deployment() -> Iterator[tuple[str, str, str, bool]]:
-    caddyfile = _uncommented("deploy/caddy/Caddyfile")
-    for name, default in re.findall(r"\{\$([A-Z0-9_]+)(?::([^}]*))?\}", caddyfile):
-        yield name, "gateway", _text(default), False
-    for name in re.findall(r"\{env\.([A-Z0-9_]+)\}", caddyfile):
-        yield name, "gateway", NONE, False
+    for file in sorted(ROOT.glob("deploy/haproxy/*.cfg")):
+        text = _uncommented(str(file.relative_to(ROOT)))
+        defaults = dict(re.findall(r"(?m)^\tpresetenv (\S+) (\S+)$", text))
+        for name in dict.fromkeys(re.findall(r"\bROOTS_[A-Z0-9_]+", text)):
+            yield name, "gateway", defaults.get(name, NONE), False
     for file in sorted(ROOT.glob("deploy/nats/*.conf")):
         for name in re.findall(r"\$(ROOTS_[A-Z0-9_]+)", _uncommented(str(file.relative_to(ROOT)))):
             # The image's start.sh reads each from a file as well.

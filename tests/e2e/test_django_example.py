@@ -20,7 +20,7 @@ from .readme_commands import terminal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("examples/django-todos")
-ROOTS, DJANGO, CADDY = commands("examples/django-todos/README.md")
+ROOTS, DJANGO, HAPROXY = commands("examples/django-todos/README.md")
 SEEN_MS = 1000
 RECOVERED_MS = 20_000
 READY_SECONDS = 60.0
@@ -42,7 +42,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterator[str]:
-    """Yield where the example is, with Django and Caddy running on free ports."""
+    """Yield where the example is, with Django and HAProxy running on free ports."""
     django_port, port = ports.reserve(), ports.reserve()
     assert DJANGO.strip().endswith("runserver 8000")
     env = {
@@ -57,7 +57,7 @@ def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterato
     with ExitStack() as terminals:
         django_block = DJANGO.replace("runserver 8000", f"runserver {django_port}")
         terminals.enter_context(terminal(django_block, checkout, env, checkout / "django.log"))
-        terminals.enter_context(terminal(CADDY, checkout, env, checkout / "caddy.log"))
+        terminals.enter_context(terminal(HAPROXY, checkout, env, checkout / "haproxy.log"))
         background.run(until(lambda: _is_answered(f"{url}/todos"), READY_SECONDS))
         yield url
 
@@ -176,8 +176,8 @@ async def test_pages_see_each_other_again_when_roots_was_killed(
 
 
 def test_logs_name_no_client_when_pages_have_polled(checkout: Path, example_url: str) -> None:
-    """I10: Caddy's log has no URL of a poll; runserver's has, and is not for production."""
-    assert "/comet/" not in (checkout / "caddy.log").read_text(encoding="utf-8")
+    """I10: HAProxy's log has no URL of a poll; runserver's has, and is not for production."""
+    assert "/comet/" not in (checkout / "haproxy.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(400)

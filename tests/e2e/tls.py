@@ -12,35 +12,30 @@ from roots_devstack.child import Program
 from roots_devstack.deadlines import until
 from roots_devstack.environment import bare
 from roots_devstack.processes import Process
-from roots_devstack.programs import venv_program
+from roots_devstack.programs import haproxy_program
 
-CADDYFILE = """{{
-	admin off
-	auto_https off
-	servers {{
-		protocols h1 h2
-	}}
-}}
-https://localhost:{port} {{
-	bind {host}
-	tls "{folder}/certificate.pem" "{folder}/key.pem"
-	reverse_proxy {host}:{gateway}
-}}
+CONFIGURATION = """
+defaults
+	mode http
+	timeout connect 2s
+	timeout client 60s
+	timeout server 60s
+listen tls
+	bind {host}:{port} ssl crt "${{CERTIFICATE}}" alpn h2,http/1.1
+	server gateway {host}:{gateway}
 """
 
 
 @asynccontextmanager
 async def tls_in_front(url: str, folder: Path) -> AsyncIterator[str]:
     """Yield the address of a proxy for `url`; its certificate is of an authority that nobody knows."""
-    certificate = trustme.CA().issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    for part in certificate.cert_chain_pems:
-        part.write_to_path(folder / "certificate.pem", append=True)
+    certificate = folder / "certificate.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
     port = ports.reserve()
-    content = CADDYFILE.format(port=port, host=ports.HOST, folder=folder, gateway=urlsplit(url).port)
-    (folder / "Caddyfile").write_text(content, encoding="utf-8")
-    command = (venv_program("caddy"), "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile")
-    process = Process(Program(name="tls", command=command, env=bare({"HOME": str(folder)})))
+    file = folder / "haproxy.cfg"
+    file.write_text(CONFIGURATION.format(port=port, host=ports.HOST, gateway=urlsplit(url).port), encoding="ascii")
+    env = bare({"CERTIFICATE": str(certificate)})
+    process = Process(Program(name="tls", command=(haproxy_program(), "-db", "-f", file), env=env))
     await process.start()
     try:
         await until(lambda: not ports.is_free(port))

@@ -5,15 +5,16 @@ for the end of a hold and for that of a drain, are one.
 """
 
 import asyncio
+import ipaddress
 import random
-import subprocess
+import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, Self
 
 import pytest
 
@@ -25,6 +26,7 @@ from roots_devstack.environment import bare
 from roots_devstack.gateway import Gateway
 from roots_devstack.keys import Keys
 from roots_devstack.processes import Process
+from roots_devstack.programs import checkout_path
 
 from .listener import Listener
 from .metrics import value
@@ -34,6 +36,7 @@ HOLD_SECONDS = 25.0
 DRAIN_SECONDS = 25.0
 # What a hold or a drain may take beside its own time.
 SPARE_SECONDS = 2.0
+TYPE_A = 1
 
 
 class Replica:
@@ -69,32 +72,34 @@ class Replica:
         return await probes.unready_reason(self._admin_url) is None
 
 
-@pytest.fixture
-def uses_mounts(lacking: Callable[[str], NoReturn]) -> None:
-    """See that a process may have a file of its own in place of /etc/hosts."""
-    tried = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False)  # noqa: S607  # util-linux
-    if tried.returncode != 0:
-        lacking("no process may have mounts of its own here (unshare), so that replicas can be given no name")
+class Names(asyncio.DatagramProtocol):
+    """A name server for the gateway: `longpoll` has the addresses of some replicas, and nothing else has any."""
+
+    def __init__(self) -> None:
+        self.replicas: tuple[Replica, ...] = ()
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note what to answer by."""
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer one question: RFC 1035, 4.1."""
+        # The header has twelve bytes; the question ends with its type and class, and other records follow.
+        end = data.index(b"\0", 12) + 5
+        kind = int.from_bytes(data[end - 4 : end - 2], "big")
+        replicas = self.replicas if kind == TYPE_A and data[12:end].startswith(b"\x08longpoll\0") else ()
+        records = b"".join(
+            b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04" + ipaddress.ip_address(replica.address).packed for replica in replicas
+        )
+        counts = b"\0\x01" + len(replicas).to_bytes(2, "big") + b"\0\0\0\0"
+        self._transport.sendto(data[:2] + b"\x81\x80" + counts + data[12:end] + records, addr)
 
 
-class Names:
-    """What /etc/hosts is for the gateway: one line for each address of `longpoll`."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def set(self, *replicas: Replica) -> None:
-        """Let the name have the addresses of these replicas, and no others."""
-        # In place: what is mounted is this file, not its name.
-        self._file.write_text("".join(f"{one.address} longpoll\n" for one in replicas), encoding="ascii")
-
-    def given_to(self, gateway: Gateway) -> Process:
-        """Return the gateway's process, which finds the names in this file, and its replicas by their name."""
-        program = gateway.process.program
-        script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        unshare = ("unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script, self._file)
-        env = {**program.env, "ROOTS_LONGPOLL_FOUND_BY": "name"}
-        return Process(replace(program, command=(*unshare, *program.command), env=env))
+def by_name(gateway: Gateway) -> Process:
+    """Return the gateway's process, which finds its replicas by their name, as in its container."""
+    program = gateway.process.program
+    return Process(replace(program, command=(*program.command[:-1], checkout_path("deploy/haproxy/by-name.cfg"))))
 
 
 @asynccontextmanager
@@ -105,6 +110,14 @@ async def running(process: Process) -> AsyncIterator[None]:
         yield
     finally:
         await process.stop()
+
+
+async def has_replicas(gateway: Gateway, count: int) -> bool:
+    """Tell whether the gateway gives polls to so many replicas."""
+    answer = await probes.get(f"{gateway.admin_url}/metrics")
+    text = "" if answer is None else answer.body.decode()
+    found = re.search(r'haproxy_backend_active_servers{proxy="longpolls"} (\d+)', text)
+    return found is not None and int(found[1]) == count
 
 
 async def ask_and_hold(gateway: Gateway, resources: AsyncExitStack) -> Listener:
@@ -123,7 +136,6 @@ async def held_seconds(client: Listener) -> tuple[float, float, bool]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.usefixtures("uses_mounts")
 async def test_polls_are_held_and_sent_away_in_time_when_every_setting_has_its_default(tmp_path: Path) -> None:
     """I7, I8: a hold takes 20 to 25 s, a drain 25 s; no poll fails when the name loses a replica."""
     async with AsyncExitStack() as resources:
@@ -131,26 +143,27 @@ async def test_polls_are_held_and_sent_away_in_time_when_every_setting_has_its_d
         await broker.provision()
         uid_key = Keys(tmp_path / "secrets").get("uid-key")
         leaving, staying = [await resources.enter_async_context(Replica(broker, uid_key)) for _ in range(2)]
-        names = Names(tmp_path / "hosts")
-        names.set(leaving, staying)
+        loop = asyncio.get_running_loop()
+        transport, names = await loop.create_datagram_endpoint(Names, local_addr=(ports.HOST, 0))
+        resources.callback(transport.close)
+        names.replicas = (leaving, staying)
         nowhere = f"{ports.HOST}:1"
         gateway = Gateway(
             tmp_path,
             port=ports.reserve(),
-            web=tmp_path,
             tasks=nowhere,
             subscriptions=nowhere,
             longpolls=[nowhere],
-            extra_env={},
+            extra_env={"ROOTS_GATEWAY_NAME_SERVER": f"{ports.HOST}:{transport.get_extra_info('sockname')[1]}"},
         )
-        await resources.enter_async_context(running(names.given_to(gateway)))
-        await until(lambda: not ports.is_free(gateway.port))
+        await resources.enter_async_context(running(by_name(gateway)))
+        await until(lambda: has_replicas(gateway, 2))
 
         clients = [await ask_and_hold(gateway, resources) for _ in range(CLIENTS)]
         polls = [asyncio.create_task(held_seconds(client)) for client in clients]
         await until(lambda: leaving.held + staying.held == CLIENTS)
         assert min(leaving.held, staying.held) >= CLIENTS / 4
-        names.set(staying)
+        names.replicas = (staying,)
         drain = asyncio.create_task(leaving.process.stop(DRAIN_SECONDS + SPARE_SECONDS))
 
         held = await asyncio.gather(*polls)

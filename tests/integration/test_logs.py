@@ -25,7 +25,7 @@ SECRET = "a-secret-for-the-tests-of-logs-of-32-bytes-or-more"
 DOOR_KEY = "a-door-key-for-the-tests-of-logs"
 WRONG_KEY = "not-a-door-key-but-somebodys-password"
 MALFORMED_TOKEN = "a-malformed-token"
-ENV = {"ROOTS_LOG_LEVEL": "debug", "ROOTS_GATEWAY_LOG_LEVEL": "debug"}
+ENV = {"ROOTS_LOG_LEVEL": "debug"}
 WRITERS = {"postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"}
 POLICY = """
 [tokens]
@@ -170,7 +170,7 @@ class Everything:
         await client.poll_until(lambda: ("::+::disconnect", "rooms/7") in client.updates)
 
     async def _break(self, client: Listener) -> None:
-        # Answered by another replica, or by the gateway's own 502: what counts is what they write about it.
+        # Answered by another replica, or by the gateway's own 503: what counts is what they write about it.
         polling = asyncio.create_task(self._ask(f"/comet/{client.reconnect_with}"))
         for name in ("longpoll-1", "longpoll-2"):
             await self._do(self._stack.kill(name))
@@ -201,7 +201,7 @@ def metrics_of(stack: Stack) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_nothing_written_holds_a_secret_when_everything_is_done(background: LoopThread, tmp_path: Path) -> None:
-    """I10: at the finest level of services and gateway, through every kind of refusal and the death of three parts."""
+    """I10: at the finest level of the services, through every kind of refusal and the death of three parts."""
     for name, text in (("policy.toml", POLICY), ("secret", SECRET), ("door", DOOR_KEY)):
         (tmp_path / name).write_text(text)
     written: list[tuple[str, str]] = []
@@ -218,7 +218,7 @@ def test_nothing_written_holds_a_secret_when_everything_is_done(background: Loop
 
     assert {200, 201, 400, 401, 403, 404, 405, 410, 422} <= everything.statuses
     assert WRITERS <= {name for name, _ in written}
-    assert {"gateway", "subscriptions", "tasks"} <= {name for name, line in written if '"debug"' in line}
+    assert {"subscriptions", "tasks"} <= {name for name, line in written if '"debug"' in line}
     assert [] == Leaks(config.home, everything.used).lines([*metrics, *(f"{name}: {line}" for name, line in written)])
 
 

@@ -20,7 +20,7 @@ TARGET_LABELS = frozenset({"job", "instance"})
 VARIABLES = {"$__rate_interval": "5s", "$replica": ".*"}
 
 _STRING = re.compile(r'"[^"]*"')
-_SELECTOR = re.compile(r"(?<![\w:])((?:roots|caddy|process)[_:][\w:]+|up)(?![\w:(])(?:\{([^}]*)\})?")
+_SELECTOR = re.compile(r"(?<![\w:])((?:roots|haproxy|process)[_:][\w:]+|up)(?![\w:(])(?:\{([^}]*)\})?")
 _GROUPING = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 
 

@@ -36,19 +36,16 @@ async def stopping(home: Path, grace: str) -> AsyncIterator[tuple[Holder, asynci
     """Yield a poll that is held behind a gateway which was told to stop, and no longer listens."""
     holder = Holder()
     async with within(DEADLINE_SECONDS), await asyncio.start_server(holder.serve, ports.HOST, 0) as server:
-        (home / "todos").mkdir()
-        (home / "todos" / "index.html").write_text("<title>Todos</title>", encoding="utf-8")
         address = f"{ports.HOST}:{server.sockets[0].getsockname()[1]}"
         gateway = Gateway(
             home,
             port=ports.reserve(),
-            web=home,
             tasks=address,
             subscriptions=address,
             longpolls=[address],
             extra_env={"ROOTS_GATEWAY_GRACE": grace},
         )
-        await gateway.process.start()
+        await gateway.start()
         await until_ready(gateway, seconds=DEADLINE_SECONDS)
         reader, writer = await asyncio.open_connection(ports.HOST, gateway.port)
         writer.write(POLL)
@@ -70,6 +67,6 @@ async def test_poll_is_answered_when_the_gateway_stops_and_may_wait(tmp_path: Pa
 
 
 async def test_poll_is_cut_when_the_gateway_may_wait_no_longer(tmp_path: Path) -> None:
-    """The wait has an end: then the connection does, and the client asks elsewhere."""
+    """The wait has an end: then the client is told to ask again, and does so elsewhere."""
     async with stopping(tmp_path, "100ms") as (_, reader):
-        assert b"" == await reader.read()
+        assert b"retry-after: 1" in (await reader.read()).split(b"\r\n")

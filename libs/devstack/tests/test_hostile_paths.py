@@ -1,10 +1,14 @@
 """Folders with names that a configuration file or a shell would take for something else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from roots_common.server import HttpServer
+from roots_common.web import create_app
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker
 from roots_devstack.errors import DevstackError
@@ -13,16 +17,17 @@ from roots_devstack.postgres import Postgres
 from roots_devstack.stack import Stack, StackConfig
 from roots_devstack.waiting import until_ready
 from roots_devstack.web import Web
+from roots_tasks.pages import PREFIX, Pages
 
 DEADLINE_SECONDS = 20.0
 NOT_FOUND = 404
-# `{x}`, `{$HOME}` and `{env.HOME}` are Caddy's, `%f` and `$HOME` PostgreSQL's and the shell's, `#` begins comments.
+# `%f` and `$HOME` are PostgreSQL's and the shell's, `%[path]` and `${HOME}` HAProxy's, `#` begins comments.
 HOSTILE = [
     "a b/.c{x}",
     ".roots",
     ".hidden/.roots",
-    "{$HOME}",
-    "{env.HOME}",
+    "${HOME}",
+    "%[path]",
     "{",
     "}",
     "it's",
@@ -48,12 +53,30 @@ HOSTILE = [
 CONTROL = ["a\nb", "a\rb", "a\tb", "\x7f"]
 
 
-def gateway_of(home: Path, web: Path) -> Gateway:
-    """Return a gateway whose services are not there."""
+def gateway_of(home: Path, tasks: str | None = None) -> Gateway:
+    """Return a gateway whose services are not there, but for the one that has the pages."""
     nobody = f"{ports.HOST}:{ports.reserve()}"
     return Gateway(
-        home, port=ports.reserve(), web=web, tasks=nobody, subscriptions=nobody, longpolls=[nobody], extra_env={}
+        home,
+        port=ports.reserve(),
+        tasks=tasks or nobody,
+        subscriptions=nobody,
+        longpolls=[nobody],
+        extra_env={},
     )
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Yield the address of a server of the pages in this folder."""
+    app = create_app()
+    app.add_sink(Pages(folder), PREFIX)
+    server = HttpServer(app, host=ports.HOST, port=0, threads=1)
+    server.start()
+    try:
+        yield f"{ports.HOST}:{server.port}"
+    finally:
+        server.close()
 
 
 async def status_of(url: str) -> int | None:
@@ -63,41 +86,28 @@ async def status_of(url: str) -> int | None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_gateway_serves_the_page_when_its_folder_has_a_hostile_name(tmp_path: Path, name: str) -> None:
-    """The page and what it loads are served from any folder, and unfinished files from none."""
+async def test_page_is_served_when_its_folder_has_a_hostile_name(tmp_path: Path, name: str) -> None:
+    """The page and what it loads come from any folder, unfinished files from none; the gateway has its list in one."""
     home = tmp_path / name
     web = Web(home)
     web.start()
     (web.folder / "todos" / ".index.html.new").write_text("half", encoding="utf-8")
-    gateway = gateway_of(home, web.folder)
-    try:
-        await gateway.process.start()
+    with serving(web.folder) as tasks:
+        gateway = gateway_of(home, tasks)
+        try:
+            await gateway.start()
+            await until_ready(gateway, seconds=DEADLINE_SECONDS)
 
-        await until_ready(gateway, seconds=DEADLINE_SECONDS)
-
-        origin = f"http://{ports.HOST}:{gateway.port}"
-        assert await status_of(f"{origin}/todos/pomona/firenze.js") == probes.OK
-        for hidden in ("/todos/.index.html.new", "/todos/%2eindex.html.new", "/todos/x/../.index.html.new"):
-            assert await status_of(origin + hidden) == NOT_FOUND
-    finally:
-        await gateway.process.crash()
-        await web.stop()
-
-
-async def test_gateway_is_unready_when_the_page_is_not_there(tmp_path: Path) -> None:
-    """A gateway that redirects and answers 404 for the page is not ready."""
-    page = tmp_path / "todos" / "index.html"
-    page.parent.mkdir()
-    gateway = gateway_of(tmp_path, tmp_path)
-    try:
-        page.write_text("<title>Todos</title>", encoding="utf-8")
-        await gateway.process.start()
-        await until_ready(gateway, seconds=DEADLINE_SECONDS)
-        page.unlink()
-
-        assert await gateway.unready_reason() == "it answers 404 when /todos is asked"
-    finally:
-        await gateway.process.crash()
+            origin = f"http://{ports.HOST}:{gateway.port}"
+            page = await probes.get(f"{origin}/todos")
+            assert page is not None
+            assert page.body == (web.folder / "todos" / "index.html").read_bytes()
+            assert await status_of(f"{origin}/todos/pomona/firenze.js") == probes.OK
+            for hidden in ("/todos/.index.html.new", "/todos/%2eindex.html.new", "/todos/x/../.index.html.new"):
+                assert await status_of(origin + hidden) == NOT_FOUND
+        finally:
+            await gateway.process.crash()
+            await web.stop()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -126,9 +136,7 @@ async def test_postgres_keeps_its_data_when_its_folder_has_a_hostile_name(tmp_pa
 
 
 @pytest.mark.parametrize("name", CONTROL)
-@pytest.mark.parametrize(
-    "part", [Broker, Postgres, Web, lambda home: gateway_of(home, home), lambda home: Stack(StackConfig(home=home))]
-)
+@pytest.mark.parametrize("part", [Broker, Postgres, Web, gateway_of, lambda home: Stack(StackConfig(home=home))])
 def test_folder_is_refused_with_one_sentence_when_it_has_a_control_character(
     tmp_path: Path, name: str, part: type[Broker]
 ) -> None:

@@ -217,10 +217,10 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
         "ROOTS_NATS_REPLICAS_FILE": "/nowhere",
         "ROOTS_NATS_CREDS": "/nowhere",
         "ROOTS_NATS_LIVE_USER": "nobody",
-        "ROOTS_LONGPOLL_UPSTREAMS": "192.0.2.1:80",
+        "ROOTS_TASKS_UPSTREAM": "192.0.2.1:80",
         "PGHOSTADDR": "192.0.2.1",
         "PGSSLMODE": "require",
-        # A terminal that has no character for what Caddy and a path may say.
+        # A terminal that has no character for what a path may say.
         "LC_ALL": "C",
         "PYTHONIOENCODING": "ascii",
     }
@@ -233,8 +233,8 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
 
     assert line.endswith(
         "not used, since the stack chooses them itself: ROOTS_DATABASE_URL_FILE, ROOTS_DOOR_HOST_FILE,"
-        " ROOTS_HTTP_HOST, ROOTS_HTTP_PORT_FILE, ROOTS_LONGPOLL_UPSTREAMS, ROOTS_NATS_CREDS, ROOTS_NATS_LIVE_USER,"
-        " ROOTS_NATS_REPLICAS_FILE"
+        " ROOTS_HTTP_HOST, ROOTS_HTTP_PORT_FILE, ROOTS_NATS_CREDS, ROOTS_NATS_LIVE_USER, ROOTS_NATS_REPLICAS_FILE,"
+        " ROOTS_TASKS_UPSTREAM"
     )
 
 

@@ -242,7 +242,7 @@ def test_client_is_told_when_to_retry_when_a_service_stays_down(background: Loop
         background.run(process.start())
         background.run(stack.wait_ready())
 
-    assert (502, PROBLEM, "1") == (reply.status, reply.headers["content-type"], reply.headers["retry-after"])
+    assert (503, PROBLEM, "1") == (reply.status, reply.headers["content-type"], reply.headers["retry-after"])
 
 
 @pytest.fixture

@@ -72,8 +72,9 @@ def used_edges(manifests: Manifests) -> Iterator[Edge]:
 def _addresses(manifests: Manifests, workload: Workload) -> Iterator[tuple[str, int]]:
     env = manifests.env(workload.main)
     for name, value in env.items():
-        if name.endswith("_NAME") and manifests.find("Service", value):
-            yield from ((value, port) for _, port in manifests.behind(value))
+        service = value.partition(".")[0]
+        if name.endswith("_NAME") and manifests.find("Service", service):
+            yield from ((service, port) for _, port in manifests.behind(service))
         yield from ((host, int(port)) for host, port in _ADDRESS.findall(re.sub(r"//[^/\s]*@", "//", value)))
     if "ROOTS_DATABASE_URL_FILE" in env:
         url = next((decoded(one)["url"] for one in manifests.of("Secret") if "url" in one["data"]), "")

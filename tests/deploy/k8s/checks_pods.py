@@ -125,7 +125,9 @@ def environment(manifests: Manifests) -> Iterator[str]:
             env = manifests.env(container)
             config = programs.CONFIGS.get(tuple(container.get("command", [])))
             known = _known(container) if config is None else programs.variables(config)
-            yield from (f"{workload.name} does not read {name}" for name in sorted(env.keys() - known))
+            # What another variable is made of.
+            parts = {name for value in env.values() for name in re.findall(r"\$\((\w+)\)", value)}
+            yield from (f"{workload.name} does not read {name}" for name in sorted(env.keys() - known - parts))
             if config is None:
                 continue
             try:

@@ -25,7 +25,7 @@ CONFIGS: dict[tuple[str, ...], type] = {
 }
 """The configuration class of each command of ours."""
 
-# Of Go's runtime, which Caddy and NATS have.
+# Of Go's runtime, which NATS has.
 _GO = {"GOMEMLIMIT"}
 _POSTGRES = {"POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS"}
 
@@ -43,8 +43,9 @@ def secret_variables() -> set[str]:
 
 
 def gateway_variables() -> set[str]:
-    """Return the variables that the Caddyfile reads."""
-    return set(re.findall(r"\{\$([A-Z_]+)", (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8"))) | _GO
+    """Return the variables that HAProxy's configuration reads."""
+    texts = [_uncommented(path.read_text(encoding="utf-8")) for path in (DEPLOY / "haproxy").glob("*.cfg")]
+    return {name for text in texts for name in re.findall(r"\bROOTS_[A-Z_]+", text)}
 
 
 def nats_variables() -> set[str]:
@@ -69,17 +70,18 @@ OTHERS: dict[str, Callable[[], set[str]]] = {
 
 def gateway_grace_seconds(env: dict[str, str]) -> float:
     """Return how long the gateway waits for requests under way when it stops."""
-    text = (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8")
-    found = re.search(r"grace_period (?:\{\$([A-Z_]+):)?([\d.]+)s", text)
-    if found is None:
-        raise ValueError("the Caddyfile has no grace_period")
-    return float(env.get(found[1] or "", f"{found[2]}s").removesuffix("s"))
+    return float(env.get("ROOTS_GATEWAY_GRACE", _gateway_defaults()["ROOTS_GATEWAY_GRACE"]).removesuffix("s"))
 
 
 def gateway_ports() -> set[int]:
-    """Return the ports on which the Caddyfile listens when it is told no other."""
-    text = (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8")
-    return {int(port) for port in re.findall(r"_ADDRESS::(\d+)\}", text)}
+    """Return the ports on which HAProxy listens when it is told no other."""
+    defaults = _gateway_defaults().items()
+    return {int(value.rpartition(":")[2]) for name, value in defaults if name.endswith("_ADDRESS") and ":" in value}
+
+
+def _gateway_defaults() -> dict[str, str]:
+    text = (DEPLOY / "haproxy/haproxy.cfg").read_text(encoding="utf-8")
+    return dict(re.findall(r"(?m)^\tpresetenv (\S+) (\S+)$", text))
 
 
 def listening_ports(config: object) -> set[int]:

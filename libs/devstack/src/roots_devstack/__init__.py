@@ -1,1 +1,1 @@
-"""Starts real Postgres, NATS and Caddy from wheels, then the Roots services, without Docker."""
+"""Starts real Postgres, NATS and HAProxy from wheels, then the Roots services, without Docker."""

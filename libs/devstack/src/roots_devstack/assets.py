@@ -1,4 +1,4 @@
-"""Makes what the gateway serves under /todos: the pages, and what they load under names that tell its content.
+"""Makes what the task service serves under /todos: the pages, and what they load under names that tell its content.
 
 Owns nothing but its output folder:
 
@@ -8,7 +8,7 @@ Owns nothing but its output folder:
 
 Promises: a page's modules are all named in it, so that they come at once and not one import after the other. What is
 written under a name stays there, so a page that was loaded before the last change still works.
-May import: the standard library only, since the gateway's image is built by this file alone:
+May import: the standard library only, since the task service's image is built by this file alone:
 
     python assets.py WEB POMONA OUT      the folders web, clients/pomona/src, and the output
 """
@@ -115,7 +115,7 @@ class Assets:
         if path.is_file() and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In one step: the gateway serves the old one or the new one, never a part.
+        # In one step: the service serves the old one or the new one, never a part.
         unfinished = path.with_name(f".{path.name}.new")
         unfinished.write_bytes(content)
         unfinished.replace(path)

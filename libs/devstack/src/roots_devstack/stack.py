@@ -72,7 +72,7 @@ class Stack:
             if names := self._running.unused_settings():
                 self._config.sink("devstack", f"not used, since the stack chooses them itself: {', '.join(names)}")
             self._running.web.start()
-            await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.process.start()])
+            await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.start()])
             await self.wait_ready()
         except BaseException:
             await self.stop()

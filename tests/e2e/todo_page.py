@@ -47,17 +47,6 @@ async def delete(page: Page, description: str) -> None:
     await expect(task(page, description)).to_have_count(0)
 
 
-async def delete_all(page: Page) -> None:
-    """Delete every task, of other tests too: there may be hundreds, with texts that begin alike."""
-    await page.evaluate(
-        """async () => {
-          const { content } = await (await fetch("/tasks")).json();
-          await Promise.all(content.map(({ guid }) => fetch(guid, { method: "DELETE" })));
-        }"""
-    )
-    await expect(page.get_by_test_id("task")).to_have_count(0, timeout=stretched(RECOVERED_MS))
-
-
 async def shown(page: Page) -> list[str]:
     """Return the descriptions on the page, in their order."""
     return await page.get_by_test_id("description").all_text_contents()

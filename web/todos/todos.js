@@ -100,7 +100,8 @@ function listTasks() {
 }
 
 function show() {
-  view.showTasks(listTasks(), readFilter(), tasks.isLoaded);
+  const waiting = new Set(outbox.operations.map(({ guid }) => guid));
+  view.showTasks(listTasks(), readFilter(), tasks.isLoaded, waiting.size);
 }
 
 /** @returns {Filter} */

@@ -65,8 +65,9 @@ export class View {
    * @param {ShownTask[]} tasks
    * @param {Filter} filter
    * @param {boolean} isLoaded Whether the list is known at all.
+   * @param {number} waiting How many tasks have a change that the server has not answered; deleted ones are not in `tasks`.
    */
-  showTasks(tasks, filter, isLoaded) {
+  showTasks(tasks, filter, isLoaded, waiting) {
     const { keeps, empty, hint } = FILTERS[filter];
     // What is being written in stays until it is written.
     const shown = tasks.filter((task) => keeps(task) || this.isEditing(task.guid));
@@ -85,6 +86,7 @@ export class View {
     this.#setText("empty-hint", hint);
     this.#showFilter(filter);
     this.#showProgress(tasks);
+    this.#setText("unsent", waiting > 0 ? `${waiting} not sent yet` : "");
   }
 
   /**
@@ -209,12 +211,10 @@ export class View {
   /** @param {ShownTask[]} tasks */
   #showProgress(tasks) {
     const done = tasks.filter(({ isDone }) => isDone).length;
-    const waiting = tasks.filter(({ isWaiting }) => isWaiting).length;
     const progress = this.#find("progress", HTMLProgressElement);
     progress.max = Math.max(1, tasks.length);
     progress.value = done;
     this.#setText("count", tasks.length > 0 ? `${done} of ${tasks.length} done` : "");
-    this.#setText("unsent", waiting > 0 ? `${waiting} not sent yet` : "");
   }
 
   /**

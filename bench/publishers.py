@@ -8,8 +8,8 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 
 from bench.errors import LoadError
-from roots_common.broker import BrokerConfig
-from roots_common.events import Event, new_event_id
+from roots.contracts.events import Event, new_event_id
+from roots.nats.broker import BrokerConfig
 from roots_tasks.delivery import BATCH_LIMIT, MAX_PACE_SECONDS, PACE_SECONDS_PER_EVENT, READ_LIMIT
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.publisher import Outcome

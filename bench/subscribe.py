@@ -11,7 +11,7 @@ from bench.errors import LoadError
 from bench.scenarios import Figures
 from bench.targets import READY_SECONDS, Roots, Target
 from bench.usage import cpu_seconds
-from roots_common.uids import Uids
+from roots.contracts.uids import Uids
 from roots_devstack import ports
 from roots_devstack.environment import inherited
 from roots_devstack.services import Service
@@ -37,7 +37,7 @@ class Subscriptions(Roots):
         """Return the settings of the service."""
         return {
             "ROOTS_HTTP_HOST": ports.HOST,
-            "ROOTS_DOOR_PORT": str(self.door_port),
+            "ROOTS_BACKEND_API_PORT": str(self.door_port),
             "ROOTS_NATS_URL": self.broker.url,
             "ROOTS_NATS_USER": "subscriptions",
             "ROOTS_NATS_PASSWORD": self.broker.password("subscriptions"),

@@ -17,10 +17,10 @@ from bench.crowd import NchanPoller, PlainPoller, Poller, RootsPoller
 from bench.errors import LoadError, MissingPeerError
 from bench.publishers import HttpPublisher, LinePublisher, Publisher, StreamPublisher
 from bench.usage import children_of
-from roots_common import broker
-from roots_common.broker import BrokerConfig
-from roots_common.subjects import GRANTS_PREFIX
-from roots_common.uids import Uids
+from roots.contracts.subjects import GRANTS_PREFIX
+from roots.contracts.uids import Uids
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
 from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, Nodes, User

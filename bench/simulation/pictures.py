@@ -11,7 +11,7 @@ from bench.plots import axes_of, save
 from bench.results import Results
 from bench.simulation.parameters import optional
 from bench.simulation.projections import CORE_PART, POPULATIONS, Projection, Storm
-from roots_longpoll.poll import Limits
+from roots_longpoll.delivery.poll import Limits
 
 _COLOURS = ("#c2410c", "#2563eb", "#059669", "#7c3aed")
 _STYLES = dict(zip(POPULATIONS, ("-", "--"), strict=True))

@@ -13,8 +13,8 @@ from bench.simulation.check import percentile, usual_stretch
 from bench.simulation.clients import World
 from bench.simulation.parameters import Parameters
 from bench.simulation.replica import HOLD_SECONDS, SHORTEST_HOLD, TICK_SECONDS, Costs, Event, Replica
-from roots_longpoll import lookups, stored
-from roots_longpoll.poll import Limits
+from roots_longpoll.delivery.poll import Limits
+from roots_longpoll.stream import lookups, reader
 
 POPULATIONS = (1_000_000, 10_000_000)
 # Log-normal: one round trip in a hundred is over four times the median.
@@ -132,7 +132,7 @@ class Projection:
     def cold_replicas(self) -> int:
         """How many replicas may ask NATS for as many records as they can, and have each question answered in time."""
         waiting = lookups.MAX_BATCHES * lookups.BATCH * self.parameters.nats_record
-        return math.floor(stored.REQUEST_SECONDS * NATS_SERVERS / waiting)
+        return math.floor(reader.REQUEST_SECONDS * NATS_SERVERS / waiting)
 
     def _costs(self, polls: int, hearers: float, stretch: float) -> Costs:
         return self.parameters.costs(hearers, ends_at_once=_ends_at_once(polls), stretch=stretch)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from bench.simulation.clients import Clients
-from roots_longpoll import fanout, holds, lookups
+from roots_longpoll.delivery import fanout, holds
+from roots_longpoll.stream import lookups
 
 HOLD_SECONDS = 25.0
 SHORTEST_HOLD = 0.8

@@ -17,7 +17,7 @@ _NOW = Row(
         _figure("Connections", "Open connections of all replicas.", "sum(roots_longpoll_connections)"),
         _figure("Clients with grants", "Clients with a record that lives.", "max(roots_subscriptions_clients)"),
         _figure(
-            "Paths heard", "Paths that polls wait on, on the replica with the most.", "max(roots_longpoll_paths_heard)"
+            "Paths heard", "Paths that polls wait on, on the replica with the most.", "max(roots_longpoll_held_paths)"
         ),
     ],
 )
@@ -170,7 +170,7 @@ _DOOR = Row(
             "fast.",
             unit="ops",
             is_stacked=True,
-            queries=[Query(expr=rate("roots_subscriptions_door_uses_total", "outcome"), legend="{{outcome}}")],
+            queries=[Query(expr=rate("roots_subscriptions_backend_api_calls_total", "outcome"), legend="{{outcome}}")],
         ),
         Panel(
             title="Messages of back ends",
@@ -179,7 +179,7 @@ _DOOR = Row(
             is_stacked=True,
             queries=[
                 Query(
-                    expr=rate("roots_subscriptions_door_messages_total", "backend", "outcome"),
+                    expr=rate("roots_subscriptions_backend_api_messages_total", "backend", "outcome"),
                     legend="{{backend}}: {{outcome}}",
                 )
             ],

@@ -156,7 +156,7 @@ _NATS = Row(
             width=6,
             queries=[
                 Query(expr=rate("roots_longpoll_repaired_messages_total", "stream"), legend="repaired: {{stream}}"),
-                Query(expr=rate("roots_longpoll_live_connections_total"), legend="connections"),
+                Query(expr=rate("roots_longpoll_nats_connects_total"), legend="connections"),
             ],
         ),
         Panel(
@@ -234,7 +234,7 @@ _STORES = Row(
             "reported again.",
             unit="ops",
             width=8,
-            queries=[Query(expr=rate("roots_subscriptions_touches_total", "result"), legend="{{result}}")],
+            queries=[Query(expr=rate("roots_subscriptions_grant_renewals_total", "result"), legend="{{result}}")],
         ),
         Panel(
             title="Overtaken writes of grants",

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from roots_common import logs
-from roots_common.config import load_or_exit
+from roots.runtime import logs
+from roots.runtime.config import load_or_exit
 
 from .run import run
 from .settings import Settings

@@ -11,9 +11,9 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from roots_common import broker
-from roots_common.broker import BrokerConfig
-from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
+from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
 from roots_devstack.keys import Keys
 
 from .history import Record

@@ -17,7 +17,7 @@ from .notes import Notes
 from .poller import Poller
 from .protocol import Body
 from .routes import Routes
-from .settings import CHAOS_PATHS, MAX_PATHS, TASKS_PATH
+from .settings import MAX_PATHS, ROOTS_TEST_CHAOS_PATHS, TASKS_PATH
 
 # How often, on average, a client does something odd, and changes what it hears.
 ODD_SECONDS = 5.0
@@ -169,5 +169,5 @@ class Client:
 
 def _some_paths(chance: random.Random, most: int = MAX_PATHS) -> set[str]:
     hears_tasks = chance.random() < HEARS_TASKS
-    paths = set(chance.sample(CHAOS_PATHS, chance.randint(1, most) - hears_tasks))
+    paths = set(chance.sample(ROOTS_TEST_CHAOS_PATHS, chance.randint(1, most) - hears_tasks))
     return paths | {TASKS_PATH} if hears_tasks else paths

@@ -18,7 +18,7 @@ class Clocks:
     @property
     def env(self) -> dict[str, str]:
         """What a process has to be started with, so that its clock can be moved."""
-        return {"PYTHONPATH": str(_PROGRAM), "CHAOS_CLOCKS": str(self._folder)}
+        return {"PYTHONPATH": str(_PROGRAM), "ROOTS_TEST_CHAOS_CLOCKS": str(self._folder)}
 
     def move(self, admin_url: str, shift_seconds: float) -> None:
         """Set a process's clock ahead of the machine's; back, when it is negative; right again, when it is 0."""

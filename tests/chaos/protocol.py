@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from roots_common.subjects import DISCONNECT_PATH
+from roots.contracts.subjects import DISCONNECT_PATH
 
 from .history import PathGrant, Position, Record, Update
 

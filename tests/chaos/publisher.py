@@ -9,8 +9,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from roots_common.events import Event, headers_of
-from roots_common.subjects import EVENTS_STREAM, subject_of
+from roots.contracts.events import Event, headers_of
+from roots.contracts.subjects import EVENTS_STREAM, subject_of
 
 from .backoff import Backoff
 from .chance import source

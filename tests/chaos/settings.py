@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from roots_common.config import setting
+from roots.runtime.config import setting
 from roots_devstack.broker import Nodes
 
 from .chance import source
@@ -20,20 +20,20 @@ class Settings:
     Units: seconds of faults; starting and the last catching up come on top.
     """
 
-    seconds: Annotated[float, msgspec.Meta(ge=5)] = setting("CHAOS_SECONDS", default=600.0)
-    clients: Annotated[int, msgspec.Meta(ge=1)] = setting("CHAOS_CLIENTS", default=300)
-    seed: int = setting("CHAOS_SEED", default=0)
-    faults: str = setting("CHAOS_FAULTS", default="")
+    seconds: Annotated[float, msgspec.Meta(ge=5)] = setting("ROOTS_TEST_CHAOS_SECONDS", default=600.0)
+    clients: Annotated[int, msgspec.Meta(ge=1)] = setting("ROOTS_TEST_CHAOS_CLIENTS", default=300)
+    seed: int = setting("ROOTS_TEST_CHAOS_SEED", default=0)
+    faults: str = setting("ROOTS_TEST_CHAOS_FAULTS", default="")
     nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
 
     @property
     def again(self) -> str:
         """The command that does the same once more."""
-        faults = f" CHAOS_FAULTS='{self.faults}'" if self.faults else ""
+        faults = f" ROOTS_TEST_CHAOS_FAULTS='{self.faults}'" if self.faults else ""
         nodes = f" ROOTS_NATS_NODES={self.nats_nodes}" if self.nats_nodes > 1 else ""
         return (
-            f"make chaos CHAOS_SEED={self.seed} CHAOS_SECONDS={self.seconds:g} CHAOS_CLIENTS={self.clients}"
-            f"{faults}{nodes}"
+            f"make chaos ROOTS_TEST_CHAOS_SEED={self.seed} ROOTS_TEST_CHAOS_SECONDS={self.seconds:g}"
+            f" ROOTS_TEST_CHAOS_CLIENTS={self.clients}{faults}{nodes}"
         )
 
 
@@ -53,8 +53,8 @@ def bounds(seed: int) -> dict[str, str]:
         "ROOTS_RING_BYTES": str(chance.choice([64, 128, 512]) * 1024),
         "ROOTS_MAX_CLIENTS_CACHED": str(chance.choice([20, 100, 1000])),
         "ROOTS_HOLD_SECONDS": str(chance.choice([3, 8, 15])),
-        "ROOTS_TOUCH_SECONDS": "5",
-        "ROOTS_REPLAY_SLOTS": str(chance.choice([2, 16])),
+        "ROOTS_GRANT_RENEWAL_SECONDS": "5",
+        "ROOTS_MAX_CONCURRENT_REPLAYS": str(chance.choice([2, 16])),
     }
 
 
@@ -63,5 +63,5 @@ BUSY_PATHS = tuple(f"chaos/busy/{number}" for number in range(30))
 QUIET_PATHS = ("chaos/quiet", "chaos/quiet.too")
 """Paths that nobody writes on: their polls end with their holds."""
 TASKS_PATH = "tasks"
-CHAOS_PATHS = (*BUSY_PATHS, *QUIET_PATHS)
+ROOTS_TEST_CHAOS_PATHS = (*BUSY_PATHS, *QUIET_PATHS)
 MAX_PATHS = 6

@@ -8,9 +8,9 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import FetchTimeoutError
 
-from roots_common.events import EVENT_ID_HEADER
-from roots_common.streams import stream_state
-from roots_common.subjects import EVENTS_PREFIX, EVENTS_STREAM, path_of
+from roots.contracts.events import EVENT_ID_HEADER
+from roots.contracts.subjects import EVENTS_PREFIX, EVENTS_STREAM, path_of
+from roots.nats.streams import stream_state
 
 from .history import Event, TaskRow
 

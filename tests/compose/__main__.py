@@ -15,7 +15,7 @@ from tests.chaos.history import Fault
 from tests.chaos.run import Chaos
 from tests.chaos.settings import POLICY, Settings, bounds
 
-from roots_common import logs
+from roots.runtime import logs
 from roots_devstack.errors import DevstackError
 
 from .containers import HOME, Containers

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from roots_common.provision import ProvisionConfig
-from roots_common.tracing import TracingConfig
+from roots.nats.provision import ProvisionConfig
+from roots.tracing.tracing import TracingConfig
 from roots_longpoll.config import Config as LongpollConfig
 from roots_subscriptions.config import SubscriptionsConfig
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig

@@ -10,9 +10,9 @@ from typing import NoReturn
 import nats.errors
 import pytest
 
-from roots_common import broker
-from roots_common.broker import BrokerConfig
-from roots_common.subjects import subject_of
+from roots.contracts.subjects import subject_of
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_devstack.deadlines import stretched

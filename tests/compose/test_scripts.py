@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roots_common import broker
-from roots_common.broker import BrokerConfig
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
 from roots_devstack import ports
 from roots_devstack.broker import PASSWORDS
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, within

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from cornelius import transport
-from roots_common.config import ConfigError, load
-from roots_common.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
-from roots_longpoll import lookups, server
+from roots.contracts.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
+from roots.runtime.config import ConfigError, load
 from roots_longpoll.config import Config
+from roots_longpoll.http import connection
+from roots_longpoll.stream import lookups
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {"ROOTS_NATS_PASSWORD": "secret", "ROOTS_UID_KEY": "k" * 32}
@@ -73,7 +74,7 @@ def test_config_has_the_default_hold_when_none_is_set() -> None:
 def test_gateway_waits_as_long_as_clients_when_it_passes_a_poll_on() -> None:
     """And it ends an idle connection before the replica does."""
     assert seconds_of(only(r"timeout server (\S+)", polls_of_gateway())) == ANSWER_SECONDS
-    assert seconds_of(only(r"pool-purge-delay (\S+)", polls_of_gateway())) < server.IDLE_SECONDS
+    assert seconds_of(only(r"pool-purge-delay (\S+)", polls_of_gateway())) < connection.IDLE_SECONDS
 
 
 def test_clients_wait_for_an_answer_as_long_as_the_gateway() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cornelius import settings as cornelius
-from roots_common import subjects
-from roots_common.provision import ProvisionConfig
-from roots_common.tracing import TracingConfig
+from roots.contracts import subjects
+from roots.nats.provision import ProvisionConfig
+from roots.tracing.tracing import TracingConfig
 from roots_devstack.__main__ import RunConfig
 from roots_longpoll.config import Config as LongpollConfig
 from roots_subscriptions.config import SubscriptionsConfig

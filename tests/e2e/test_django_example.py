@@ -46,7 +46,7 @@ def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterato
     django_port, port = ports.reserve(), ports.reserve()
     assert DJANGO.strip().endswith("runserver 8000")
     env = {
-        "ROOTS_DUDLEY_URL": str(stack.processes["subscriptions"].door_url),
+        "ROOTS_BACKEND_API_URL": str(stack.processes["subscriptions"].door_url),
         "ROOTS_GATEWAY": stack.url.removeprefix("http://"),
         "DJANGO": f"127.0.0.1:{django_port}",
         "EXAMPLE_ADDRESS": f":{port}",
@@ -190,7 +190,7 @@ def test_door_is_where_django_looks_for_it_when_roots_is_started_as_written(
     port, gateway_port = ports.reserve(), ports.reserve()
     folder = copy_checkout(tmp_path / "checkout")
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    assert "ROOTS_DOOR_PORT=8004" in ROOTS
+    assert "ROOTS_BACKEND_API_PORT=8004" in ROOTS
     env, log = {"ROOTS_PORT": str(gateway_port), "PYTHONWARNINGS": ""}, tmp_path / "roots.log"
     with terminal(ROOTS.replace("8004", str(port)), folder, env, log):
         wait_until(lambda: "Roots is ready at" in log.read_text(encoding="utf-8"), READY_SECONDS)

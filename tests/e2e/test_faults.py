@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Browser, expect
 from tests.integration.guarded import publish, run_guarded, token
 
-from roots_common import broker
-from roots_common.broker import BrokerConfig
-from roots_common.subjects import EVENTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, within
 from roots_devstack.keys import Keys

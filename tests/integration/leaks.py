@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from roots_common.uids import UID_CHARACTERS, Uids
+from roots.contracts.uids import UID_CHARACTERS, Uids
 
 _TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]+")
 _LONG = re.compile(rf"[\w-]{{{UID_CHARACTERS},}}", re.ASCII)

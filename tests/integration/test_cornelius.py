@@ -180,7 +180,7 @@ async def test_updates_are_stored_once_when_subscriptions_is_killed_while_they_a
 
 def test_command_publishes_lines_when_they_are_piped_into_it(door_url: str, key: str) -> None:
     """`python -m cornelius publish`, as a process, with the key in its environment."""
-    environment = {**os.environ, "ROOTS_DUDLEY_URL": door_url, "ROOTS_DUDLEY_KEY": key}
+    environment = {**os.environ, "ROOTS_BACKEND_API_URL": door_url, "ROOTS_BACKEND_API_KEY": key}
     started = clock()
     done = subprocess.run(
         [sys.executable, "-m", "cornelius", "publish", PATH],

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 
-from roots_common.uids import Uids
+from roots.contracts.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, within
 from roots_devstack.keys import Keys

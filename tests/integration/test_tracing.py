@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from roots_common import otel
-from roots_common.events import Event
-from roots_common.tracing import open_tracing
+from roots.contracts.events import Event
+from roots.tracing import otel
+from roots.tracing.tracing import open_tracing
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import clock, stretched, within
 from roots_devstack.stack import Stack, StackConfig

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from roots_common import logs
+from roots.runtime import logs
 from roots_devstack.stack import Stack, StackConfig
 
 from .drawing import Line, draw
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 async def _run(program: str, home: Path) -> None:
-    settings = {"ROOTS_HOLD_SECONDS": str(HOLD_SECONDS), "ROOTS_TOUCH_SECONDS": "5", "ROOTS_LOG_LEVEL": "error"}
+    settings = {"ROOTS_HOLD_SECONDS": str(HOLD_SECONDS), "ROOTS_GRANT_RENEWAL_SECONDS": "5", "ROOTS_LOG_LEVEL": "error"}
     config = StackConfig(home=home / "stack", longpoll_replicas=2, extra_env=settings)
     async with (
         Stack(config) as stack,

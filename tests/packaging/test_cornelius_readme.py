@@ -188,7 +188,7 @@ def test_django_project_publishes_and_connects_when_its_files_are_copied(shell: 
     assert {"settings.py", "models.py", "views.py", "urls.py"} == {file.name for file in project.iterdir()}
     urls = (project / "urls.py").read_text(encoding="utf-8")
     settings = replaced((project / "settings.py").read_text(encoding="utf-8"), "[...,", '["todos",')
-    settings = replaced(settings, '"http://localhost:8004"', 'os.environ["ROOTS_DUDLEY_URL"]')
+    settings = replaced(settings, '"http://localhost:8004"', 'os.environ["ROOTS_BACKEND_API_URL"]')
     (project / "settings.py").write_text(settings + PROJECT, encoding="utf-8")
     (project / "urls.py").write_text(urls, encoding="utf-8")
     (project / "__init__.py").touch()
@@ -198,7 +198,7 @@ def test_django_project_publishes_and_connects_when_its_files_are_copied(shell: 
         assert listening.stdout is not None
         assert "connected tasks\n" == listening.stdout.readline()
         shell.run(
-            'export ROOTS_KEY="$(cat "$ROOTS_DUDLEY_KEY_FILE")" DJANGO_SETTINGS_MODULE=todos.settings\n'
+            'export ROOTS_KEY="$(cat "$ROOTS_BACKEND_API_KEY_FILE")" DJANGO_SETTINGS_MODULE=todos.settings\n'
             f"cd project && python -W error visit.py {first_poll(stack)}"
         )
         told = [json.loads(json.loads(line)["message"]) for line in listening.stdout]

@@ -21,7 +21,7 @@ for name in sys.argv[1:]:
     for module in pkgutil.walk_packages(package.__path__, f"{name}."):
         if not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
-    importlib.import_module(f"{name}.__main__") if name != "roots_common" else None
+    importlib.import_module(f"{name}.__main__") if name != "roots" else None
 """
 
 
@@ -43,7 +43,7 @@ def test_service_imports_when_only_its_lock_is_installed(service: str, tmp_path:
     # The sources as they are, without a build, which would need a build backend that is not the service's own.
     sources = os.pathsep.join(str(ROOT / folder / "src") for folder in ("libs/common", f"services/{service}"))
 
-    run("env", f"PYTHONPATH={sources}", python, "-c", IMPORT_ALL, "roots_common", f"roots_{service}")
+    run("env", f"PYTHONPATH={sources}", python, "-c", IMPORT_ALL, "roots", f"roots_{service}")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,6 @@ def test_twin_of_the_default_door_has_its_settings_when_that_is_configured(monke
     log = Log()
     synchronous_dudley.configure()
     with ScriptedServer([log.publish]) as server:
-        monkeypatch.setenv("ROOTS_DUDLEY_URL", server.url)
+        monkeypatch.setenv("ROOTS_BACKEND_API_URL", server.url)
         asyncio.run(dudley.update("tasks", "1"))
     assert ["1"] == log.messages

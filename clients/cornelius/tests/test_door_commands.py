@@ -23,7 +23,7 @@ def run(*arguments: str, door: str = "", standard_input: str | bytes = "") -> "s
     ended = subprocess.run(
         [sys.executable, "-m", "cornelius", *arguments],
         input=content,
-        env={**environment, "ROOTS_DUDLEY_URL": door, "ROOTS_DUDLEY_KEY": KEY},
+        env={**environment, "ROOTS_BACKEND_API_URL": door, "ROOTS_BACKEND_API_KEY": KEY},
         capture_output=True,
         timeout=stretched(DEADLINE_SECONDS),
         check=False,

@@ -20,7 +20,7 @@ def test_settings_come_from_the_environment_when_the_caller_is_silent(tmp_path: 
     """The key may come from a file, as container secrets do."""
     file = tmp_path / "key"
     file.write_text("k-file\n", encoding="ascii")
-    environ = {"ROOTS_DUDLEY_URL": "https://roots.example/door", "ROOTS_DUDLEY_KEY_FILE": str(file)}
+    environ = {"ROOTS_BACKEND_API_URL": "https://roots.example/door", "ROOTS_BACKEND_API_KEY_FILE": str(file)}
     settings = Settings.read(environ=environ)
     assert ("https://roots.example/door", "k-file") == (settings.url, settings.key)
     assert {"Authorization": "Bearer k-file"} == settings.headers
@@ -28,7 +28,7 @@ def test_settings_come_from_the_environment_when_the_caller_is_silent(tmp_path: 
 
 def test_settings_are_the_callers_when_both_speak() -> None:
     """What is written in the program counts."""
-    environ = {"ROOTS_DUDLEY_URL": "http://a", "ROOTS_DUDLEY_KEY": "a"}
+    environ = {"ROOTS_BACKEND_API_URL": "http://a", "ROOTS_BACKEND_API_KEY": "a"}
     settings = Settings.read(url="http://b", key="b", timeout_seconds=1, environ=environ)
     assert ("http://b", "b", 1) == (settings.url, settings.key, settings.timeout_seconds)
 
@@ -57,7 +57,10 @@ def test_settings_are_refused_when_there_is_no_time(seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "environ",
-    [{"ROOTS_DUDLEY_KEY": "a", "ROOTS_DUDLEY_KEY_FILE": "/b"}, {"ROOTS_DUDLEY_KEY_FILE": "/does/not/exist"}],
+    [
+        {"ROOTS_BACKEND_API_KEY": "a", "ROOTS_BACKEND_API_KEY_FILE": "/b"},
+        {"ROOTS_BACKEND_API_KEY_FILE": "/does/not/exist"},
+    ],
 )
 def test_settings_are_refused_when_the_key_is_not_clear(environ: dict[str, str]) -> None:
     """Two keys, or none where one was promised."""
@@ -79,7 +82,7 @@ def test_settings_are_refused_when_the_file_has_no_key(tmp_path: Path, content: 
     file = tmp_path / "key"
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=complaint):
-        Settings.read(environ={"ROOTS_DUDLEY_KEY_FILE": str(file)})
+        Settings.read(environ={"ROOTS_BACKEND_API_KEY_FILE": str(file)})
 
 
 @pytest.mark.parametrize("content", [b"k-file", b"k-file\r\n", b"\xef\xbb\xbfk-file\n"])
@@ -87,7 +90,7 @@ def test_key_is_what_the_file_says_when_another_system_wrote_it(tmp_path: Path, 
     """A byte order mark and the line's end are none of it."""
     file = tmp_path / "key"
     file.write_bytes(content)
-    assert "k-file" == Settings.read(environ={"ROOTS_DUDLEY_KEY_FILE": str(file)}).key
+    assert "k-file" == Settings.read(environ={"ROOTS_BACKEND_API_KEY_FILE": str(file)}).key
 
 
 def test_settings_show_no_key_when_they_are_printed() -> None:
@@ -100,7 +103,7 @@ def test_door_is_another_when_it_is_configured_anew(monkeypatch: pytest.MonkeyPa
     first, second = Log(), Log()
     with ScriptedServer([first.publish]) as one, ScriptedServer([second.publish]) as other:
         dudley = Dudley()
-        monkeypatch.setenv("ROOTS_DUDLEY_URL", one.url)
+        monkeypatch.setenv("ROOTS_BACKEND_API_URL", one.url)
         dudley.update("tasks", "1")
         dudley.configure(url=other.url)
         dudley.update("tasks", "2")

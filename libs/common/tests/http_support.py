@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import falcon
 
-from roots_common import web
-from roots_common.server import HttpServer
+from roots.http import web
+from roots.http.server import HttpServer
 from roots_devstack.deadlines import stretched
 
 

@@ -9,10 +9,10 @@ import pytest
 from falcon.testing import Result, TestClient
 from prometheus_client import CollectorRegistry
 
-from roots_common import web
-from roots_common.access import EVERYONE_ANONYMOUS, Access
-from roots_common.authentication import Authenticator
-from roots_common.jwks import JwksKeys
+from roots.auth.access import EVERYONE_ANONYMOUS, Access
+from roots.auth.authentication import Authenticator
+from roots.auth.jwks import JwksKeys
+from roots.http import web
 from roots_devstack.deadlines import wait_until
 
 from .token_support import make_rules, public_jwk, token, write_keys
@@ -208,8 +208,8 @@ def test_token_can_not_be_told_good_when_the_issuer_is_away(
             raise TimeoutError
         return json.dumps({"keys": [public_jwk("EdDSA", "issuers")]}).encode()
 
-    monkeypatch.setattr("roots_common.jwks.fetch_url", fetch)
-    monkeypatch.setattr("roots_common.jwks.MIN_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("roots.auth.jwks.fetch_url", fetch)
+    monkeypatch.setattr("roots.auth.jwks.MIN_INTERVAL_SECONDS", 0.05)
     rules = make_rules(tmp_path, jwks='"https://login.example/jwks"')
     authenticator.use(Access(tokens=rules))
     bearer = f"Bearer {token('EdDSA', kid='issuers')}"

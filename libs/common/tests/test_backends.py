@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from roots_common.backends import Backend, find_by_key, find_keyless, parse_backends
-from roots_common.policy_file import PolicyError
+from roots.auth.backends import Backend, find_by_key, find_keyless, parse_backends
+from roots.auth.policy_file import PolicyError
 
 KEY = "key-of-the-back-end-todos"
 OTHER_KEY = "key-of-the-back-end-news"

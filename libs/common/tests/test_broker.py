@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from nats.aio.msg import Msg
 
-from roots_common import broker
-from roots_common.broker import BrokerConfig
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
 from roots_devstack.deadlines import stretched, until, within
 
 DEADLINE_SECONDS = 10.0

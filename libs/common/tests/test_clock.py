@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from roots_common.clock import ClockCheck
-from roots_common.streams import skew_seconds, state_of
+from roots.nats.clock import ClockCheck
+from roots.nats.streams import skew_seconds, state_of
 
 INFO = b'{"created":"2026-11-23T09:11:28Z","state":{"first_seq":1,"last_seq":1},"config":{},%s"total":0}'
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
-from roots_common.config import EXIT_USAGE, ConfigError, Port, Seconds, load, setting
+from roots.runtime.config import EXIT_USAGE, ConfigError, Port, Seconds, load, setting
 from roots_devstack.deadlines import stretched
 
 
@@ -125,7 +125,7 @@ def test_load_shows_nothing_of_a_file_when_its_content_is_wrong(tmp_path: Path, 
     assert "0xff" not in shown
 
 
-@pytest.mark.parametrize("module", ["roots_longpoll", "roots_subscriptions", "roots_common.provision"])
+@pytest.mark.parametrize("module", ["roots_longpoll", "roots_subscriptions", "roots.nats.provision"])
 def test_process_exits_with_usage_status_when_configuration_is_missing(module: str) -> None:
     """Status 2, and one line on standard error that names the variables."""
     done = subprocess.run(

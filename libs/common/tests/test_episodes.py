@@ -3,8 +3,8 @@
 import pytest
 import structlog.testing
 
-from roots_common import logs
-from roots_common.episodes import Episode
+from roots.runtime import logs
+from roots.runtime.episodes import Episode
 
 
 @pytest.fixture

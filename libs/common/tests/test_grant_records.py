@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from roots_common.grant_records import MAX_NUMBER, UnreadableRecordError, read_record
+from roots.contracts.grant_records import MAX_NUMBER, UnreadableRecordError, read_record
 
 GRANT = {"from": 1, "epoch": 1, "since": 1, "n": 1}
 

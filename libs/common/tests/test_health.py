@@ -7,9 +7,9 @@ from typing import Self
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from roots_common import health
-from roots_common.health import LAST_SCRAPE_SECONDS, Check, Health, LastCheck, create_admin_server, create_registry
-from roots_common.server import HttpServer
+from roots.http import health
+from roots.http.health import LAST_SCRAPE_SECONDS, Check, Health, LastCheck, create_admin_server, create_registry
+from roots.http.server import HttpServer
 from roots_devstack.deadlines import clock, stretched, wait_until
 
 
@@ -54,7 +54,7 @@ def test_metrics_have_the_checks_when_they_are_scraped() -> None:
 def test_check_fails_when_it_has_found_nothing_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found last counts for a few seconds; a check that hangs does not stay as good as it was."""
     now = 100.0
-    monkeypatch.setattr("roots_common.health.time.monotonic", lambda: now)
+    monkeypatch.setattr("roots.http.health.time.monotonic", lambda: now)
     check = LastCheck("not asked yet", max_age_seconds=5.0)
     assert check() == Check(is_ok=False, detail="not asked yet")
     check.set(Check(is_ok=True, detail="answers"))
@@ -68,7 +68,7 @@ def test_check_fails_when_it_has_found_nothing_for_too_long(monkeypatch: pytest.
 def test_process_is_unready_when_its_event_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks know only what the loop found out, so a loop that stands still is a check of its own."""
     now = 100.0
-    monkeypatch.setattr("roots_common.health.time.monotonic", lambda: now)
+    monkeypatch.setattr("roots.http.health.time.monotonic", lambda: now)
     process = Health()
     process.add("broker", lambda: Check(is_ok=True, detail="connected"))
     process.beat()

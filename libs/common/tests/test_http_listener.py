@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.health import Health, create_admin_server, create_registry, room_check
-from roots_common.server import HttpServer
+from roots.http.health import Health, create_admin_server, create_registry, room_check
+from roots.http.server import HttpServer
 from roots_devstack.deadlines import clock, stretched, wait_until
 
 from .http_support import Large, Slow, connect, post, read_to_end, serving
@@ -73,7 +73,7 @@ def test_connections_that_ask_stay_when_places_are_needed() -> None:
 
 def test_server_is_unready_when_every_connection_has_a_request_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: it ends none of them, says why it accepts nobody, and accepts again afterwards."""
-    monkeypatch.setattr("roots_common.health.MAX_FULL_SECONDS", 0.2)
+    monkeypatch.setattr("roots.http.health.MAX_FULL_SECONDS", 0.2)
     slow = Slow()
     with serving(slow=slow, max_connections=PLACES) as server, ExitStack() as open_:
         check = room_check(server)
@@ -107,7 +107,7 @@ def test_pipelined_answers_come_in_order_when_they_are_read_slowly() -> None:
 
 def test_answer_that_nobody_reads_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when a byte of it is read now and then."""
-    monkeypatch.setattr("roots_common.http_listener.UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr("roots.http.listener.UNREAD_SECONDS", 0.5)
     with serving(max_held_bytes=1 << 30) as server, connect(server, UNREAD) as connection:
         ended = select.poll()
         ended.register(connection, select.POLLHUP)
@@ -146,7 +146,7 @@ def _send_some(connection: socket.socket, data: bytes) -> None:
 
 def test_large_body_is_read_when_memory_was_short_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waited goes on once those that drip were ended."""
-    monkeypatch.setattr("roots_common.http_listener._PRESSED_ARRIVAL_SECONDS", 0.3)
+    monkeypatch.setattr("roots.http.listener._PRESSED_ARRIVAL_SECONDS", 0.3)
     with serving(max_held_bytes=2 << 20, max_body_bytes=1 << 20) as server, ExitStack() as open_:
         half = b"POST /echo HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n" + b" " * 900_000
         for _ in range(4):

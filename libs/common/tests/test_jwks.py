@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from roots_common import jwks
-from roots_common.jwks import JwksKeys, KeysUnavailableError, fetch_url, parse_jwks
+from roots.auth import jwks
+from roots.auth.jwks import JwksKeys, KeysUnavailableError, fetch_url, parse_jwks
 from roots_devstack.deadlines import DEADLINE_SECONDS, clock, stretched, wait_until
 
 from .token_support import private_key, public_jwk

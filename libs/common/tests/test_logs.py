@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from roots_common import logs
+from roots.runtime import logs
 
 
 @pytest.fixture(autouse=True)

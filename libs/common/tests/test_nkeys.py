@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from roots_common.nkeys import USER_PREFIX, Credentials, Nkey, NkeyError, read_credentials, read_nkey
+from roots.nats.nkeys import USER_PREFIX, Credentials, Nkey, NkeyError, read_credentials, read_nkey
 
 KEY = Nkey(USER_PREFIX, Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 # The pair of the documentation of nats-io/nkeys.

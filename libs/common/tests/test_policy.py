@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.identity import ANONYMOUS
-from roots_common.patterns import parse_pattern
-from roots_common.policy import parse_policy
-from roots_common.policy_file import PolicyError
+from roots.auth.patterns import parse_pattern
+from roots.auth.policy import parse_policy
+from roots.auth.policy_file import PolicyError
+from roots.contracts.identity import ANONYMOUS
 
 LETTERS = st.text(alphabet="ab.-", min_size=1, max_size=3)
 SEGMENTS = st.lists(LETTERS, min_size=1, max_size=8)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common import policy_watch
-from roots_common.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
-from roots_common.policy_watch import PolicyWatch
+from roots.auth import policy_watch
+from roots.auth.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
+from roots.auth.policy_watch import PolicyWatch
 from roots_devstack.deadlines import wait_until
 
 
@@ -95,7 +95,7 @@ def test_policy_is_kept_when_the_file_is_wrong(
         file.unlink()
     else:
         file.write_bytes(wrong.encode("latin-1"))
-    wait_until(lambda: registry.get_sample_value("roots_test_policy_file_is_wrong") == 1)
+    wait_until(lambda: registry.get_sample_value("roots_test_policy_file_invalid") == 1)
     assert "first" == watch.current
     check = watch.check()
     assert check.is_ok
@@ -104,7 +104,7 @@ def test_policy_is_kept_when_the_file_is_wrong(
     file.write_text("name = 'mended'")
     wait_until(lambda: watch.current == "mended")
     assert 0 == int(watch.is_refused)
-    assert 0 == registry.get_sample_value("roots_test_policy_file_is_wrong")
+    assert 0 == registry.get_sample_value("roots_test_policy_file_invalid")
 
 
 def test_policy_waits_when_the_file_is_still_being_written(file: Path, registry: CollectorRegistry) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from roots_common import health, probe
-from roots_common.health import Check, Health
+from roots.http import health
+from roots.http.health import Check, Health
+from roots.runtime import probe
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.identity import ANONYMOUS, Identity, is_segment
-from roots_common.patterns import Placeholder, parse_pattern
-from roots_common.policy import Decision, Policy, parse_policy
-from roots_common.subjects import is_path
+from roots.auth.patterns import Placeholder, parse_pattern
+from roots.auth.policy import Decision, Policy, parse_policy
+from roots.contracts.identity import ANONYMOUS, Identity, is_segment
+from roots.contracts.subjects import is_path
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operations.md"
 RULES = """

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from roots_common import web
-from roots_common.health import Check, Health, create_admin_server, create_registry
-from roots_common.server import HttpServer
+from roots.http import web
+from roots.http.health import Check, Health, create_admin_server, create_registry
+from roots.http.server import HttpServer
 from roots_devstack.deadlines import clock, stretched
 
 from .http_support import Slow
@@ -121,7 +121,7 @@ def test_connection_ends_when_a_request_takes_too_long_to_arrive(
     slow: Slow, server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I7: bytes that drip keep no place for ever; a request that is whole is answered, however long that takes."""
-    monkeypatch.setattr("roots_common.http_listener.ARRIVAL_SECONDS", 0.5)
+    monkeypatch.setattr("roots.http.listener.ARRIVAL_SECONDS", 0.5)
     with (
         ThreadPoolExecutor(1) as pool,
         socket.create_connection(("127.0.0.1", server.port), timeout=stretched(10)) as connection,

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from roots_common import streams
-from roots_common.streams import StreamState, StreamUnavailableError, state_of, stream_subjects
+from roots.nats import streams
+from roots.nats.streams import StreamState, StreamUnavailableError, state_of, stream_subjects
 
 ANSWER = (
     '{"created":"2026-11-23T09:11:28.750165608Z","state":{"first_seq":3,"last_seq":12,"messages":10,"bytes":800},'

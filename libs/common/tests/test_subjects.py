@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.subjects import InvalidPathError, is_path, path_of, subject_of
+from roots.contracts.subjects import InvalidPathError, is_path, path_of, subject_of
 
 SEGMENTS = st.text("abcXYZ019_-.~@+=", min_size=1, max_size=64)
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=8).map("/".join).filter(lambda path: len(path) <= 255)

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from roots_common.policy_file import PolicyError
+from roots.auth.policy_file import PolicyError
 
 from .token_support import SECRET, make_rules, private_pem, public_pem
 

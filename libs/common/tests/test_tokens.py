@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.token_rules import Key, TokenRules
-from roots_common.tokens import MAX_TOKEN_BYTES, TokenError, TokenVerifier
+from roots.auth.token_rules import Key, TokenRules
+from roots.auth.tokens import MAX_TOKEN_BYTES, TokenError, TokenVerifier
 
 from .token_support import (
     ALGORITHMS,

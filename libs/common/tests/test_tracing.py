@@ -5,17 +5,17 @@ import sys
 
 import pytest
 
-from roots_common.config import ConfigError, load
-from roots_common.events import Event
-from roots_common.traceparent import sampled_trace_id
-from roots_common.tracing import OFF, TracingConfig
+from roots.contracts.events import Event
+from roots.runtime.config import ConfigError, load
+from roots.tracing.traceparent import sampled_trace_id
+from roots.tracing.tracing import OFF, TracingConfig
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 STARTED_OFF = """
 import sys
 import roots_longpoll.__main__, roots_subscriptions.__main__, roots_tasks.__main__
-from roots_common.tracing import OFF, open_tracing
+from roots.tracing.tracing import OFF, open_tracing
 assert open_tracing("tasks") is OFF
 print(*(name for name in sys.modules if name.startswith(("opentelemetry", "google", "requests"))))
 """

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.config import load
-from roots_common.uids import UID_CHARACTERS, UidConfig, Uids
+from roots.contracts.uids import UID_CHARACTERS, UidConfig, Uids
+from roots.runtime.config import load
 
 KEY = b"k" * 32
 NOW = 1_795_000_000.0

@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from roots_common.token_rules import TokenRules, parse_token_rules
+from roots.auth.token_rules import TokenRules, parse_token_rules
 
 ISSUER = "https://login.example"
 SECRET = b"a secret for tests, of 32 bytes or more"

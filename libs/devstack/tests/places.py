@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 import nats
 from nats.aio.client import Client
 
-from roots_common import broker as common_broker
-from roots_common.provision import ProvisionConfig, provision
+from roots.nats import broker as common_broker
+from roots.nats.provision import ProvisionConfig, provision
 from roots_devstack import ports, probes
 from roots_devstack.broker import PASSWORDS, Broker, User
 from roots_devstack.deadlines import until

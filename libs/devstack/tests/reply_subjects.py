@@ -14,7 +14,7 @@ from typing import Final
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from roots_common.subjects import EVENTS_STREAM, GRANTS_STREAM, JETSTREAM_API
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM, JETSTREAM_API
 from roots_devstack.broker import User
 from roots_devstack.deadlines import until
 

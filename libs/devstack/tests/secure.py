@@ -10,7 +10,7 @@ from typing import Any, Self
 import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from roots_common.nkeys import USER_PREFIX, Nkey
+from roots.nats.nkeys import USER_PREFIX, Nkey
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
-from roots_common import broker as common_broker
-from roots_common.subjects import JETSTREAM_API
+from roots.contracts.subjects import JETSTREAM_API
+from roots.nats import broker as common_broker
 from roots_devstack import probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import stretched, within

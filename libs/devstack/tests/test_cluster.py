@@ -13,9 +13,9 @@ import pytest_asyncio
 from nats.js import JetStreamContext
 from nats.js.api import DEFAULT_PREFIX
 
-from roots_common import broker as common_broker
-from roots_common.provision import ProvisionError, provision
-from roots_common.subjects import EVENTS_STREAM, JETSTREAM_API
+from roots.contracts.subjects import EVENTS_STREAM, JETSTREAM_API
+from roots.nats import broker as common_broker
+from roots.nats.provision import ProvisionError, provision
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import clock, within

@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from roots_common.server import HttpServer
-from roots_common.web import create_app
+from roots.http.server import HttpServer
+from roots.http.web import create_app
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker
 from roots_devstack.errors import DevstackError

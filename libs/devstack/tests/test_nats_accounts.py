@@ -14,8 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from roots_common.stored import Stored
-from roots_common.subjects import (
+from roots.contracts.subjects import (
     EVENTS_PREFIX,
     EVENTS_STREAM,
     GRANTS_PREFIX,
@@ -23,10 +22,11 @@ from roots_common.subjects import (
     LIVE_EVENTS_PREFIX,
     LIVE_GRANTS_PREFIX,
 )
+from roots.nats.stored import Stored
 from roots_devstack.broker import Broker, Nodes, User
 from roots_devstack.deadlines import stretched, until
-from roots_longpoll.live import LiveFeed
-from roots_longpoll.wire import Subscription
+from roots_longpoll.stream.live import LiveFeed
+from roots_longpoll.stream.nats_protocol import Subscription
 
 from .places import Place, shared_account
 from .reply_subjects import BODIES, CONSUMER, FIRST_SUBJECT, TARGETS, attack, is_own, reads_of

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.broker import BrokerConfig, connect
-from roots_common.config import ConfigError, load
+from roots.nats.broker import BrokerConfig, connect
+from roots.runtime.config import ConfigError, load
 from roots_devstack import ports, probes
 from roots_devstack.broker import PASSWORDS
 from roots_devstack.deadlines import within
 from roots_devstack.keys import Keys
 from roots_devstack.programs import checkout_path, venv_program
-from roots_longpoll.live import LiveFeed
+from roots_longpoll.stream.live import LiveFeed
 
 from .secure import Certificates, credentials_of, issue, new_nkey
 
@@ -248,7 +248,7 @@ async def test_service_is_connected_when_nats_is_secure(
             "PATH": os.environ["PATH"],
             "ROOTS_ADMIN_PORT": str(admin_port),
             "ROOTS_HTTP_PORT": str(ports.reserve()),
-            "ROOTS_DOOR_PORT": str(ports.reserve()),
+            "ROOTS_BACKEND_API_PORT": str(ports.reserve()),
             "ROOTS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
             "ROOTS_UID_KEY": "a key for tests, of 32 bytes or more",
             "ROOTS_DRAIN_SECONDS": "0.1",

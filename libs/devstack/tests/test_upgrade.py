@@ -7,7 +7,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots_devstack.broker import Broker
 from roots_devstack.deadlines import within
 from roots_devstack.programs import checkout_path, venv_path

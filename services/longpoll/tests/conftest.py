@@ -10,8 +10,8 @@ import uvloop
 
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
-from roots_longpoll import app, drain
-from roots_longpoll.app import Replica
+from roots_longpoll.http import drain
+from roots_longpoll.replica import Replica
 
 from .net_support import Around, Wire, running
 
@@ -49,7 +49,7 @@ async def around(nats: Broker, background: LoopThread) -> AsyncIterator[Around]:
 @pytest.fixture(autouse=True)
 def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a replica does in rounds come around sooner, since hundreds of replicas start and stop here."""
-    monkeypatch.setattr(app, "SWEEPS_PER_SECOND", 64)
+    monkeypatch.setattr("roots_longpoll.replica.SWEEPS_PER_SECOND", 64)
     monkeypatch.setattr(drain, "STEP_SECONDS", 0.01)
 
 

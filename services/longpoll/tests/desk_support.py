@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from roots_common.uids import Uids
-from roots_longpoll.answers import SharedBody
-from roots_longpoll.cursor import Cursor, parse
-from roots_longpoll.desk import Desk
-from roots_longpoll.grants import GrantsView
-from roots_longpoll.poll import Limits, Poll
-from roots_longpoll.ring import Event, Ring
-from roots_longpoll.stats import Stats
+from roots.contracts.uids import Uids
+from roots_longpoll.delivery.cursor import Cursor, parse
+from roots_longpoll.delivery.dispatcher import Desk
+from roots_longpoll.delivery.grants import GrantsView
+from roots_longpoll.delivery.poll import Limits, Poll
+from roots_longpoll.delivery.responses import SharedBody
+from roots_longpoll.delivery.ring import Event, Ring
+from roots_longpoll.delivery.stats import Stats
 
 UID_KEY = b"a key for tests, of 32 bytes or more"
 EPOCH = 1_700_000_000_000

@@ -7,9 +7,9 @@ wrong whoever reads it.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from roots_longpoll.cursor import Cursor
-from roots_longpoll.poll import Poll
-from roots_longpoll.ring import update_of
+from roots_longpoll.delivery.cursor import Cursor
+from roots_longpoll.delivery.poll import Poll
+from roots_longpoll.delivery.ring import update_of
 
 from .desk_support import Answer, FakeReply
 from .model_replica import LIMITS, Replica

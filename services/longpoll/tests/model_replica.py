@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roots_common.uids import Uids
-from roots_longpoll.desk import Desk
-from roots_longpoll.grants import Client, GrantsView
-from roots_longpoll.poll import Limits, Poll, Replay
-from roots_longpoll.ring import Event, Ring, cut
-from roots_longpoll.stats import Stats
+from roots.contracts.uids import Uids
+from roots_longpoll.delivery.dispatcher import Desk
+from roots_longpoll.delivery.grants import Client, GrantsView
+from roots_longpoll.delivery.poll import Limits, Poll, Replay
+from roots_longpoll.delivery.ring import Event, Ring, cut
+from roots_longpoll.delivery.stats import Stats
 
 from .desk_support import UID_KEY, event
 from .model_truth import NO_PATH, Account, Place, Truth

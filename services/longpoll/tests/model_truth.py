@@ -6,7 +6,7 @@ Replicas hear of it late, and clients are told of it; what they say is compared 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from roots_longpoll.ring import Event
+from roots_longpoll.delivery.ring import Event
 
 from .desk_support import EPOCH, FAR_FUTURE, event, grant, record
 

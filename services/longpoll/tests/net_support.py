@@ -11,15 +11,15 @@ from typing import Any, ClassVar, Self
 import msgspec
 from nats.aio.client import Client
 
-from roots_common import broker
-from roots_common.streams import stream_state
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
+from roots.nats import broker
+from roots.nats.streams import stream_state
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import stretched, until, within
-from roots_longpoll.app import Replica
 from roots_longpoll.config import Config
-from roots_longpoll.cursor import render
+from roots_longpoll.delivery.cursor import render
+from roots_longpoll.replica import Replica
 
 from .desk_support import UID_KEY, Answer, grant, read_answer, record
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from roots_common.uids import UID_CHARACTERS
-from roots_longpoll.cursor import Cursor, render
+from roots.contracts.uids import UID_CHARACTERS
+from roots_longpoll.delivery.cursor import Cursor, render
 
 from .desk_support import EPOCH
 from .twin_support import CLIENTS, CONNECTIONS, ORIGIN, OTHER_KINDS, Happening

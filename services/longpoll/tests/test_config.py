@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.broker import BrokerConfig
-from roots_common.config import ConfigError, load
+from roots.nats.broker import BrokerConfig
+from roots.runtime.config import ConfigError, load
 from roots_longpoll.config import Config
 
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
@@ -17,8 +17,8 @@ OPTIONAL = {
     "ROOTS_MAX_CONNECTIONS": "20",
     "ROOTS_RING_BYTES": "65536",
     "ROOTS_MAX_CLIENTS_CACHED": "30",
-    "ROOTS_REPLAY_SLOTS": "4",
-    "ROOTS_TOUCH_SECONDS": "5",
+    "ROOTS_MAX_CONCURRENT_REPLAYS": "4",
+    "ROOTS_GRANT_RENEWAL_SECONDS": "5",
     "ROOTS_CORS_ORIGINS": "https://a.example, https://b.example",
 }
 
@@ -63,5 +63,5 @@ def test_config_is_read_when_every_setting_is_given() -> None:
 @pytest.mark.parametrize("seconds", ["0", "-1", "3601"])
 def test_config_is_refused_when_touch_seconds_is_out_of_range(seconds: str) -> None:
     """A report of the uids each 0 s would be a tight loop."""
-    with pytest.raises(ConfigError, match="ROOTS_TOUCH_SECONDS"):
-        load(Config, REQUIRED | {"ROOTS_TOUCH_SECONDS": seconds})
+    with pytest.raises(ConfigError, match="ROOTS_GRANT_RENEWAL_SECONDS"):
+        load(Config, REQUIRED | {"ROOTS_GRANT_RENEWAL_SECONDS": seconds})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_longpoll.cursor import Cursor, base36, parse, render
+from roots_longpoll.delivery.cursor import Cursor, base36, parse, render
 from roots_longpoll.errors import InvalidCursorError
 
 NUMBERS = st.integers(min_value=0, max_value=2**64 - 1)

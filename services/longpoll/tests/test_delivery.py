@@ -6,10 +6,10 @@ import uuid
 
 import pytest
 
-from roots_common.uids import Uids
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import clock, until
-from roots_longpoll.app import Replica
-from roots_longpoll.cursor import Cursor, render
+from roots_longpoll.delivery.cursor import Cursor, render
+from roots_longpoll.replica import Replica
 
 from .desk_support import UID_KEY
 from .net_support import Around, Page, Wire, listening_page, running

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from roots_common import descriptors
+from roots.runtime import descriptors
 from roots_devstack import ports, probes
 from roots_devstack.deadlines import until
 

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from roots_common.timing import MAX_HOLD_SECONDS
-from roots_longpoll import desk as desk_module
-from roots_longpoll import holds
-from roots_longpoll.poll import Limits, Poll
-from roots_longpoll.stats import Outcome
+from roots.contracts.timing import MAX_HOLD_SECONDS
+from roots_longpoll.delivery import dispatcher as desk_module
+from roots_longpoll.delivery import holds
+from roots_longpoll.delivery.poll import Limits, Poll
+from roots_longpoll.delivery.stats import Outcome
 
 from .desk_support import EPOCH, Office, grant, record
 

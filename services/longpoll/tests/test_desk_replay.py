@@ -2,10 +2,10 @@
 
 import pytest
 
-from roots_longpoll import fanout
-from roots_longpoll.grants import Client
-from roots_longpoll.poll import Limits, Replay
-from roots_longpoll.ring import Backlog, Event
+from roots_longpoll.delivery import fanout
+from roots_longpoll.delivery.grants import Client
+from roots_longpoll.delivery.poll import Limits, Replay
+from roots_longpoll.delivery.ring import Backlog, Event
 
 from .desk_support import EPOCH, FakeReply, Office, event, grant, record
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from roots_devstack.deadlines import clock, until, within
-from roots_longpoll import desk
-from roots_longpoll.app import Replica
+from roots_longpoll.delivery import dispatcher
+from roots_longpoll.replica import Replica
 
 from .net_support import Around, Page, Wire, listening_page
 
@@ -75,7 +75,7 @@ async def test_held_polls_are_answered_over_the_window_when_the_replica_drains(a
     results = await asyncio.gather(*(sent_away(page) for page in pages))
     await stopping.gone()
     assert clock() - counted < DRAIN_SECONDS + 1
-    low, high = desk.DRAIN_RETRY_MS
+    low, high = dispatcher.DRAIN_RETRY_MS
     assert all(low <= retry <= high for _, retry in results)
     assert len({retry for _, retry in results}) > PAGES / 4
     # No part of the window is empty, and none has them all.

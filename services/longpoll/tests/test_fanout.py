@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from roots_longpoll import fanout
-from roots_longpoll.answers import SharedBody
-from roots_longpoll.fanout import SLICE, SLICE_SECONDS
-from roots_longpoll.poll import Limits
+from roots_longpoll.delivery import fanout
+from roots_longpoll.delivery.fanout import SLICE, SLICE_SECONDS
+from roots_longpoll.delivery.poll import Limits
+from roots_longpoll.delivery.responses import SharedBody
 
 from .desk_support import EPOCH, FakeReply, Office, grant, record
 

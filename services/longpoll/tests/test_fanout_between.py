@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roots_longpoll import fanout
-from roots_longpoll.cursor import Cursor
+from roots_longpoll.delivery import fanout
+from roots_longpoll.delivery.cursor import Cursor
 
 from .desk_support import EPOCH, FAR_FUTURE, FakeReply, Office, event, grant, record
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from roots_common.log_epoch import LOG_SUBJECT
-from roots_common.stored import Stored
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
+from roots.nats.log_epoch import LOG_SUBJECT
+from roots.nats.stored import Stored
 from roots_devstack.deadlines import stretched, until
-from roots_longpoll import app, source
-from roots_longpoll.app import Replica
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.source import Follower
-from roots_longpoll.stored import StreamReader
+from roots_longpoll.replica import Replica
+from roots_longpoll.stream import follower
+from roots_longpoll.stream.follower import Follower
+from roots_longpoll.stream.reader import StreamReader
 
 from .desk_support import record
 from .net_support import Around, Page, Wire, listening_page, running
@@ -94,7 +94,7 @@ async def test_lost_tail_is_found_when_no_later_message_comes(
     around: Around, path: str, lose: Callable[[Callable[[Stored], bool]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1, I9: the stream's end is compared every few seconds."""
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.3)
     lose(lambda message: message.data == b"lost")
     async with running(around.config()) as replica:
         page = await listening_page(around, replica, path)
@@ -107,7 +107,7 @@ async def test_lost_withdrawal_is_found_when_no_later_record_comes(
     around: Around, path: str, lose: Callable[[Callable[[Stored], bool]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I5, I9: records are reconciled like events."""
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.3)
     lose(lambda message: b'"gone":{"' in message.data)
     async with running(around.config()) as replica:
         page = await listening_page(around, replica, path)
@@ -160,7 +160,7 @@ async def test_port_is_closed_until_polls_are_served_when_a_replica_begins(
     own: Around, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I8: a gateway then asks another replica, so that one which begins is no error to any client."""
-    monkeypatch.setattr(app, "FIRST_VIEW_SECONDS", 60.0)
+    monkeypatch.setattr("roots_longpoll.replica.FIRST_VIEW_SECONDS", 60.0)
     await own.kill()
     replica, stopped = Replica(own.config()), asyncio.Event()
     running_replica = asyncio.create_task(replica.run(stopped))
@@ -181,7 +181,7 @@ async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(
     own: Around, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replica starts without NATS, says what it waits for, and recovers by itself."""
-    monkeypatch.setattr(app, "FIRST_VIEW_SECONDS", 0.1)
+    monkeypatch.setattr("roots_longpoll.replica.FIRST_VIEW_SECONDS", 0.1)
     await own.kill()
     async with running(own.config(), is_ready=False) as replica:
         wire = await Wire.open(replica.port)
@@ -200,7 +200,7 @@ async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(
 
 async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica waits for what provisioning creates."""
-    monkeypatch.setattr(app, "FIRST_VIEW_SECONDS", 0.1)
+    monkeypatch.setattr("roots_longpoll.replica.FIRST_VIEW_SECONDS", 0.1)
     await own.administrate(f"STREAM.DELETE.{EVENTS_STREAM}")
     async with running(own.config(), is_ready=False) as replica:
         wire = await Wire.open(replica.port)
@@ -215,9 +215,9 @@ async def test_held_polls_hear_nothing_and_new_ones_get_503_when_the_view_is_sta
     own: Around, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I5: with no fresh view for so long a replica does not guess."""
-    monkeypatch.setattr(app, "STALE_SECONDS", 0.3)
-    monkeypatch.setattr("roots_longpoll.connections.STALE_SECONDS", 0.3)
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr("roots_longpoll.replica.STALE_SECONDS", 0.3)
+    monkeypatch.setattr("roots_longpoll.http.server_state.STALE_SECONDS", 0.3)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.1)
     async with running(own.config()) as replica:
         page = await listening_page(own, replica, path)
         await page.hold()
@@ -273,8 +273,8 @@ async def test_view_begins_anew_when_more_changes_were_missed_than_are_read(
     around: Around, path: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Callable[[Stored], bool]], None]
 ) -> None:
     """I5, I9: far behind, every held poll's record is asked for again."""
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.5)
-    monkeypatch.setattr(source, "MAX_FILL", 3)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.5)
+    monkeypatch.setattr(follower, "MAX_FILL", 3)
     lost = asyncio.Event()
     lose(lambda message: lost.is_set() and message.subject.startswith(GRANTS_PREFIX))
     async with running(around.config()) as replica:
@@ -322,7 +322,7 @@ async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
     """I7: the wait is bounded, the connection stays, and the client can try again."""
     async with running(around.config()) as first:
         page = await listening_page(around, first, path)
-    monkeypatch.setattr("roots_longpoll.lookups.LOOKUP_SECONDS", 0.1)
+    monkeypatch.setattr("roots_longpoll.stream.lookups.LOOKUP_SECONDS", 0.1)
     async with running(around.config()) as second:
         monkeypatch.setattr(second._world.lookups, "_reader", StreamReader(second._world.client, "NO_SUCH_STREAM"))
         await page.move_to(second)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from roots_common.grant_records import UnreadableRecordError
-from roots_longpoll.grants import NEVER, UNKNOWN, Client, GrantsView
+from roots.contracts.grant_records import UnreadableRecordError
+from roots_longpoll.delivery.grants import NEVER, UNKNOWN, Client, GrantsView
 
 from .desk_support import EPOCH, FAR_FUTURE, grant, record
 

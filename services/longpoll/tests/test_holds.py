@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from roots_common.timing import MAX_HOLD_SECONDS
-from roots_longpoll import holds
-from roots_longpoll.holds import Holds
-from roots_longpoll.poll import Poll, State
+from roots.contracts.timing import MAX_HOLD_SECONDS
+from roots_longpoll.delivery import holds
+from roots_longpoll.delivery.holds import Holds
+from roots_longpoll.delivery.poll import Poll, State
 
 from .desk_support import FakeReply
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roots_devstack.deadlines import until
-from roots_longpoll.app import Replica
+from roots_longpoll.replica import Replica
 
 from .net_support import Around, Page, Response, Wire, listening_page
 
@@ -321,7 +321,7 @@ async def test_every_error_can_be_read_when_the_origin_came_before_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, status: int, head: str
 ) -> None:
     """What was read of the request is enough to say who may read its answer."""
-    monkeypatch.setattr("roots_longpoll.server.HEADER_SECONDS", 0.3)
+    monkeypatch.setattr("roots_longpoll.http.connection.HEADER_SECONDS", 0.3)
     await wire.send(head.format(ORIGIN).encode())
     response = await wire.read()
     assert (status, ORIGIN) == (response.status, response.headers["access-control-allow-origin"])

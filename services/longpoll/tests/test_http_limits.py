@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from roots_devstack.deadlines import until, within
-from roots_longpoll import server
-from roots_longpoll.app import Replica
+from roots_longpoll.http import connection
+from roots_longpoll.replica import Replica
 
 from .net_support import DEADLINE_SECONDS, Around, Page, Wire, listening_page, running
 
@@ -102,7 +102,7 @@ async def test_answer_is_408_when_the_header_comes_too_slowly(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then does not extend the time."""
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.5)
     wire = await Wire.open(replica.port)
     await wire.send(b"GET / HTTP/1.1\r\n")
     trickle = asyncio.create_task(_trickle(wire))
@@ -119,7 +119,7 @@ async def _trickle(wire: Wire) -> None:
 
 async def test_connection_ends_when_nothing_comes(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a client that says nothing at all, nor one that sends blank lines, keeps its place."""
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.3)
     silent, blank = await Wire.open(replica.port), await Wire.open(replica.port)
     await blank.send(b"\r\n")
     assert [b"", b""] == [await silent.rest(), await blank.rest()]
@@ -127,7 +127,7 @@ async def test_connection_ends_when_nothing_comes(replica: Replica, monkeypatch:
 
 async def test_connection_ends_when_it_is_idle_for_too_long(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep-alive has an end; a held poll has not."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.3)
     idle = await Wire.open(replica.port)
     assert 200 == (await idle.ask("/")).status
     page = await Page.begin(replica)
@@ -140,7 +140,7 @@ async def test_poll_stays_held_when_it_followed_another_on_its_connection(
     replica: Replica, around: Around, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline of the connection is not that of the poll, whatever came before it."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.3)
     page = await listening_page(around, replica, path)
     await page.hold()
     await page.hold()
@@ -195,7 +195,7 @@ async def test_others_are_served_when_a_client_pipelines_thousands_of_requests_a
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its requests wait in a bounded queue, and it is cut off."""
-    monkeypatch.setattr(server, "WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.5)
     deaf = await open_deaf(replica.port)
     # The systems between take in megabytes before the replica notices.
     for _ in range(50):
@@ -208,7 +208,7 @@ async def test_client_is_cut_off_when_it_never_reads_a_large_answer(
     replica: Replica, around: Around, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It delays nobody who hears the same path."""
-    monkeypatch.setattr(server, "WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.5)
     page = await listening_page(around, replica, path)
     deaf = await listening_page(around, replica, path)
     await deaf.wire.close()
@@ -235,8 +235,8 @@ async def test_connection_ends_when_a_small_rest_of_an_answer_is_never_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """I7: also bytes that are too few to stop reading requests do not keep a place for ever."""
-    monkeypatch.setattr(server, "WRITE_SECONDS", 0.3)
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.3)
     page = await listening_page(around, replica, path)
     await page.wire.close()
     page.wire = await open_deaf(replica.port)

@@ -1,6 +1,6 @@
 """The hub: who waits on which path."""
 
-from roots_longpoll.hub import Hub
+from roots_longpoll.delivery.hub import Hub
 
 
 def test_take_returns_all_once_when_they_wait_on_a_path() -> None:

@@ -11,13 +11,13 @@ import pytest
 import structlog
 import trustme
 
-from roots_common.stored import Stored
+from roots.nats.stored import Stored
 from roots_devstack import ports
 from roots_devstack.deadlines import clock, until
-from roots_longpoll import live
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.live import LiveFeed
-from roots_longpoll.wire import Wire
+from roots_longpoll.stream import live
+from roots_longpoll.stream.live import LiveFeed
+from roots_longpoll.stream.nats_protocol import Wire
 
 from .net_support import Around, listening_page, running
 from .wire_support import INFO, Ears, Peer, Script, listening, message, serving

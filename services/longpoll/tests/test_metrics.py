@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from roots_longpoll.metrics import Gauges, StatsCollector
-from roots_longpoll.ring import Event
-from roots_longpoll.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
+from roots_longpoll.admin.metrics import Gauges, StatsCollector
+from roots_longpoll.delivery.ring import Event
+from roots_longpoll.delivery.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
 
 NAME = re.compile(r"roots_longpoll_[a-z_]+")
 LABELS = {"outcome", "stage", "kind", "reason", "stream", "result", "method", "route", "status", "le"}

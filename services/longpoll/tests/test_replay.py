@@ -3,14 +3,14 @@
 import asyncio
 from typing import cast
 
-from roots_common.stored import Batch
-from roots_common.streams import StreamState
+from roots.nats.stored import Batch
+from roots.nats.streams import StreamState
 from roots_devstack.deadlines import within
-from roots_longpoll.poll import Limits
-from roots_longpoll.replay import Replayer, ReplayLimits
-from roots_longpoll.ring import Ring
-from roots_longpoll.stored import StreamReader
-from roots_longpoll.unreadable import Unreadable
+from roots_longpoll.delivery.poll import Limits
+from roots_longpoll.delivery.ring import Ring
+from roots_longpoll.delivery.unreadable import Unreadable
+from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.replay import Replayer, ReplayLimits
 
 STARTS = (("a", 10),)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roots_longpoll import requests
-from roots_longpoll.requests import UID_END, UID_START, KnownBytes
+from roots_longpoll.http import requests
+from roots_longpoll.http.requests import UID_END, UID_START, KnownBytes
 
 from .request_support import PLAIN, UID_FILLS, actions, filled, poll_of, uid_of
 from .twin_support import ORIGIN, Happening, Side, play_twice

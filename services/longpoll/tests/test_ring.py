@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roots_longpoll.ring import EVENT_OVERHEAD_BYTES, Backlog, Ring, cut
+from roots_longpoll.delivery.ring import EVENT_OVERHEAD_BYTES, Backlog, Ring, cut
 
 from .desk_support import EPOCH, event
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common import broker
-from roots_common.subjects import EVENTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM
+from roots.nats import broker
 from roots_devstack.deadlines import stretched, until
-from roots_longpoll import source
-from roots_subscriptions.log_epoch import LogEpochs
+from roots_longpoll.stream import follower
+from roots_subscriptions.broker.log_epoch import LogEpochs
+from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.store import GrantStore
 
 from .desk_support import record
 from .net_support import Around, Page, listening_page, running
@@ -89,7 +89,7 @@ async def test_gap_is_told_when_the_log_comes_back_shorter(
     own: Around, path: str, copy: Copy, monkeypatch: pytest.MonkeyPatch, new_events: int
 ) -> None:
     """I1, I9: every client that was ahead hears `epoch`, on every replica, whatever was published meanwhile."""
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.5)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.5)
     async with running(own.config()) as first, running(own.config()) as second:
         pages = [await listening_page(own, replica, path) for replica in (first, second, first)]
         held, later, resting = pages

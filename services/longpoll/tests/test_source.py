@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from roots_common.stored import TIME_HEADER, Batch, Stored
-from roots_common.streams import StreamState
+from roots.nats.stored import TIME_HEADER, Batch, Stored
+from roots.nats.streams import StreamState
 from roots_devstack.deadlines import until
-from roots_longpoll import source
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.source import Follower
+from roots_longpoll.stream import follower
+from roots_longpoll.stream.follower import Follower
 
 
 class FakeStream:
@@ -170,9 +170,9 @@ async def following(count: int = 0, *, preload: int = 100, has_holes: bool = Fal
 @pytest.fixture(autouse=True)
 def rare_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stream's end be compared only when there is a reason, and let nothing wait for what is in flight."""
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 1000.0)
-    monkeypatch.setattr(source, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(source, "IN_FLIGHT_SECONDS", 0.0)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 1000.0)
+    monkeypatch.setattr(follower, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(follower, "IN_FLIGHT_SECONDS", 0.0)
 
 
 async def test_message_is_taken_at_once_when_it_is_the_next() -> None:

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from roots_common.tracing import MAX_WRITES, Delivery, Tracing
-from roots_longpoll.ring import Event
-from roots_longpoll.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Stats
-from roots_longpoll.traces import MAX_OPEN, QUIET_NS, DeliveryTraces
+from roots.tracing.tracing import MAX_WRITES, Delivery, Tracing
+from roots_longpoll.admin.traces import MAX_OPEN, QUIET_NS, DeliveryTraces
+from roots_longpoll.delivery.ring import Event
+from roots_longpoll.delivery.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Stats
 
 
 class Told(Tracing):

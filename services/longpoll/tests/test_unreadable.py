@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from roots_common.events import MAX_MESSAGE_BYTES
-from roots_common.subjects import EVENTS_PREFIX, EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
+from roots.contracts.events import MAX_MESSAGE_BYTES
+from roots.contracts.subjects import EVENTS_PREFIX, EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
 from roots_devstack.deadlines import until
-from roots_longpoll import source
-from roots_longpoll.app import Replica
-from roots_longpoll.source import Follower
+from roots_longpoll.replica import Replica
+from roots_longpoll.stream import follower
+from roots_longpoll.stream.follower import Follower
 
 from .desk_support import record
 from .net_support import Around, Page, listening_page, running
@@ -129,7 +129,7 @@ async def test_unreadable_events_are_passed_over_when_the_live_way_loses_them(
     own: Around, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1, I9: a repair reads them from the log."""
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.3)
     async with running(own.config()) as replica:
         page = await listening_page(own, replica, path)
         receive = Follower.receive
@@ -164,7 +164,9 @@ async def test_unreadable_events_are_logged_once_when_there_are_many(
 ) -> None:
     """A flood of them fills no log; the metric has them all."""
     logged: list[dict[str, Any]] = []
-    monkeypatch.setattr("roots_longpoll.unreadable.log.warning", lambda _event, **fields: logged.append(fields))
+    monkeypatch.setattr(
+        "roots_longpoll.delivery.unreadable.log.warning", lambda _event, **fields: logged.append(fields)
+    )
     async with running(own.config()) as replica:
         for _ in range(3):
             await store_poison(own, path)

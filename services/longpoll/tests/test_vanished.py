@@ -6,14 +6,14 @@ import uuid
 
 import pytest
 
-from roots_common import presence
-from roots_common.log_epoch import LOG_SUBJECT
-from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots.nats import presence
+from roots.nats.log_epoch import LOG_SUBJECT
 from roots_devstack.deadlines import until
-from roots_longpoll import source
-from roots_longpoll.source import Follower
-from roots_longpoll.stored import StreamReader
-from roots_longpoll.vanished import VanishedGrants
+from roots_longpoll.stream import follower
+from roots_longpoll.stream.follower import Follower
+from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.vanished import VanishedGrants
 
 from .desk_support import record
 from .net_support import Around, listening_page, running
@@ -31,7 +31,7 @@ def path() -> str:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare in short rounds."""
     monkeypatch.setattr(presence, "INTERVAL_SECONDS", 0.1)
-    monkeypatch.setattr(source, "RECONCILE_SECONDS", 0.3)
+    monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.3)
 
 
 async def remove(around: Around, uid: bytes, way: str, monkeypatch: pytest.MonkeyPatch) -> None:

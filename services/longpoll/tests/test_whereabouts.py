@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from roots_common.subjects import CLIENTS_HELD
+from roots.contracts.subjects import CLIENTS_HELD
 from roots_devstack.deadlines import stretched
-from roots_longpoll.app import Replica
+from roots_longpoll.replica import Replica
 
 from .net_support import DEADLINE_SECONDS, Around, Page, running
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roots_common.stored import Stored
-from roots_longpoll import wire
+from roots.nats.stored import Stored
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.wire import MAX_INFO_BYTES, MAX_LINE_BYTES, MAX_MESSAGE_BYTES, Wire
+from roots_longpoll.stream import nats_protocol
+from roots_longpoll.stream.nats_protocol import MAX_INFO_BYTES, MAX_LINE_BYTES, MAX_MESSAGE_BYTES, Wire
 
 from .twin_support import FakeTransport
 from .wire_support import EVENT_TIME, INFO, message, subscriptions
@@ -170,7 +170,7 @@ async def test_nothing_is_taken_when_it_comes_before_the_subscription() -> None:
 
 async def test_subjects_are_forgotten_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: names of subjects are kept so that they need not be made again; a bound of them."""
-    monkeypatch.setattr(wire, "_MAX_SUBJECTS", 10)
+    monkeypatch.setattr(nats_protocol, "_MAX_SUBJECTS", 10)
     line = await Line.open()
     for number in range(35):
         line.hear(message(number + 1, b"", subject=f"live.a.{number}"))

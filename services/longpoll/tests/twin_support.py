@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from roots_common.uids import UID_CHARACTERS, Uids
-from roots_longpoll.connections import Connections
-from roots_longpoll.requests import Known, KnownBytes
-from roots_longpoll.server import Connection
+from roots.contracts.uids import UID_CHARACTERS, Uids
+from roots_longpoll.http.connection import Connection
+from roots_longpoll.http.requests import Known, KnownBytes
+from roots_longpoll.http.server_state import Connections
 
 from .desk_support import UID_KEY, Office, event, grant, record
 

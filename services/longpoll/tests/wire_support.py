@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from roots_common.broker import BrokerConfig
-from roots_common.stored import Stored
-from roots_longpoll.live import LiveFeed
-from roots_longpoll.wire import Subscription
+from roots.nats.broker import BrokerConfig
+from roots.nats.stored import Stored
+from roots_longpoll.stream.live import LiveFeed
+from roots_longpoll.stream.nats_protocol import Subscription
 
 EVENT_TIME = "Roots-Time"
 INFO = b'INFO {"server_id":"x","version":"2.11.0","max_payload":131072,"auth_required":true}\r\n'

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common.policy import parse_policy
-from roots_common.uids import Uids
+from roots.auth.policy import parse_policy
+from roots.contracts.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_devstack.deadlines import wait_until
-from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.grants import Grants
-from roots_subscriptions.index import GrantIndex
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.index import GrantIndex
+from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.store import GrantStore
 
 from .support import KEY, OTHER_KEY, UID_KEY, Nats, Service, serve_nothing
 

@@ -15,9 +15,9 @@ import msgspec
 import urllib3
 from nats.aio.client import Client
 
-from roots_common import broker
-from roots_common.grant_records import GrantRecord
-from roots_common.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
+from roots.contracts.grant_records import GrantRecord
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
+from roots.nats import broker
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User
@@ -130,7 +130,7 @@ class Service:
             "PATH": os.environ["PATH"],
             "ROOTS_HTTP_PORT": str(self.port),
             "ROOTS_ADMIN_PORT": str(self.admin_port),
-            "ROOTS_DOOR_PORT": str(self.door_port),
+            "ROOTS_BACKEND_API_PORT": str(self.door_port),
             "ROOTS_NATS_URL": nats.server.url,
             "ROOTS_NATS_PASSWORD": nats.server.password("subscriptions"),
             "ROOTS_UID_KEY": UID_KEY,

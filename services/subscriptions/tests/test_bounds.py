@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.grant_records import MAX_PATHS, MAX_PATHS_BYTES
-from roots_common.uids import Uids
+from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import wait_until
 
 from .support import Nats, Service

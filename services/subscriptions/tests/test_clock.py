@@ -5,11 +5,11 @@ import time
 import pytest
 
 from roots_devstack.deadlines import wait_until
-from roots_subscriptions import readiness
-from roots_subscriptions.broker_thread import BrokerThread
+from roots_subscriptions.broker import readiness
+from roots_subscriptions.broker.readiness import BrokerReadiness
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.readiness import BrokerReadiness
-from roots_subscriptions.store import GrantStore
 
 from .support import Nats
 
@@ -23,10 +23,10 @@ def test_service_is_unready_until_its_clock_is_right_when_it_differs_from_the_br
     watched = BrokerReadiness(GrantStore(thread.client, metrics), metrics)
     thread.start()
     wait_until(lambda: watched.bucket().is_ok and watched.clock().is_ok)
-    monkeypatch.setattr("roots_common.streams.wall_clock", lambda: time.time() - 90)
+    monkeypatch.setattr("roots.nats.streams.wall_clock", lambda: time.time() - 90)
     wait_until(lambda: not watched.clock().is_ok)
     assert watched.clock().detail.endswith(" s behind the clock of NATS")
     assert metrics.clock_skew_seconds._value.get() < -80
-    monkeypatch.setattr("roots_common.streams.wall_clock", time.time)
+    monkeypatch.setattr("roots.nats.streams.wall_clock", time.time)
     wait_until(lambda: watched.clock().is_ok)
     thread.stop()

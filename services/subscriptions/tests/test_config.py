@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.identity import ANONYMOUS
-from roots_common.policy import parse_policy
-from roots_common.policy_file import PolicyError, read_text
-from roots_common.uids import Uids
+from roots.auth.policy import parse_policy
+from roots.auth.policy_file import PolicyError, read_text
+from roots.contracts.identity import ANONYMOUS
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 from roots_subscriptions.config import DEFAULT_POLICY
 

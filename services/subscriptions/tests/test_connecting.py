@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from roots_common.grant_records import MAX_PATHS
-from roots_common.uids import Uids
-from roots_common.web import MAX_BODY_BYTES
+from roots.contracts.grant_records import MAX_PATHS
+from roots.contracts.uids import Uids
+from roots.http.web import MAX_BODY_BYTES
 from roots_devstack.deadlines import wait_until
 
 from .support import Nats, Service

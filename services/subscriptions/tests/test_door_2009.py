@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from roots_common.uids import Uids
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import stretched
 
 from .support import KEY, Nats, Service

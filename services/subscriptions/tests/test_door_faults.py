@@ -9,7 +9,7 @@ import pytest
 import urllib3
 
 from roots_devstack.deadlines import clock, wait_until
-from roots_subscriptions.door_publish import BATCH_SECONDS
+from roots_subscriptions.backend_api.publishing import BATCH_SECONDS
 
 from .support import Nats, Service
 

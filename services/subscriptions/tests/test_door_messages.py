@@ -6,9 +6,9 @@ import falcon
 import falcon.testing
 import pytest
 
-from roots_common.traceparent import traceparent_of
-from roots_common.web import Problem
-from roots_subscriptions.door_messages import Message, check_count, check_messages, event_of
+from roots.http.web import Problem
+from roots.tracing.traceparent import traceparent_of
+from roots_subscriptions.backend_api.messages import Message, check_count, check_messages, event_of
 
 GOOD = {"path": "tasks", "message": "{}", "id": "1"}
 LARGEST = "ü" * 32_768

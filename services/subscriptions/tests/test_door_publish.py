@@ -193,8 +193,8 @@ def test_audit_tells_who_did_what_when_the_door_is_used(service: Service) -> Non
 
 def test_uses_are_counted_when_the_door_is_used(service: Service) -> None:
     """Requests count by back end, action and outcome; messages by what became of them."""
-    uses = 'roots_subscriptions_door_uses_total{action="publish",backend="todos",outcome="done"}'
-    messages = 'roots_subscriptions_door_messages_total{backend="todos",outcome="stored"}'
+    uses = 'roots_subscriptions_backend_api_calls_total{action="publish",backend="todos",outcome="done"}'
+    messages = 'roots_subscriptions_backend_api_messages_total{backend="todos",outcome="stored"}'
     before = service.metric(uses), service.metric(messages)
     service.publish({"path": "tasks", "message": "1"}, {"path": "tasks", "message": "2"})
     assert (before[0] + 1, before[1] + 2) == (service.metric(uses), service.metric(messages))

@@ -1,6 +1,6 @@
 """Which clients' paths end when, as the index keeps it."""
 
-from roots_subscriptions.ends import Ends
+from roots_subscriptions.grants.ends import Ends
 
 
 def test_clients_are_taken_once_and_in_order_when_their_end_has_come() -> None:

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common.identity import Identity
-from roots_common.policy import parse_policy
-from roots_common.uids import Uids
+from roots.auth.policy import parse_policy
+from roots.contracts.identity import Identity
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import stretched, wait_until
-from roots_subscriptions.broker_thread import BrokerThread
+from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.expiry import Expiry
-from roots_subscriptions.grants import Grants, Revoked
-from roots_subscriptions.index import GrantIndex
+from roots_subscriptions.grants.expiry import Expiry
+from roots_subscriptions.grants.grants import Grants, Revoked
+from roots_subscriptions.grants.index import GrantIndex
+from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.store import GrantStore
 
 from .conftest import OPEN_POLICY
 from .support import Nats, serve_nothing

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from roots_common.grant_records import GrantRecord, PathGrant, Said
-from roots_common.policy import Policy, parse_policy
-from roots_subscriptions.explain import Whereabouts, explain, explain_path
-from roots_subscriptions.refusals import Refusal
+from roots.auth.policy import Policy, parse_policy
+from roots.contracts.grant_records import GrantRecord, PathGrant, Said
+from roots_subscriptions.backend_api.explain import Whereabouts, explain, explain_path
+from roots_subscriptions.grants.refusals import Refusal
 
 NOON = 1_700_000_000
 NOON_TEXT = "2023-11-14T22:13:20Z"

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from roots_common.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant
-from roots_common.identity import ANONYMOUS
-from roots_common.subjects import GRANT_LIFETIME_SECONDS, LIVE_GRANTS_PREFIX
+from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant
+from roots.contracts.identity import ANONYMOUS
+from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, LIVE_GRANTS_PREFIX
 from roots_devstack.deadlines import stretched
-from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.grants import Grants
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.store import TTL_MARGIN_SECONDS
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.store import TTL_MARGIN_SECONDS
 
 from .support import Nats
 

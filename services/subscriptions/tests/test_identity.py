@@ -15,7 +15,7 @@ import urllib3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from roots_common.uids import Uids
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import clock, wait_until
 
 from .support import Nats, Service
@@ -279,14 +279,14 @@ def test_policy_is_kept_when_the_new_file_is_wrong(
     connect(one, first, "tasks")
     folder.publish(TOKENS + RULES.replace("who", "whom", 1))
     for service in replicas:
-        wait_for_metric(service, "roots_subscriptions_policy_file_is_wrong", 1)
+        wait_for_metric(service, "roots_subscriptions_policy_file_invalid", 1)
         assert 200 == connect(service, second, "tasks").status
         assert "line 14, apps.tasks.allow[0].whom" in service.checks()["policy"]["detail"]
         assert service.is_ready()
         assert '"line": 14' in service.log_file.read_text()
     assert {"tasks"} == held(own_nats, first)
     folder.publish(TOKENS + RULES)
-    wait_for_metric(two, "roots_subscriptions_policy_file_is_wrong", 0)
+    wait_for_metric(two, "roots_subscriptions_policy_file_invalid", 0)
     assert 1 == two.metric('roots_subscriptions_policy_reads_total{result="refused"}')
 
 

@@ -5,15 +5,15 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common.grant_records import GrantRecord, PathGrant, Said
-from roots_common.subjects import GRANTS_PREFIX, GRANTS_STREAM
-from roots_common.uids import Uids
+from roots.contracts.grant_records import GrantRecord, PathGrant, Said
+from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots.contracts.uids import Uids
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
-from roots_subscriptions.broker_thread import BrokerThread
-from roots_subscriptions.index import GrantIndex
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.grants.index import GrantIndex
+from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.store import GrantStore
 
 from .support import Nats, serve_nothing
 
@@ -69,7 +69,7 @@ def test_ended_records_are_swept_when_nothing_tells_of_their_end(
     """NATS ends a record by its time to live without a word."""
     index.note("u", record("a", subject="ann", expires=int(time.time()) + 1), 1)
     assert 1 == len(index)
-    monkeypatch.setattr("roots_subscriptions.index.SWEEP_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("roots_subscriptions.grants.index.SWEEP_INTERVAL_SECONDS", 0.0)
 
     def is_swept() -> bool:
         broker_thread.call(index.catch_up(), stretched(20))
@@ -83,8 +83,8 @@ def test_nothing_is_left_of_a_record_when_it_was_purged(
     own_nats: Nats, loop: LoopThread, uids: Uids, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """I5: a purge leaves no message, and a subject's purged clients take no room."""
-    monkeypatch.setattr("roots_common.presence.INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr("roots_subscriptions.index.READ_INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("roots.nats.presence.INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("roots_subscriptions.grants.index.READ_INTERVAL_SECONDS", 0.02)
     own_nats.loop.run(own_nats.server.start())
     own_nats.loop.run(own_nats.server.provision())
     purged, other = uids.mint(), uids.mint()

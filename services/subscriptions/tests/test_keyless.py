@@ -8,17 +8,17 @@ import pytest
 from falcon.testing import create_environ
 from prometheus_client import CollectorRegistry
 
-from roots_common.backends import find_keyless
-from roots_common.policy import parse_policy
-from roots_common.policy_file import PolicyError
-from roots_common.web import Problem
+from roots.auth.backends import find_keyless
+from roots.auth.policy import parse_policy
+from roots.auth.policy_file import PolicyError
+from roots.http.web import Problem
 from roots_devstack.deadlines import wait_until
-from roots_subscriptions.audit import Audit
+from roots_subscriptions.backend_api.audit import Audit
+from roots_subscriptions.backend_api.authorization import Gate
+from roots_subscriptions.backend_api.keyless import is_loopback, policy_parser
+from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.config import DEFAULT_POLICY
-from roots_subscriptions.door_gate import Gate
-from roots_subscriptions.keyless import is_loopback, policy_parser
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.rate_limit import RateLimits
 
 from .support import Nats, Service
 from .test_config import start
@@ -50,7 +50,7 @@ def test_keyless_back_end_is_taken_when_the_door_is_on_loopback(host: str, tmp_p
 @pytest.mark.parametrize("host", OTHERS)
 def test_keyless_back_end_is_refused_when_others_reach_the_door(host: str, tmp_path: Path) -> None:
     """I5: the message names the place and the variable; a policy with keys alone is taken."""
-    with pytest.raises(PolicyError, match="ROOTS_DOOR_HOST is") as caught:
+    with pytest.raises(PolicyError, match="ROOTS_BACKEND_API_HOST is") as caught:
         policy_parser(host)(KEYLESS, tmp_path)
     assert "backends.tutorial.keyless" in str(caught.value)
     assert policy_parser(host)("[apps]", tmp_path).backends == {}
@@ -84,20 +84,22 @@ def test_service_exits_2_with_one_sentence_when_a_keyless_door_is_open_to_others
     """I5: it does not start, and says what to change."""
     file = tmp_path / "policy.toml"
     file.write_text(KEYLESS, encoding="utf-8")
-    ended = start(ROOTS_UID_KEY="k" * 32, ROOTS_NATS_PASSWORD="x", ROOTS_POLICY=str(file), ROOTS_DOOR_HOST=EVERYWHERE)
+    ended = start(
+        ROOTS_UID_KEY="k" * 32, ROOTS_NATS_PASSWORD="x", ROOTS_POLICY=str(file), ROOTS_BACKEND_API_HOST=EVERYWHERE
+    )
     assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
     assert "backends.tutorial.keyless" in ended.stderr
-    assert "ROOTS_DOOR_HOST is 0.0.0.0" in ended.stderr
+    assert "ROOTS_BACKEND_API_HOST is 0.0.0.0" in ended.stderr
 
 
 def test_newer_policy_is_refused_when_it_opens_a_keyless_door_to_others(nats: Nats, tmp_path: Path) -> None:
     """I5: a running service keeps the policy before."""
     file = tmp_path / "policy.toml"
     file.write_text("[apps]", encoding="utf-8")
-    with Service(nats, tmp_path, ROOTS_POLICY=str(file), ROOTS_DOOR_HOST=EVERYWHERE) as service:
+    with Service(nats, tmp_path, ROOTS_POLICY=str(file), ROOTS_BACKEND_API_HOST=EVERYWHERE) as service:
         wait_until(service.is_ready)
         file.write_text(KEYLESS, encoding="utf-8")
-        wait_until(lambda: service.metric("roots_subscriptions_policy_file_is_wrong") == 1)
+        wait_until(lambda: service.metric("roots_subscriptions_policy_file_invalid") == 1)
         answer = service.door("POST", "/", [{"path": "tasks", "message": "{}"}])
         assert (answer.status, answer.data) == (503, b"{error:true}")
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from roots_common import broker
+from roots.nats import broker
 from roots_devstack.deadlines import DEADLINE_SECONDS, within
 
 from .support import Nats

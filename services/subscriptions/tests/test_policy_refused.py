@@ -44,7 +44,7 @@ def test_what_is_unknown_gets_503_when_the_newer_policy_is_refused(nats: Nats, f
         assert 401 == service.publish(MESSAGE, key=OTHER_KEY).status
         assert 404 == service.request("POST", f"/news/connect/{uid}", b'["news"]').status
         file.write_text(f"{POLICY}{NEW}grants = 1\n")
-        wait_until(lambda: service.metric("roots_subscriptions_policy_file_is_wrong") == 1)
+        wait_until(lambda: service.metric("roots_subscriptions_policy_file_invalid") == 1)
         answers = [
             service.publish(MESSAGE, key=OTHER_KEY),
             service.door("POST", "/v1/publish", [MESSAGE]),
@@ -70,4 +70,4 @@ def test_back_ends_alone_are_a_policy_when_no_app_is_named(nats: Nats, file: Pat
         assert (200, 404) == (service.publish(MESSAGE).status, service.connect(uid, "tasks").status)
         file.write_text("")
         wait_until(lambda: service.publish(MESSAGE).status == 401)
-        assert 0 == service.metric("roots_subscriptions_policy_file_is_wrong")
+        assert 0 == service.metric("roots_subscriptions_policy_file_invalid")

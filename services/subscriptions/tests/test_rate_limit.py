@@ -2,8 +2,8 @@
 
 import pytest
 
-from roots_common.backends import Backend
-from roots_subscriptions.rate_limit import RateLimits
+from roots.auth.backends import Backend
+from roots_subscriptions.backend_api.rate_limit import RateLimits
 
 NOW = 1000.0
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.grant_records import MAX_PATHS, GrantRecord, PathGrant
-from roots_common.identity import ANONYMOUS, Identity
-from roots_common.streams import StreamState
-from roots_common.subjects import GRANT_LIFETIME_SECONDS
+from roots.contracts.grant_records import MAX_PATHS, GrantRecord, PathGrant
+from roots.contracts.identity import ANONYMOUS, Identity
+from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
+from roots.nats.streams import StreamState
 from roots_subscriptions.errors import ForeignClientError
-from roots_subscriptions.record import Allows, connected, disconnected, ended, extended, new_record, reconsidered
+from roots_subscriptions.grants.record import Allows, connected, disconnected, ended, extended, new_record, reconsidered
 
 NOW = 1_000_000.0
 EPOCH = 1_700_000_000_000

@@ -1,7 +1,7 @@
 """What is remembered of refusals."""
 
-from roots_common.policy import Decision
-from roots_subscriptions.refusals import MAX_CLIENTS, MAX_PATHS, Refusals
+from roots.auth.policy import Decision
+from roots_subscriptions.grants.refusals import MAX_CLIENTS, MAX_PATHS, Refusals
 
 NO = Decision(is_allowed=False, rule=None, reason="no rule of the app is about this path")
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots_common.identity import ANONYMOUS, Identity
-from roots_common.policy import Policy, parse_policy
-from roots_common.uids import Uids
-from roots_subscriptions.broker_thread import BrokerThread
+from roots.auth.policy import Policy, parse_policy
+from roots.contracts.identity import ANONYMOUS, Identity
+from roots.contracts.uids import Uids
+from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import ForeignClientError, TooManyClientsError
-from roots_subscriptions.grants import Grants, Revoked
-from roots_subscriptions.index import GrantIndex
+from roots_subscriptions.grants.grants import Grants, Revoked
+from roots_subscriptions.grants.index import GrantIndex
+from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.store import GrantStore
 
 from .support import Nats
 

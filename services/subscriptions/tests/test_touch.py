@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from roots_common.grant_records import GrantRecord
-from roots_common.subjects import GRANT_LIFETIME_SECONDS, GRANTS_TOUCH
-from roots_common.uids import Uids
+from roots.contracts.grant_records import GrantRecord
+from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, GRANTS_TOUCH
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import stretched, wait_until
-from roots_subscriptions.touch import MAX_UIDS
+from roots_subscriptions.grants.touch import MAX_UIDS
 
 from .support import Nats, Service
 
@@ -26,13 +26,13 @@ def test_touch_extends_and_names_the_unknown_when_longpoll_reports(service: Serv
     nats.put(fresh, aging(GRANT_LIFETIME_SECONDS - 60))
     nats.put(old, aging(60))
     nats.put(ended, aging(-1))
-    before = service.metric('roots_subscriptions_touches_total{result="extended"}')
+    before = service.metric('roots_subscriptions_grant_renewals_total{result="extended"}')
 
     reply = nats.request("longpoll", GRANTS_TOUCH, [fresh, old, ended, absent, "no.uid", ">", ""])
 
     assert {"touched": 2, "unknown": [ended, absent, "no.uid", ">", ""]} == reply
     assert pytest.approx(time.time() + GRANT_LIFETIME_SECONDS, abs=5) == nats.stored(old)["expires"]
-    assert before + 1 == service.metric('roots_subscriptions_touches_total{result="extended"}')
+    assert before + 1 == service.metric('roots_subscriptions_grant_renewals_total{result="extended"}')
 
 
 def test_touch_answers_within_its_deadline_when_the_report_is_full(service: Service, nats: Nats, uids: Uids) -> None:
@@ -54,7 +54,7 @@ def test_touch_is_refused_when_it_is_no_list_of_uids(service: Service, nats: Nat
 
 def test_touch_reaches_one_replica_when_there_are_two(service: Service, nats: Nats, uids: Uids, tmp_path: Path) -> None:
     """The replicas share the reports: each is answered once."""
-    name = 'roots_subscriptions_touches_total{result="unknown"}'
+    name = 'roots_subscriptions_grant_renewals_total{result="unknown"}'
     with Service(nats, tmp_path) as second:
         wait_until(second.is_ready)
         before = service.metric(name) + second.metric(name)

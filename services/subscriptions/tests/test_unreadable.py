@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from roots_common.uids import Uids
+from roots.contracts.uids import Uids
 from roots_devstack.deadlines import wait_until
 
 from .support import KEY, Nats, Service

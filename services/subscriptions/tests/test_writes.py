@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from roots_common.subjects import EVENTS_STREAM, GRANTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM
 from roots_devstack.deadlines import wait_until
-from roots_subscriptions import writes
-from roots_subscriptions.writes import Writes
+from roots_subscriptions.grants import writes
+from roots_subscriptions.grants.writes import Writes
 
 from .support import Nats, Service
 from .test_outage import lonely, start_provisioned
@@ -42,7 +42,7 @@ def test_service_is_unready_until_the_bucket_takes_writes_when_one_was_refused(
 def test_writes_fail_until_one_is_taken_or_an_event_is_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket can be tried; the stream of events can't, so what failed there counts for some seconds."""
     now = 100.0
-    monkeypatch.setattr("roots_subscriptions.writes.time.monotonic", lambda: now)
+    monkeypatch.setattr("roots_subscriptions.grants.writes.time.monotonic", lambda: now)
     found = Writes()
     assert found.check().is_ok
     found.note(EVENTS_STREAM, is_stored=False)

@@ -11,7 +11,7 @@ from falcon.testing import TestClient
 from prometheus_client import CollectorRegistry
 from psycopg import sql
 
-from roots_common.authentication import Authenticator
+from roots.auth.authentication import Authenticator
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_devstack.deadlines import wait_until

@@ -16,9 +16,9 @@ import urllib3
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy
 
-from roots_common import broker
-from roots_common.events import EVENT_ID_HEADER
-from roots_common.subjects import EVENTS_STREAM, JETSTREAM_API, subject_of
+from roots.contracts.events import EVENT_ID_HEADER
+from roots.contracts.subjects import EVENTS_STREAM, JETSTREAM_API, subject_of
+from roots.nats import broker
 from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker, User

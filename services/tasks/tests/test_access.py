@@ -10,8 +10,8 @@ import pytest
 from falcon.testing import Result, TestClient
 from prometheus_client import CollectorRegistry
 
-from roots_common.authentication import Authenticator
-from roots_common.policy_file import PolicyError
+from roots.auth.authentication import Authenticator
+from roots.auth.policy_file import PolicyError
 from roots_devstack.deadlines import wait_until
 from roots_tasks.app import create_app
 from roots_tasks.metrics import ServeMetrics
@@ -284,7 +284,7 @@ def test_serve_follows_the_policy_when_it_changes(database_url: str, tmp_path: P
         wait_until(lambda: serve.request("GET", "/tasks").status == 401)
         assert 200 == serve.request("GET", "/tasks", **bearer()).status
         file.write_text("[tokens]")
-        wait_until(lambda: serve.metric("roots_tasks_policy_file_is_wrong") == 1)
+        wait_until(lambda: serve.metric("roots_tasks_policy_file_invalid") == 1)
         assert 200 == serve.request("GET", "/tasks", **bearer()).status
         is_ok, detail = serve.check("policy")
         assert is_ok

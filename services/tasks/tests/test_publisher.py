@@ -8,8 +8,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
-from roots_common.broker import BrokerConfig
-from roots_common.events import Event
+from roots.contracts.events import Event
+from roots.nats.broker import BrokerConfig
 from roots_tasks import publisher as subject
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.publisher import Outcome, Publisher

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from roots_common.events import EVENT_ID_HEADER, TIME_HEADER, TRACEPARENT_HEADER
+from roots.contracts.events import EVENT_ID_HEADER, TIME_HEADER, TRACEPARENT_HEADER
 from roots_devstack.deadlines import clock, wait_until
 from roots_tasks import delivery
 from roots_tasks.publisher import BATCH_FROM

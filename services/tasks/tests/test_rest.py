@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
-from roots_common.web import PROBLEM_TYPE
+from roots.http.web import PROBLEM_TYPE
 
 from .support import Sql
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots_common.config import ConfigError, load
-from roots_common.events import Event
+from roots.contracts.events import Event
+from roots.runtime.config import ConfigError, load
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 from roots_tasks.errors import InvalidFieldError
 from roots_tasks.outbox import Row, batches

@@ -1,7 +1,7 @@
 """Loaded by each Python process of a run before anything else: its wall clock is that of the machine, moved by a file.
 
-The file is named by the admin port of the process, in the folder CHAOS_CLOCKS, and holds the shift in seconds. Services
-read the wall clock by `time.time` alone. The monotonic clock, by which they measure durations, stays.
+The folder ROOTS_TEST_CHAOS_CLOCKS has a file for each admin port, which holds the shift in seconds. Services read the
+wall clock by `time.time` alone. The monotonic clock, by which they measure durations, stays.
 """
 
 import os
@@ -25,7 +25,7 @@ def _move(file: Path) -> None:
 
 
 if "ROOTS_ADMIN_PORT" in os.environ:
-    _file = Path(os.environ["CHAOS_CLOCKS"], os.environ["ROOTS_ADMIN_PORT"])
+    _file = Path(os.environ["ROOTS_TEST_CHAOS_CLOCKS"], os.environ["ROOTS_ADMIN_PORT"])
     if not _file.exists():
         _file.write_bytes(SHIFT.pack(0.0))
     _move(_file)

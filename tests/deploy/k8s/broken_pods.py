@@ -112,7 +112,7 @@ BROKEN: list[Broken] = [
     (
         "where nobody reaches it",
         checks_pods.ports,
-        lambda one: data(one, "subscriptions").pop("ROOTS_DOOR_HOST"),
+        lambda one: data(one, "subscriptions").pop("ROOTS_BACKEND_API_HOST"),
     ),
     (
         "tasks would not start: line 3",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from roots_common.health import LAST_SCRAPE_SECONDS
+from roots.http.health import LAST_SCRAPE_SECONDS
 
 from . import programs
 from .documented import documented_secrets

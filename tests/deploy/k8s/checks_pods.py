@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from roots_common.config import ConfigError, load
-from roots_common.policy import parse_policy
-from roots_common.policy_file import PolicyError
+from roots.auth.policy import parse_policy
+from roots.auth.policy_file import PolicyError
+from roots.runtime.config import ConfigError, load
 from roots_tasks.policy import parse_task_policy
 
 from . import programs

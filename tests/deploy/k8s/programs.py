@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from roots_common.config import ServiceConfig
-from roots_common.health import LAST_SCRAPE_SECONDS
-from roots_common.provision import ProvisionConfig
+from roots.http.health import LAST_SCRAPE_SECONDS
+from roots.nats.provision import ProvisionConfig
+from roots.runtime.config import ServiceConfig
 from roots_longpoll.config import Config as LongpollConfig
 from roots_subscriptions.config import SubscriptionsConfig
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
@@ -19,7 +19,7 @@ CONFIGS: dict[tuple[str, ...], type] = {
     ("python", "-m", "roots_tasks", "serve"): ServeConfig,
     ("python", "-m", "roots_tasks", "relay"): RelayConfig,
     ("python", "-m", "roots_tasks", "migrate"): MigrateConfig,
-    ("python", "-m", "roots_common.provision"): ProvisionConfig,
+    ("python", "-m", "roots.nats.provision"): ProvisionConfig,
     ("python", "-m", "roots_subscriptions"): SubscriptionsConfig,
     ("python", "-m", "roots_longpoll"): LongpollConfig,
 }

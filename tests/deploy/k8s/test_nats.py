@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from roots_common import broker
-from roots_common.config import load
-from roots_common.provision import ProvisionConfig, provision
-from roots_common.subjects import EVENTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM
+from roots.nats import broker
+from roots.nats.provision import ProvisionConfig, provision
+from roots.runtime.config import load
 from roots_devstack import ports, probes
 from roots_devstack.deadlines import until, within
 from roots_longpoll.config import Config as LongpollConfig

@@ -1,7 +1,7 @@
 """Lets a Python back end publish to Roots, decide what its clients hear, and listen itself.
 
-`dudley` is the door of `ROOTS_DUDLEY_URL` and `ROOTS_DUDLEY_KEY`, unless it is configured; `cornelius.aio` has its
-asynchronous twin, `cornelius.django` what Django needs.
+`dudley` uses the back-end API at `ROOTS_BACKEND_API_URL` with the key `ROOTS_BACKEND_API_KEY`, unless it is configured.
+`cornelius.aio` has its asynchronous twin, `cornelius.django` what Django needs.
 """
 
 from cornelius.door import Dudley, Revoked

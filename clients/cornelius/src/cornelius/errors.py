@@ -67,7 +67,7 @@ class AnswerError(CorneliusError):
 
 
 class KeyRefusedError(AnswerError):
-    """The door does not know the key (401): set ROOTS_DUDLEY_KEY to the one in the policy's `[backends]`."""
+    """The door does not know the key (401): set ROOTS_BACKEND_API_KEY to the one in the policy's `[backends]`."""
 
 
 class ForbiddenError(AnswerError):

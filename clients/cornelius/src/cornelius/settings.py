@@ -8,8 +8,8 @@ from pathlib import Path
 from cornelius.errors import ConfigurationError
 from cornelius.transport import check_url
 
-URL_VARIABLE = "ROOTS_DUDLEY_URL"
-KEY_VARIABLE = "ROOTS_DUDLEY_KEY"
+URL_VARIABLE = "ROOTS_BACKEND_API_URL"
+KEY_VARIABLE = "ROOTS_BACKEND_API_KEY"
 DEFAULT_URL = "http://localhost:8004"
 # The door itself takes up to 10 s, for a batch on a slow disk; then there is time for another try.
 TIMEOUT_SECONDS = 15.0
@@ -46,7 +46,7 @@ class Settings:
     ) -> "Settings":
         """Return the settings that are given, and the environment's or the defaults where they are None.
 
-        ROOTS_DUDLEY_KEY_FILE names a file that has the key, as container secrets arrive.
+        ROOTS_BACKEND_API_KEY_FILE names a file that has the key, as container secrets arrive.
         """
         environ = os.environ if environ is None else environ
         return cls(

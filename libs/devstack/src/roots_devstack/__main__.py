@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
-from roots_common import lifecycle
-from roots_common.config import Port, load_or_exit, setting
+from roots.runtime import lifecycle
+from roots.runtime.config import Port, load_or_exit, setting
 from roots_devstack.broker import Nodes
 from roots_devstack.console import Console
 from roots_devstack.errors import DevstackError
@@ -32,7 +32,7 @@ class RunConfig(DrainConfig):
     nats_port: Port = setting("ROOTS_NATS_PORT", default=0)
     tasks_port: Port = setting("ROOTS_TASKS_PORT", default=0)
     subscriptions_port: Port = setting("ROOTS_SUBSCRIPTIONS_PORT", default=0)
-    door_port: Port = setting("ROOTS_DOOR_PORT", default=0)
+    door_port: Port = setting("ROOTS_BACKEND_API_PORT", default=0)
     longpoll_port: Port = setting("ROOTS_LONGPOLL_PORT", default=0)
 
     @property

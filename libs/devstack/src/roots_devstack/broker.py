@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from roots_common.provision import ProvisionConfig, provision
-from roots_common.subjects import EVENTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM
+from roots.nats.provision import ProvisionConfig, provision
 from roots_devstack import ports
 from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
@@ -119,7 +119,7 @@ class Broker:
             raise DevstackError(f"no nats-server led {stream} within {seconds:.0f} s") from error
 
     def provision_config(self) -> ProvisionConfig:
-        """Return what `roots_common.provision` needs for these servers; `replace` sets other limits."""
+        """Return what `roots.nats.provision` needs for these servers; `replace` sets other limits."""
         return ProvisionConfig(
             url=self.url, user="provision", password=self.password("provision"), replicas=len(self.servers)
         )

@@ -65,7 +65,7 @@ class Parts:
         wiring = Wiring(home=config.home, postgres=postgres, broker=broker, extra_env=config.extra_env)
         tasks_port = ports.claim(config.tasks_port, "ROOTS_TASKS_PORT")
         subscriptions_port = ports.claim(config.subscriptions_port, "ROOTS_SUBSCRIPTIONS_PORT")
-        door_port = ports.claim(config.door_port, "ROOTS_DOOR_PORT")
+        door_port = ports.claim(config.door_port, "ROOTS_BACKEND_API_PORT")
         longpoll_ports = _claim_row(config.longpoll_port, config.longpoll_replicas, "ROOTS_LONGPOLL_PORT")
         web = Web(config.home, sink=watch.sink)
         gateway = Gateway(
@@ -78,7 +78,7 @@ class Parts:
             watch=watch,
         )
         policy_env = policy.settings(config.home, config.extra_env)
-        door_env = {"ROOTS_DOOR_HOST": ports.HOST, "ROOTS_DOOR_PORT": str(door_port)}
+        door_env = {"ROOTS_BACKEND_API_HOST": ports.HOST, "ROOTS_BACKEND_API_PORT": str(door_port)}
         tasks_env = wiring.env("tasks", policy_env, has_database=True)
         return cls(
             postgres=postgres,
@@ -121,7 +121,7 @@ class Parts:
         parts: list[Part] = [self.gateway, self.tasks, self.relay, self.subscriptions, *self.longpolls]
         environments = [*(part.process.program.env for part in parts), self.wiring.provision().env]
         # The door's port is the user's choice: the environment of subscriptions has the one that 0 became.
-        return [name for name in unused(self.wiring.extra_env, environments) if name != "ROOTS_DOOR_PORT"]
+        return [name for name in unused(self.wiring.extra_env, environments) if name != "ROOTS_BACKEND_API_PORT"]
 
     def all(self) -> list[Part]:
         """Return every part, what others depend on first."""

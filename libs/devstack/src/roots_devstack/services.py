@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from roots_common.broker import BrokerConfig
-from roots_common.config import Seconds, load, setting
+from roots.nats.broker import BrokerConfig
+from roots.runtime.config import Seconds, load, setting
 from roots_devstack import ports, probes
 from roots_devstack.broker import Broker, User
 from roots_devstack.child import Program
@@ -79,7 +79,7 @@ class Wiring:
         """Return the one-shot that creates the stream and the bucket, as in production."""
         replicas = {"ROOTS_NATS_REPLICAS": str(len(self.broker.servers))}
         env = self.env("provision", replicas)
-        return Program(name="provision", command=_python("roots_common.provision"), env=env)
+        return Program(name="provision", command=_python("roots.nats.provision"), env=env)
 
 
 class Service:

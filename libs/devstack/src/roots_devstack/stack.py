@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from roots_common.subjects import EVENTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM
 from roots_devstack import broker, gateway, postgres
 from roots_devstack.deadlines import within
 from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute

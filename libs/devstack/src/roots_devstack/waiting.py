@@ -3,7 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from roots_common.config import EXIT_USAGE
+from roots.runtime.config import EXIT_USAGE
 from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes import Process, with_tail

@@ -5,12 +5,12 @@ import sys
 
 import uvloop
 
-from roots_common import descriptors, logs
-from roots_common.config import load_or_exit
-from roots_common.lifecycle import stop_event
-from roots_common.tracing import Tracing, open_tracing
-from roots_longpoll.app import Replica
+from roots.runtime import descriptors, logs
+from roots.runtime.config import load_or_exit
+from roots.runtime.lifecycle import stop_event
+from roots.tracing.tracing import Tracing, open_tracing
 from roots_longpoll.config import Config
+from roots_longpoll.replica import Replica
 
 log = logs.get(__name__)
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import msgspec
 
-from roots_common.broker import BrokerConfig, identity_problems
-from roots_common.config import Port, ServiceConfig, setting
-from roots_common.subjects import GRANT_LIFETIME_SECONDS
-from roots_common.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
-from roots_common.uids import UidConfig
+from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
+from roots.contracts.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
+from roots.contracts.uids import UidConfig
+from roots.nats.broker import BrokerConfig, identity_problems
+from roots.runtime.config import Port, ServiceConfig, setting
 
 _LIVE_CREDS = "ROOTS_NATS_LIVE_CREDS"
 _LIVE_NKEY_SEED = "ROOTS_NATS_LIVE_NKEY_SEED"
@@ -41,8 +41,8 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     max_connections: Count = setting("ROOTS_MAX_CONNECTIONS", default=60_000)
     ring_bytes: Annotated[int, msgspec.Meta(ge=64 * 1024)] = setting("ROOTS_RING_BYTES", default=64 << 20)
     max_clients_cached: Count = setting("ROOTS_MAX_CLIENTS_CACHED", default=200_000)
-    replay_slots: Count = setting("ROOTS_REPLAY_SLOTS", default=16)
-    touch_seconds: Touch = setting("ROOTS_TOUCH_SECONDS", default=60.0)
+    replay_slots: Count = setting("ROOTS_MAX_CONCURRENT_REPLAYS", default=16)
+    touch_seconds: Touch = setting("ROOTS_GRANT_RENEWAL_SECONDS", default=60.0)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
 
     @property

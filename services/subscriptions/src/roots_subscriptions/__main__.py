@@ -6,32 +6,33 @@ from concurrent.futures import ThreadPoolExecutor
 
 from nats.aio.client import Client
 
-from roots_common import descriptors, health, logs
-from roots_common.authentication import Authenticator
-from roots_common.config import exit_usage, load_or_exit
-from roots_common.lifecycle import catch_stop
-from roots_common.policy import Policy
-from roots_common.policy_file import PolicyError
-from roots_common.policy_watch import PolicyWatch
-from roots_common.server import HttpServer
-from roots_common.tracing import open_tracing
-from roots_subscriptions.app import create_app
-from roots_subscriptions.audit import Audit
-from roots_subscriptions.broker_thread import BrokerThread
+from roots.auth.authentication import Authenticator
+from roots.auth.policy import Policy
+from roots.auth.policy_file import PolicyError
+from roots.auth.policy_watch import PolicyWatch
+from roots.http import health
+from roots.http.server import HttpServer
+from roots.runtime import descriptors, logs
+from roots.runtime.config import exit_usage, load_or_exit
+from roots.runtime.lifecycle import catch_stop
+from roots.tracing.tracing import open_tracing
+from roots_subscriptions.backend_api.app import create_door
+from roots_subscriptions.backend_api.audit import Audit
+from roots_subscriptions.backend_api.keyless import policy_parser
+from roots_subscriptions.backend_api.messages import MAX_BATCH_BYTES
+from roots_subscriptions.broker.log_epoch import LogEpochs
+from roots_subscriptions.broker.readiness import BrokerReadiness
+from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.config import SubscriptionsConfig
-from roots_subscriptions.door import create_door
-from roots_subscriptions.door_messages import MAX_BATCH_BYTES
-from roots_subscriptions.expiry import Expiry
-from roots_subscriptions.grants import Grants
-from roots_subscriptions.index import GrantIndex
-from roots_subscriptions.keyless import policy_parser
-from roots_subscriptions.log_epoch import LogEpochs
+from roots_subscriptions.connecting.app import create_app
+from roots_subscriptions.grants.expiry import Expiry
+from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.index import GrantIndex
+from roots_subscriptions.grants.reconsideration import Reconsideration
+from roots_subscriptions.grants.refusals import Refusals, answer_refusals
+from roots_subscriptions.grants.store import GrantStore
+from roots_subscriptions.grants.touch import TouchResponder
 from roots_subscriptions.metrics import Metrics
-from roots_subscriptions.readiness import BrokerReadiness
-from roots_subscriptions.reconsideration import Reconsideration
-from roots_subscriptions.refusals import Refusals, answer_refusals
-from roots_subscriptions.store import GrantStore
-from roots_subscriptions.touch import TouchResponder
 
 # Six of the largest batches.
 DOOR_MAX_HELD_BYTES = 6 * MAX_BATCH_BYTES

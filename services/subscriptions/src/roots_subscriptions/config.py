@@ -6,10 +6,10 @@ from typing import Annotated
 
 import msgspec
 
-from roots_common.broker import BrokerConfig
-from roots_common.config import Port, ServiceConfig, setting
-from roots_common.uids import UidConfig
-from roots_subscriptions.grants import DEFAULT_MAX_ANONYMOUS
+from roots.contracts.uids import UidConfig
+from roots.nats.broker import BrokerConfig
+from roots.runtime.config import Port, ServiceConfig, setting
+from roots_subscriptions.grants.grants import DEFAULT_MAX_ANONYMOUS
 
 DEFAULT_POLICY = Path(__file__).with_name("default_policy.toml")
 
@@ -24,8 +24,8 @@ class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
 
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8002)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9002)
-    door_host: str = setting("ROOTS_DOOR_HOST", default="127.0.0.1")
-    door_port: Port = setting("ROOTS_DOOR_PORT", default=8004)
+    door_host: str = setting("ROOTS_BACKEND_API_HOST", default="127.0.0.1")
+    door_port: Port = setting("ROOTS_BACKEND_API_PORT", default=8004)
     user: str = setting("ROOTS_NATS_USER", default="subscriptions")
     policy: str = setting("ROOTS_POLICY", default="", is_file_name=True)
 

@@ -7,11 +7,12 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from roots_subscriptions.audit import NOBODY
-
 # What a request at the door may be for.
 DoorAction = Literal["publish", "explain", "revoke", "tutorial"]
 BROKER_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+NOBODY = "-"
+"""The back end of a request without a key, with a wrong one, or refused before it was looked at."""
 
 
 class Metrics:
@@ -54,19 +55,19 @@ class Metrics:
             registry=registry,
         )
         self.touches = Counter(
-            "roots_subscriptions_touches_total",
+            "roots_subscriptions_grant_renewals_total",
             "Uids that longpoll reported as polling, by result: extended, fresh, unknown or failed.",
             ("result",),
             registry=registry,
         )
         self.door_uses = Counter(
-            "roots_subscriptions_door_uses_total",
+            "roots_subscriptions_backend_api_calls_total",
             "Requests at the door, by back end (- for none), action and outcome.",
             ("backend", "action", "outcome"),
             registry=registry,
         )
         self.door_messages = Counter(
-            "roots_subscriptions_door_messages_total",
+            "roots_subscriptions_backend_api_messages_total",
             "Messages of back ends that were sent to the log, by back end and outcome: stored, repeated, unavailable, "
             "unknown (no acknowledgement) or refused.",
             ("backend", "outcome"),

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from roots_common import descriptors, health, lifecycle, logs
-from roots_common.authentication import Authenticator
-from roots_common.config import exit_usage, load_or_exit
-from roots_common.policy import Policy
-from roots_common.policy_file import PolicyError
-from roots_common.policy_watch import PolicyWatch
-from roots_common.server import HttpServer
-from roots_common.tracing import open_tracing
+from roots.auth.authentication import Authenticator
+from roots.auth.policy import Policy
+from roots.auth.policy_file import PolicyError
+from roots.auth.policy_watch import PolicyWatch
+from roots.http import health
+from roots.http.server import HttpServer
+from roots.runtime import descriptors, lifecycle, logs
+from roots.runtime.config import exit_usage, load_or_exit
+from roots.tracing.tracing import open_tracing
 from roots_tasks import migrate
 from roots_tasks.app import create_app
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig

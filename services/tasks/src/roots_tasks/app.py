@@ -5,9 +5,10 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
-from roots_common import logs, web
-from roots_common.tracing import OFF, Tracing
-from roots_common.web import Problem
+from roots.http import web
+from roots.http.web import Problem
+from roots.runtime import logs
+from roots.tracing.tracing import OFF, Tracing
 from roots_tasks.errors import (
     InvalidFieldError,
     KeyReusedError,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from roots_common.broker import BrokerConfig
-from roots_common.config import ConfigError, LogLevel, Port, ServiceConfig, setting
+from roots.nats.broker import BrokerConfig
+from roots.runtime.config import ConfigError, LogLevel, Port, ServiceConfig, setting
 
 _SCHEMES = ("postgresql://", "postgres://")
 

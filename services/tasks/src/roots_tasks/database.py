@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from roots_common import logs
-from roots_common.health import Check, LastCheck
+from roots.http.health import Check, LastCheck
+from roots.runtime import logs
 from roots_tasks import migrate
 from roots_tasks.errors import StoreUnavailableError
 

@@ -7,8 +7,8 @@ import asyncio
 import random
 import time
 
-from roots_common import logs
-from roots_common.health import Check
+from roots.http.health import Check
+from roots.runtime import logs
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.outbox import Outbox, Row, batches
 from roots_tasks.publisher import KEPT, Outcome, Publisher

@@ -10,7 +10,7 @@ import threading
 
 import psycopg
 
-from roots_common import logs
+from roots.runtime import logs
 from roots_tasks.database import Database
 from roots_tasks.errors import StoreUnavailableError
 

@@ -10,9 +10,9 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from roots_common import logs
-from roots_common.episodes import Episode
-from roots_common.health import Check, LastCheck
+from roots.http.health import Check, LastCheck
+from roots.runtime import logs
+from roots.runtime.episodes import Episode
 from roots_tasks.database import OLD_EVENT_SECONDS, connection_options
 from roots_tasks.metrics import RelayMetrics
 

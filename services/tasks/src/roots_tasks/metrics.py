@@ -1,4 +1,4 @@
-"""The figures of `serve` and of `relay`; HTTP requests are counted by `roots_common.web.HttpMetrics`."""
+"""The figures of `serve` and of `relay`; HTTP requests are counted by `roots.http.web.HttpMetrics`."""
 
 from collections.abc import Callable
 from functools import partial

@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 import psycopg
 from psycopg import sql
 
-from roots_common import logs
+from roots.runtime import logs
 from roots_tasks.errors import MigrationError
 
 WAIT_SECONDS = 60.0

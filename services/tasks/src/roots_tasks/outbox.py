@@ -1,6 +1,6 @@
 """The outbox table as the relay uses it: read in order, deleted after the acknowledgement.
 
-Owns the table `outbox` after its rows were committed. May import: psycopg, database, roots_common.events.
+Owns the table `outbox` after its rows were committed. May import: psycopg, database, roots.contracts.events.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any, LiteralString, Self
 
 import psycopg
 
-from roots_common.events import Event
+from roots.contracts.events import Event
 from roots_tasks.database import connection_options
 
 # Every statement here touches at most a few hundred rows; one that takes longer hangs.

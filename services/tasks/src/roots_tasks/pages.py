@@ -11,7 +11,7 @@ from typing import Any
 
 import falcon
 
-from roots_common.web import Problem
+from roots.http.web import Problem
 
 PREFIX = re.compile(r"/todos(?=/|\Z)")
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import falcon
 
-from roots_common.authentication import Authenticator, check_permission
-from roots_common.cors import Cors
-from roots_common.identity import Identity
-from roots_common.policy import Policy, parse_policy
-from roots_common.web import Problem
+from roots.auth.authentication import Authenticator, check_permission
+from roots.auth.cors import Cors
+from roots.auth.policy import Policy, parse_policy
+from roots.contracts.identity import Identity
+from roots.http.web import Problem
 
 APP = "tasks"
 OPEN_POLICY = Policy(apps={})

@@ -1,7 +1,7 @@
 """The relay's side of NATS: publishes events and tells what became of each, and knows whether the stream takes events.
 
 Promises: events that are published together share one round trip, and many of them one sync of the server's disk;
-whatever fails meanwhile, each gets an outcome. May import: nats, roots_common.
+whatever fails meanwhile, each gets an outcome. May import: nats, roots.
 """
 
 import asyncio
@@ -19,11 +19,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import Header
 
-from roots_common import broker, logs, subjects
-from roots_common.broker import BrokerConfig
-from roots_common.events import MAX_MESSAGE_BYTES, Event, headers_of
-from roots_common.health import Check, LastCheck
-from roots_common.tracing import OFF, Tracing
+from roots.contracts import subjects
+from roots.contracts.events import MAX_MESSAGE_BYTES, Event, headers_of
+from roots.http.health import Check, LastCheck
+from roots.nats import broker
+from roots.nats.broker import BrokerConfig
+from roots.runtime import logs
+from roots.tracing.tracing import OFF, Tracing
 from roots_tasks.metrics import RelayMetrics
 from roots_tasks.tasks import PATH
 

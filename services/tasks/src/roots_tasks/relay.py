@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import psycopg
 
-from roots_common import logs
-from roots_common.health import Check, LastCheck
+from roots.http.health import Check, LastCheck
+from roots.runtime import logs
 from roots_tasks.delivery import Delivery
 from roots_tasks.leadership import Leadership
 from roots_tasks.metrics import RelayMetrics

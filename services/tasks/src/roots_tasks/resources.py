@@ -7,8 +7,8 @@ from typing import Any
 
 import falcon
 
-from roots_common.traceparent import traceparent_of
-from roots_common.web import read_json
+from roots.http.web import read_json
+from roots.tracing.traceparent import traceparent_of
 from roots_tasks import entity_tags
 from roots_tasks.errors import InvalidFieldError, TaskNotFoundError
 from roots_tasks.metrics import ServeMetrics

@@ -1,0 +1,1 @@
+"""HTTP servers: Falcon and waitress, bounded and drained."""

@@ -1,0 +1,160 @@
+"""One connection of waitress: problems for its refusals, no thread that waits for a slow reader, an end at any time.
+
+Relies on these internals of waitress 3: `requests` has what waits for a thread or is on one, `request` what arrives,
+`total_outbufs_len` the bytes still to send; `service` calls `server.add_task` for the next of `requests`; a channel
+with `will_close` is closed by `handle_write`, which the loop calls when the socket is writable or shut down.
+"""
+
+import contextlib
+import socket
+import struct
+import time
+from http.client import responses
+from typing import Any
+
+import msgspec
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask, WSGITask
+
+from roots.http.request import Request
+from roots.http.web import PROBLEM_TYPE
+
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+def _problem(status: int, detail: str) -> bytes:
+    return msgspec.json.encode(
+        {"type": "about:blank", "title": responses.get(status, "Error"), "status": status, "detail": detail}
+    )
+
+
+def _whole_answer(status: int, detail: str) -> bytes:
+    body = _problem(status, detail)
+    lines = [
+        f"HTTP/1.1 {status} {responses[status]}",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+        f"Content-Type: {PROBLEM_TYPE}",
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+_LATE = _whole_answer(408, "The request did not arrive in time.")
+
+
+class Task(WSGITask):
+    """A request's answer; while draining, or on a descriptor of the reserve, it says that the connection ends."""
+
+    def build_response_header(self) -> bytes:
+        """Return the status line and the headers."""
+        server = self.channel.server
+        if server.is_draining or server.is_short_of_descriptors:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
+
+class RefusalTask(ErrorTask):
+    """waitress's own refusals (malformed, too large), as problem+json instead of plain text."""
+
+    def execute(self) -> None:
+        """Write the answer."""
+        error = self.request.error
+        body = _problem(error.code, str(error.body))
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Channel(HTTPChannel):
+    """A client's connection.
+
+    Shape: rested_at is when it last had a whole request answered, or began, monotonic seconds. is_deferred tells that
+        the next of its requests waits until its client has read the answers so far.
+    """
+
+    parser_class = Request
+    task_class = Task
+    error_task_class = RefusalTask
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.rested_at = time.monotonic()
+        self.is_deferred = False
+        self._unread_since: float | None = None
+        self._answer_bytes = 0
+        super().__init__(*arguments, **named)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a whole request of it waits for a thread, or is on one."""
+        return bool(self.requests) and not self.is_deferred
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of a request has come, and nothing of an answer is left."""
+        return not self.requests and self.request is None and not self.total_outbufs_len
+
+    @property
+    def arriving_since(self) -> float | None:
+        """When the request that arrives began; behind one that is answered the rest is not read, hence not late."""
+        return None if self.requests or self.request is None else self.request.began_at
+
+    @property
+    def unread_since(self) -> float | None:
+        """Since when its client has had something to read, if so."""
+        return self._unread_since if self.total_outbufs_len else None
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory its requests and unread answers take, about."""
+        requests = [*self.requests, *([] if self.request is None else [self.request])]
+        received: int = sum(request.held_bytes for request in requests)
+        return received + (self._answer_bytes if self.total_outbufs_len else 0)
+
+    def end(self) -> None:
+        """End the connection at the loop's next turn, also when its client reads nothing; a late request gets 408."""
+        self.will_close = True
+        # Closing the descriptor here would let another connection have its number while the loop knows it as this one.
+        with contextlib.suppress(OSError):
+            if self.total_outbufs_len:
+                # The kernel would keep for minutes what nobody reads.
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            elif self.arriving_since is not None:
+                self.socket.send(_LATE)
+        with contextlib.suppress(OSError):
+            # What has come and is not read would reset the connection, and the answer with it.
+            self.socket.recv(1 << 16)
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def write_soon(self, data: Any) -> int:
+        """Add `data` to what is sent."""
+        if not self.total_outbufs_len:
+            self._answer_bytes = 0
+            self._unread_since = time.monotonic()
+        self._answer_bytes += len(data)
+        written: int = super().write_soon(data)
+        return written
+
+    def service(self) -> None:
+        """Answer the first of its requests."""
+        super().service()
+        self.rested_at = time.monotonic()
+
+    def readable(self) -> bool:
+        """Return whether more is to be read; the rest of a large request waits while memory is short."""
+        is_large = self.request is not None and self.request.headers_finished
+        return bool(super().readable()) and not (is_large and self.server.is_short_of_memory)
+
+    def writable(self) -> bool:
+        """Return whether there is something to do once the socket takes bytes."""
+        return bool(super().writable()) or self.is_deferred
+
+    def handle_write(self) -> None:
+        """Send what is left, then go on with the request that waited for that."""
+        super().handle_write()
+        if self.is_deferred and self.connected and not self.total_outbufs_len:
+            self.is_deferred = False
+            self.server.add_task(self)

@@ -1,0 +1,1 @@
+"""NATS: connections, streams, and reads of what is stored."""

@@ -1,0 +1,1 @@
+"""What every process has: configuration, logs, health, the end of its life."""

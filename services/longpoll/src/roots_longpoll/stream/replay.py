@@ -1,0 +1,109 @@
+"""Replay: reads from the stream what the ring no longer has, for polls whose cursor is older.
+
+Polls with the same position share one reading; the readings under way and those that wait are bounded (I7).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from roots.contracts.subjects import subject_of
+from roots_longpoll.delivery.poll import Limits, Replay
+from roots_longpoll.delivery.ring import Event, Ring, cut
+from roots_longpoll.delivery.unreadable import Unreadable
+from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
+from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.sinks import event_of
+
+DEADLINE_SECONDS = 10.0
+# How long a server that lags gets to catch up before it is asked again.
+LAG_SECONDS = 0.05
+
+Starts = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayLimits:
+    """Bounds of replays: so many at a time, so many more that wait."""
+
+    slots: int = 16
+    max_waiting: int = 10_000
+
+
+class Replayer:
+    """Reads backlogs from the event stream."""
+
+    def __init__(
+        self, reader: StreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits, unreadable: Unreadable
+    ) -> None:
+        self.results = {"ok": 0, "failed": 0, "refused": 0, "shared": 0}
+        self._reader = reader
+        self._ring = ring
+        self._limits = limits
+        self._bounds = bounds
+        self._unreadable = unreadable
+        self._slots = asyncio.Semaphore(bounds.slots)
+        self._under_way: dict[tuple[int, Starts], asyncio.Task[Replay]] = {}
+
+    async def read(self, starts: Starts) -> Replay:
+        """Return what the stream has after `starts`, up to the ring's tail.
+
+        Errors: ReplayRefusedError when too many wait already; BrokerUnavailableError when NATS has no answer in time.
+        """
+        # A reading of the log before is of no use to a poll that came after it began anew.
+        key = (self._ring.epoch, starts)
+        task = self._under_way.get(key)
+        if task is not None:
+            self.results["shared"] += 1
+        elif len(self._under_way) >= self._bounds.slots + self._bounds.max_waiting:
+            self.results["refused"] += 1
+            raise ReplayRefusedError
+        else:
+            task = asyncio.create_task(self._read_in_slot(starts))
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        # One poll that goes away must not cancel the reading of the others.
+        return await asyncio.shield(task)
+
+    async def _read_in_slot(self, starts: Starts) -> Replay:
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS), self._slots:
+                replay = await self._read(starts)
+        except (BrokerUnavailableError, TimeoutError) as error:
+            self.results["failed"] += 1
+            raise BrokerUnavailableError(f"replay: {type(error).__name__}") from error
+        self.results["ok"] += 1
+        return replay
+
+    async def _read(self, starts: Starts) -> Replay:
+        complete_to = self._ring.tail
+        events: list[Event] = []
+        for path, after in starts:
+            found, complete_to = await self._read_path(path, after, complete_to)
+            events += found
+        # Asked after the reading, so that what ended meanwhile is told too.
+        state = await self._reader.state()
+        expired = tuple(path for path, after in starts if after + 1 < state.first)
+        # A log that is shorter than what was taken of it is about to get another epoch.
+        is_same = state.last >= self._ring.tail
+        events = sorted((event for event in events if event.seq <= complete_to), key=lambda event: event.seq)
+        return Replay(
+            backlog=cut(events, complete_to, self._limits.max_updates, self._limits.max_answer_bytes),
+            expired=expired,
+            epoch=state.epoch if is_same else 0,
+        )
+
+    async def _read_path(self, path: str, after: int, upto: int) -> tuple[list[Event], int]:
+        """Return the events of `path` after `after`, and up to where they are all there are, `upto` at most."""
+        subject = subject_of(path)
+        while True:
+            batch = await self._reader.batch(seq=after + 1, subject=subject, limit=self._limits.max_updates + 1)
+            found = (event_of(message, self._unreadable) for message in batch.messages)
+            events = [event for event in found if event is not None]
+            last = batch.messages[-1].seq if batch.messages else after
+            if batch.has_more or last >= upto:
+                return events, min(last, upto)
+            # A server that lags ends its batch early; only the leader knows whether there is really nothing more.
+            following = await self._reader.next_seq(last + 1, subject)
+            if following is None or following > upto:
+                return events, upto
+            await asyncio.sleep(LAG_SECONDS)

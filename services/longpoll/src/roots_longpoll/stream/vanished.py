@@ -1,0 +1,60 @@
+"""Finds records of the view that the bucket no longer has (I5).
+
+A record that is not among the bucket's keys is asked for at the bucket's leader: that answer counts, not the list.
+"""
+
+import asyncio
+
+from nats.aio.client import Client
+
+from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots.nats.presence import PresenceCheck, Present
+from roots.nats.streams import StreamUnavailableError
+from roots.runtime import logs
+from roots.runtime.episodes import Episode
+from roots_longpoll.delivery.grants import GrantsView
+from roots_longpoll.stream.reader import REQUEST_SECONDS
+from roots_longpoll.stream.sinks import GrantFeed
+
+# So many records are compared in one turn of the loop: about 2 ms.
+SLICE = 4096
+
+log = logs.get(__name__)
+
+
+class VanishedGrants:
+    """Compares the view with the bucket, in rounds."""
+
+    def __init__(self, client: Client, view: GrantsView, feed: GrantFeed) -> None:
+        self._check = PresenceCheck(lambda: client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_SECONDS)
+        self._view = view
+        self._feed = feed
+
+    async def run(self) -> None:
+        """Compare until cancelled; an outage is waited for."""
+        failures = Episode(log, "comparing_grants")
+        while True:
+            await asyncio.sleep(self._check.pause_seconds)
+            try:
+                present = await self._check.changed()
+            except StreamUnavailableError as error:
+                failures.failed(str(error))
+            else:
+                failures.ended()
+                if present is not None:
+                    await self._compare(present)
+
+    async def _compare(self, present: Present) -> None:
+        # A record that was read before the list was made would otherwise come into the view after this comparison.
+        self._view.void_reads()
+        held = self._view.revisions()
+        for start in range(0, len(held), SLICE):
+            gone = [
+                uid
+                for uid, revision in held[start : start + SLICE]
+                if present.lacks(GRANTS_PREFIX + uid.decode(), revision)
+            ]
+            if gone:
+                log.info("grants_gone", records=len(gone))
+                self._feed.forget(gone)
+            await asyncio.sleep(0)

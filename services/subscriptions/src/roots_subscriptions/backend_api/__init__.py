@@ -1,0 +1,1 @@
+"""The HTTP API of back ends: publish, grant, revoke, explain."""

@@ -1,0 +1,57 @@
+"""The WSGI application of the door, on a port of its own that no browser can reach."""
+
+from typing import Any
+
+import falcon
+from prometheus_client import CollectorRegistry
+
+from roots.auth.policy import Policy
+from roots.auth.policy_watch import PolicyWatch
+from roots.contracts.uids import Uids
+from roots.http import web
+from roots.tracing.tracing import Tracing
+from roots_subscriptions.backend_api.audit import Audit
+from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate
+from roots_subscriptions.backend_api.clients import Client, Revoke, Revoking
+from roots_subscriptions.backend_api.compatibility import Tutorial
+from roots_subscriptions.backend_api.publishing import EventPublisher
+from roots_subscriptions.backend_api.rate_limit import RateLimits
+from roots_subscriptions.backend_api.resources import Publish, Publishing
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.writes import Writes
+from roots_subscriptions.metrics import Metrics
+
+
+def create_door(
+    *,
+    policy: PolicyWatch[Policy],
+    uids: Uids,
+    audit: Audit,
+    broker: BrokerThread,
+    grants: Grants,
+    writes: Writes,
+    metrics: Metrics,
+    registry: CollectorRegistry,
+    tracing: Tracing,
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return the application that back ends reach."""
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_door", registry)])
+    app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
+    gate = Gate(lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics)
+    publishing = Publishing(gate, broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)
+    app.add_route("/", Tutorial(gate, publishing, broker, grants, uids))
+    app.add_route("/v1/publish", Publish(gate, publishing))
+    revoking = Revoking(broker, grants, uids)
+    app.add_route("/v1/clients/{uid}", Client(gate, revoking, broker, grants, lambda: policy.current))
+    app.add_route("/v1/revoke", Revoke(gate, revoking))
+    return app
+
+
+def _answer_unavailable(
+    _req: falcon.Request, _resp: falcon.Response, error: BrokerUnavailableError, _params: dict[str, Any]
+) -> None:
+    raise web.Problem(
+        503, "NATS can't be reached; nothing was done, try again.", retry_after_seconds=RETRY_AFTER_SECONDS
+    ) from error

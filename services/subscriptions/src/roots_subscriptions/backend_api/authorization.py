@@ -1,0 +1,135 @@
+"""Who may come in at the door: keys, origins and rates, and the audit line that every use leaves behind.
+
+Browsers have no business here. Every POST that a page sends carries an `Origin`, so a request with one is refused,
+whatever else it has: a page that its user happens to open can't use a door on that user's machine.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import falcon
+
+from roots.auth.backends import Backend, find_by_key, find_keyless
+from roots.auth.policy_watch import PolicyRefused
+from roots.http.web import Problem
+from roots_subscriptions.backend_api.audit import About, Audit
+from roots_subscriptions.backend_api.keyless import is_loopback
+from roots_subscriptions.backend_api.rate_limit import RateLimits
+from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.metrics import NOBODY, DoorAction, Metrics
+
+RETRY_AFTER_SECONDS = 1
+_SCHEME = "bearer"
+_OUTCOMES = {
+    400: "malformed",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "unknown",
+    410: "unknown",
+    413: "malformed",
+    422: "malformed",
+    429: "limited",
+    503: "unavailable",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Use:
+    """One use of the door.
+
+    Shape: what is added to `results`, pairs of a path and an outcome, gets audit lines; without them there is one line,
+        with what `about` has for it.
+    """
+
+    backend: Backend
+    results: list[tuple[str, str]] = field(default_factory=list)
+    about: About = field(default_factory=About)
+
+
+class Gate:
+    """Lets back ends in.
+
+    Shape: `backends` returns those of the policy in force, which is an older one while `is_policy_refused`.
+    """
+
+    def __init__(
+        self,
+        backends: Callable[[], Mapping[str, Backend]],
+        is_policy_refused: Callable[[], bool],
+        limits: RateLimits,
+        audit: Audit,
+        metrics: Metrics,
+    ) -> None:
+        self._backends = backends
+        self._is_policy_refused = is_policy_refused
+        self._limits = limits
+        self._audit = audit
+        self._metrics = metrics
+
+    @contextmanager
+    def use(self, req: falcon.Request, action: DoorAction, *, is_key_needed: bool = True) -> Iterator[Use]:
+        """Yield the use of the back end that sent `req`, which costs one token; write its audit lines at the end.
+
+        Errors: Problem 403 for a browser's request, and for one without a key from another machine; 401 without a key
+            that is known; 429 over the rate; 503 instead of 401 while the policy is refused.
+        """
+        use: Use | None = None
+        outcome = "done"
+        try:
+            use = Use(backend=self._admit(req, is_key_needed=is_key_needed))
+            self.spend(use, 1)
+            yield use
+        except Problem as problem:
+            outcome = _OUTCOMES.get(problem.status_code, "failed")
+            raise
+        except BrokerUnavailableError:
+            outcome = "unavailable"
+            raise
+        except BaseException:
+            outcome = "failed"
+            raise
+        finally:
+            name = NOBODY if use is None else use.backend.name
+            self._metrics.door_uses.labels(name, action, outcome).inc()
+            if use is not None and use.results:
+                self._audit.note_each(name, action, use.results)
+            else:
+                about = About() if use is None else use.about
+                self._audit.note(name, action, outcome, about)
+
+    def spend(self, use: Use, tokens: int) -> None:
+        """Charge the use's back end. Errors: Problem 429 when it has too few tokens left."""
+        wait_seconds = self._limits.take(use.backend, tokens)
+        if wait_seconds > 0:
+            raise Problem(
+                429, "This back end does more than its rate allows.", retry_after_seconds=math.ceil(wait_seconds)
+            )
+
+    def _admit(self, req: falcon.Request, *, is_key_needed: bool) -> Backend:
+        if req.get_header("Origin") is not None:
+            raise Problem(403, "Browsers don't come in here; back ends do, and they send no Origin.")
+        backends = self._backends()
+        header = req.auth
+        if header is None:
+            backend = None if is_key_needed else find_keyless(backends)
+            if backend is not None and not is_loopback(req.remote_addr):
+                raise Problem(403, "A request without a key is taken from this machine alone.")
+        else:
+            scheme, _, key = header.partition(" ")
+            backend = find_by_key(backends, key.strip()) if scheme.lower() == _SCHEME else None
+        if backend is None and self._is_policy_refused():
+            # The file that can't be used may name it.
+            raise PolicyRefused
+        if backend is None:
+            raise Unauthorized
+        return backend
+
+
+class Unauthorized(Problem):
+    """The request has no key that is known; no word tells whether it had one."""
+
+    def __init__(self) -> None:
+        super().__init__(401, "The door needs the key of a back end: Authorization: Bearer KEY.")
+        self.headers = {"WWW-Authenticate": "Bearer"}

@@ -1,0 +1,155 @@
+"""HTTP at the door: what a client hears and why, and taking it away. `/v1/clients/{uid}` and `/v1/revoke`.
+
+A back end withdraws the paths that it may grant, and sees those and the ones that it may publish on; other paths of the
+same client are none of its business.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import falcon
+import msgspec
+
+from roots.auth.backends import Backend
+from roots.auth.policy import Policy
+from roots.contracts.subjects import CLIENTS_HELD, CLIENTS_REFUSED, InvalidPathError, check_path
+from roots.contracts.uids import Uids
+from roots.http.web import Problem, read_json
+from roots_subscriptions.backend_api.audit import About
+from roots_subscriptions.backend_api.authorization import Gate, Use
+from roots_subscriptions.backend_api.explain import Whereabouts, explain, explain_path
+from roots_subscriptions.broker.inquiry import Inquiry
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.refusals import Refusal
+
+# An explanation asks every replica and takes a thread for a quarter of a second: far more than a message does.
+EXPLAIN_TOKENS = 100
+# Thousands of records may have to be written, each synced to disk.
+REVOKE_SECONDS = 30.0
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom and what a revocation names: a uid or a subject, and with one of them or alone, a path."""
+
+    uid: str | None = None
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
+    path: str | None = None
+
+
+class Revoking:
+    """Revokes for a use of the door."""
+
+    def __init__(self, broker: BrokerThread, grants: Grants, uids: Uids) -> None:
+        self._broker = broker
+        self._grants = grants
+        self._uids = uids
+
+    def check_uid(self, uid: str) -> None:
+        """Return when `uid` is one of this system's. Errors: Problem 410."""
+        if not self._uids.is_valid(uid):
+            raise Problem(410, "This uid was not issued here or has expired; its client begins again by itself.")
+
+    def revoke(self, use: Use, target: Target) -> dict[str, Any]:
+        """Withdraw what `target` names, as far as the back end may grant it, and return the answer.
+
+        Errors: Problem 422 or 410 for what it names, 403 for a path; BrokerUnavailableError when not everything is
+            withdrawn, and then doing it again does the rest.
+        """
+        use.about = About(subject=target.subject, uid=target.uid)
+        if target.uid is None and target.subject is None and target.path is None:
+            raise Problem(422, "It names neither a uid, nor a subject, nor a path.", field="body")
+        if target.uid is not None and target.subject is not None:
+            raise Problem(422, "It names a uid and a subject; one of them says it all.", field="body")
+        if target.uid is not None:
+            self.check_uid(target.uid)
+        if target.path is not None:
+            use.about.path = read_path(target.path)
+            if not use.backend.may_grant(target.path):
+                raise Problem(403, "This key may not grant this path, nor withdraw it.")
+        revoked = self._broker.call(
+            self._grants.revoke(
+                uid=target.uid, subject=target.subject, path=target.path, may_revoke=use.backend.may_grant
+            ),
+            timeout_seconds=REVOKE_SECONDS,
+        )
+        use.about.count = revoked.paths
+        return {"revoked": {"clients": revoked.clients, "paths": revoked.paths}}
+
+
+class Client:
+    """`GET /v1/clients/{uid}` and `DELETE /v1/clients/{uid}`."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        revoking: Revoking,
+        broker: BrokerThread,
+        grants: Grants,
+        policy: Callable[[], Policy],
+    ) -> None:
+        self._gate = gate
+        self._revoking = revoking
+        self._broker = broker
+        self._grants = grants
+        self._policy = policy
+        self._inquiry = Inquiry(broker.client)
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
+        """Answer what the client hears, who it is, what it was refused and where it is held; with `?path=`, why not."""
+        with self._gate.use(req, "explain") as use:
+            path = req.get_param("path")
+            use.about = About(uid=uid)
+            self._revoking.check_uid(uid)
+            if path is not None:
+                use.about.path = read_path(path)
+                if not _may_see(use.backend, path):
+                    raise Problem(403, "This key may neither publish on this path nor grant it.")
+            self._gate.spend(use, EXPLAIN_TOKENS - 1)
+            resp.media = self._explain(use.backend, uid, path)
+            resp.cache_control = ["no-store"]
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
+        """Withdraw from the client all that the back end may grant."""
+        with self._gate.use(req, "revoke") as use:
+            resp.media = self._revoking.revoke(use, Target(uid=uid))
+
+    def _explain(self, backend: Backend, uid: str, path: str | None) -> dict[str, Any]:
+        record = self._broker.call(self._grants.read(uid))
+        whereabouts = self._broker.call(self._inquiry.ask(CLIENTS_HELD, uid, Whereabouts))
+        refusals = self._broker.call(self._inquiry.ask(CLIENTS_REFUSED, uid, list[Refusal]))
+        answer = explain(
+            record,
+            whereabouts,
+            [refusal for told in refusals for refusal in told],
+            may_see=lambda seen: _may_see(backend, seen),
+            may_grant=backend.may_grant,
+        )
+        if path is not None:
+            answer["path"] = explain_path(record, self._policy(), path)
+        return answer
+
+
+class Revoke:
+    """`POST /v1/revoke`."""
+
+    def __init__(self, gate: Gate, revoking: Revoking) -> None:
+        self._gate = gate
+        self._revoking = revoking
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Withdraw what the body names; answer from how many clients, and how many of their paths."""
+        with self._gate.use(req, "revoke") as use:
+            resp.media = self._revoking.revoke(use, read_json(req, Target))
+
+
+def read_path(text: str) -> str:
+    """Return `text` when it is a path. Errors: Problem 422."""
+    try:
+        return check_path(text)
+    except InvalidPathError as error:
+        raise Problem(422, f"Not a path: {error}.", field="path") from error
+
+
+def _may_see(backend: Backend, path: str) -> bool:
+    return backend.may_grant(path) or backend.may_publish(path)

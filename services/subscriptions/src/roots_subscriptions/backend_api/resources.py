@@ -1,0 +1,94 @@
+"""HTTP at the door: `POST /v1/publish`, translated to events and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+
+from roots.http.web import Problem, read_json
+from roots.tracing.traceparent import traceparent_of
+from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
+from roots_subscriptions.backend_api.messages import (
+    MAX_BATCH_BYTES,
+    Message,
+    check_count,
+    check_messages,
+    event_of,
+)
+from roots_subscriptions.backend_api.publishing import BATCH_SECONDS, EventPublisher, Failed, Result, Stored
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.metrics import Metrics
+
+CALL_SECONDS = BATCH_SECONDS + 2
+
+
+class Publishing:
+    """Publishes for a use of the door: the rights of its back end, its rate, and what its audit lines tell."""
+
+    def __init__(self, gate: Gate, broker: BrokerThread, publisher: EventPublisher, metrics: Metrics) -> None:
+        self._gate = gate
+        self._broker = broker
+        self._publisher = publisher
+        self._metrics = metrics
+
+    def check_rights(self, use: Use, messages: Sequence[Message]) -> None:
+        """Return when the back end may publish all of `messages`. Errors: Problem 403 that names those it may not."""
+        refused = [
+            {"index": index, "path": message.path}
+            for index, message in enumerate(messages)
+            if not use.backend.may_publish(message.path)
+        ]
+        if refused:
+            use.results += [(str(item["path"]), "forbidden") for item in refused]
+            raise Problem(403, "This key may not publish on these paths; nothing is published.", refused=refused)
+
+    def publish(self, use: Use, messages: Sequence[Message], traceparent: str | None) -> list[Result]:
+        """Publish `messages`, and return what became of each. Errors: BrokerUnavailableError."""
+        events = [event_of(message, use.backend.name, traceparent) for message in messages]
+        results = self._broker.call(self._publisher.publish(events), timeout_seconds=CALL_SECONDS)
+        outcomes = [result.outcome for result in results]
+        for outcome in outcomes:
+            self._metrics.door_messages.labels(use.backend.name, outcome).inc()
+        use.results += [(message.path, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
+        return results
+
+
+class Publish:
+    """`POST /v1/publish`."""
+
+    def __init__(self, gate: Gate, publishing: Publishing) -> None:
+        self._gate = gate
+        self._publishing = publishing
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer 200 with where each message is, when all are stored."""
+        with self._gate.use(req, "publish") as use:
+            items = read_json(req, list[Any], max_bytes=MAX_BATCH_BYTES)
+            check_count(items)
+            messages = check_messages(items)
+            self._publishing.check_rights(use, messages)
+            self._gate.spend(use, len(messages) - 1)
+            results = self._publishing.publish(use, messages, traceparent_of(req))
+            resp.media = {"published": _published(messages, results)}
+
+
+def _published(messages: Sequence[Message], results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return the answer's items. Errors: Problem 503 or 502 that tells each message's fate, unless all are stored."""
+    pairs = list(enumerate(zip(messages, results, strict=True)))
+    failed = [
+        {"index": index, "path": message.path, "id": message.id, "reason": result.reason, "retry": result.is_retryable}
+        for index, (message, result) in pairs
+        if isinstance(result, Failed)
+    ]
+    if not failed:
+        return [_item(message, result) for _, (message, result) in pairs if isinstance(result, Stored)]
+    published = [{"index": i, **_item(message, result)} for i, (message, result) in pairs if isinstance(result, Stored)]
+    if any(item["retry"] for item in failed):
+        detail = "Not every message is known to be stored; publish those under `failed` again, with their ids."
+        raise Problem(503, detail, retry_after_seconds=RETRY_AFTER_SECONDS, published=published, failed=failed)
+    raise Problem(502, "The log refuses some of the messages for good.", published=published, failed=failed)
+
+
+def _item(message: Message, result: Stored) -> dict[str, Any]:
+    item = {"path": message.path, "seq": result.seq}
+    return {**item, "duplicate": True} if result.is_repeat else item

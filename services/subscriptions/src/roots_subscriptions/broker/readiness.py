@@ -1,0 +1,97 @@
+"""Whether subscriptions can do its work: NATS is connected, and its streams exist and take what is written."""
+
+import asyncio
+
+from nats.aio.client import Client
+
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_BUCKET, GRANTS_STREAM
+from roots.http.health import Check, LastCheck
+from roots.nats.clock import ClockCheck
+from roots.nats.streams import StreamUnavailableError, stream_state
+from roots.runtime import logs
+from roots_subscriptions.errors import BrokerUnavailableError
+from roots_subscriptions.grants.store import GrantStore
+from roots_subscriptions.metrics import Metrics
+
+# Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
+UNREADY_INTERVAL_SECONDS = 0.25
+READY_INTERVAL_SECONDS = 2.0
+REQUEST_TIMEOUT_SECONDS = 2.0
+# Longer than a round of looks that are all not answered, with the pause before it.
+MAX_AGE_SECONDS = 8.0
+
+_LABELS = {EVENTS_STREAM: "events", GRANTS_STREAM: "grants"}
+_NAMES = {EVENTS_STREAM: f"the stream {EVENTS_STREAM}", GRANTS_STREAM: f"the bucket {GRANTS_BUCKET}"}
+
+log = logs.get(__name__)
+
+
+class BrokerReadiness:
+    """Asks NATS now and then, so that a readiness probe is answered from memory."""
+
+    def __init__(self, store: GrantStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._client: Client | None = None
+        self._clock = ClockCheck()
+        self._streams = {
+            stream: LastCheck(f"waits for {name} (not asked yet)", max_age_seconds=MAX_AGE_SECONDS)
+            for stream, name in _NAMES.items()
+        }
+
+    async def watch(self, client: Client) -> None:
+        """Look again and again until `client` is closed."""
+        self._client = client
+        while not client.is_closed:
+            for stream in _NAMES:
+                await self._look(client, stream)
+            if self._store.writes.has_bucket_failed:
+                await self._try_write()
+            is_ready = all(check.found.is_ok for check in self._streams.values()) and self.writes().is_ok
+            await asyncio.sleep(READY_INTERVAL_SECONDS if is_ready else UNREADY_INTERVAL_SECONDS)
+
+    def broker(self) -> Check:
+        """Check the connection."""
+        if self._client is not None and self._client.is_connected:
+            return Check(is_ok=True, detail="connected to NATS")
+        return Check(is_ok=False, detail="waits for NATS")
+
+    def stream(self) -> Check:
+        """Check the event stream."""
+        return self._streams[EVENTS_STREAM]()
+
+    def clock(self) -> Check:
+        """Check this machine's clock."""
+        return self._clock.check()
+
+    def bucket(self) -> Check:
+        """Check the bucket of the grants."""
+        return self._streams[GRANTS_STREAM]()
+
+    def writes(self) -> Check:
+        """Check that what this service writes is taken."""
+        return self._store.writes.check()
+
+    async def _look(self, client: Client, stream: str) -> None:
+        check = self._streams[stream]
+        try:
+            state = await stream_state(client, stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+        except StreamUnavailableError as error:
+            if check.found.is_ok:
+                log.warning("stream_missing", stream=stream, detail=str(error))
+            check.set(Check(is_ok=False, detail=f"waits for {_NAMES[stream]} ({error})"))
+        else:
+            check.set(Check(is_ok=True, detail=f"{_NAMES[stream]} exists"))
+            # The leader of the other stream may have a clock of its own: the bucket's is the one that counts.
+            if stream == GRANTS_STREAM:
+                self._clock.note(state.skew_seconds)
+                self._metrics.clock_skew_seconds.set(state.skew_seconds)
+            self._metrics.stream_bytes.labels(_LABELS[stream]).set(state.bytes)
+            self._metrics.stream_limit_bytes.labels(_LABELS[stream]).set(state.limit_bytes)
+            self._metrics.stream_messages.labels(_LABELS[stream]).set(state.messages)
+
+    async def _try_write(self) -> None:
+        try:
+            await self._store.try_write()
+        except BrokerUnavailableError as error:
+            log.debug("bucket_refuses_writes", reason=error.reason)

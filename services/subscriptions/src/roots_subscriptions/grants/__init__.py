@@ -1,0 +1,1 @@
+"""Grant records: who receives which path, since when, and until when."""

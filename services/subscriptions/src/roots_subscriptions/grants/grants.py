@@ -1,0 +1,240 @@
+"""What clients may hear: granted, withdrawn, revoked. Every change is one compare-and-set of one client's record.
+
+Clients change their own grants with their identity, which has to be the one that their uid is bound to; back ends have
+the last word and need none (`identity` is None).
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+
+from roots.auth.policy import Policy
+from roots.contracts.grant_records import GrantRecord
+from roots.contracts.identity import ANONYMOUS, Identity
+from roots.contracts.subjects import is_path
+from roots_subscriptions.errors import BrokerUnavailableError, TooManyAnonymousError, TooManyClientsError
+from roots_subscriptions.grants.index import GrantIndex
+from roots_subscriptions.grants.record import check_bound, connected, disconnected, ended, extended, reconsidered
+from roots_subscriptions.grants.store import Change, GrantStore, Transform
+from roots_subscriptions.metrics import Metrics
+
+DEFAULT_MAX_ANONYMOUS = 100_000
+# Each is a read and a write that is synced to disk.
+WRITES_AT_ONCE = 64
+# Between them the loop does other work.
+HOLDINGS_AT_ONCE = 200
+# When many tokens end in the same second, connects and revocations come between.
+ENDS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """What a revocation has withdrawn. Shape: clients counts the uids, paths all of their paths."""
+
+    clients: int
+    paths: int
+
+
+class Grants:
+    """The grants of all clients, under the policy that `policy` returns. Its coroutines run on the broker's loop.
+
+    Errors: BrokerUnavailableError from each of them.
+    """
+
+    def __init__(
+        self,
+        store: GrantStore,
+        index: GrantIndex,
+        policy: Callable[[], Policy],
+        metrics: Metrics,
+        max_anonymous: int = DEFAULT_MAX_ANONYMOUS,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._policy = policy
+        self._metrics = metrics
+        self._max_anonymous = max_anonymous
+        store.on_write(index.note)
+
+    async def read(self, uid: str) -> GrantRecord | None:
+        """Return the record of `uid`, None when it has none."""
+        return await self._store.read(uid)
+
+    async def connect(self, uid: str, paths: Collection[str], *, by: str, identity: Identity | None) -> Change:
+        """Grant to `uid` those of `paths` that the policy allows, from the present on, and confirm what it holds.
+
+        What the policy allows and the change's `after` has no room for is over the bound of one client.
+
+        Shape: by is `apps.NAME`, or `backends.NAME` with no `identity`.
+        Errors: ForeignClientError, TooManyClientsError, TooManyAnonymousError.
+        """
+        # Before the record is written, so that no event after the answer to the client is older than its grant.
+        head = await self._store.events_head()
+        policy = self._policy()
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            nonlocal policy
+            policy = self._policy()
+            allowed = [path for path in paths if policy.allows(by, path, identity or ANONYMOUS)]
+            if not allowed:
+                return record
+            if identity is not None:
+                self._check_clients(uid, record, identity, policy)
+            return connected(
+                record or await self._store.create(),
+                allowed,
+                by=by,
+                identity=None if identity is None else policy.relevant(identity),
+                allows=policy.allows,
+                head=head,
+                now=time.time(),
+            )
+
+        done = await self._store.change(uid, change)
+        if self._policy() is not policy:
+            # The policy has changed while the record was written, perhaps after this client's turn to be reconsidered.
+            await self.reconsider(uid)
+        return done
+
+    async def disconnect(self, uid: str, paths: Collection[str], *, identity: Identity | None) -> Change:
+        """Withdraw those of `paths` that `uid` holds. Errors: ForeignClientError."""
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            if record is None:
+                return None
+            if identity is not None:
+                check_bound(record, identity)
+            return disconnected(record, paths)
+
+        return await self._store.change(uid, change, removes_unreadable=True)
+
+    async def revoke(
+        self,
+        *,
+        uid: str | None = None,
+        subject: str | None = None,
+        path: str | None = None,
+        may_revoke: Callable[[str], bool] = is_path,
+    ) -> Revoked:
+        """Withdraw `path`, or every path when it is None, from whom `uid` or `subject` names, or from everyone.
+
+        Paths that `may_revoke` does not let through stay.
+
+        What was granted before the call is found, whichever replica granted it. It is not forbidden: a token that is
+        still good, or a policy that still allows the path, grants it again.
+
+        Errors: ValueError when nothing is named.
+        """
+        if uid is None and subject is None and path is None:
+            raise ValueError("it names neither a uid, nor a subject, nor a path")
+        if uid is not None:
+            uids = [uid]
+        else:
+            await self._index.catch_up()
+            uids = self._index.find(subject=subject, path=path)
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            if record is None or subject not in (None, record.subject):
+                return record
+            named = record.paths if path is None else [path]
+            return disconnected(record, [held for held in named if may_revoke(held)])
+
+        return await self._change_each(uids, change, self._metrics.revoked, removes_unreadable=uid is not None)
+
+    async def reconsider(self, uid: str) -> Change:
+        """Withdraw from `uid` what the policy allows it no more."""
+        return await self._store.change(uid, self._reconsidered)
+
+    async def reconsider_all(self) -> Revoked:
+        """Withdraw from every client what the policy allows it no more."""
+        await self._index.catch_up()
+        policy = self._policy()
+        uids: list[str] = []
+        for count, holding in enumerate(self._index.holdings(), start=1):
+            if not all(policy.allows(by, path, holding.identity) for path, by in holding.paths.items()):
+                uids += holding.uids
+            if count % HOLDINGS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return await self._change_each(uids, self._reconsidered, self._metrics.revoked)
+
+    async def end_due(self, now: float) -> Revoked:
+        """Withdraw from up to ENDS_AT_ONCE clients the paths whose own end has come at `now` (unix seconds).
+
+        A record is read again before: what a renewed token has extended meanwhile stays.
+        """
+        due = self._index.ends.take(now, ENDS_AT_ONCE)
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            return None if record is None else ended(record, now=now)
+
+        try:
+            return await self._change_each(due, change, self._metrics.ended)
+        except BaseException:
+            # Also when it is cancelled, since a new connection to NATS goes on with the same index.
+            self._index.ends.put_back(due)
+            raise
+
+    async def touch(self, uid: str) -> Change:
+        """Let the record of `uid` live on when less than half of its time is left: each write costs a sync to disk."""
+
+        async def change(record: GrantRecord | None) -> GrantRecord | None:
+            now = time.time()
+            return extended(record, now=now) if record is not None and record.is_half_over(now) else record
+
+        return await self._store.change(uid, change)
+
+    async def _reconsidered(self, record: GrantRecord | None) -> GrantRecord | None:
+        return None if record is None else reconsidered(record, self._policy().allows)
+
+    async def _change_each(
+        self, uids: Collection[str], change: Transform, counter: Counter, *, removes_unreadable: bool = False
+    ) -> Revoked:
+        """Apply `change` to many records, some at a time; one that fails does not keep the others from it.
+
+        `counter` counts the paths that are withdrawn.
+
+        Errors: BrokerUnavailableError, and then only some of them are changed; doing it again does the rest.
+        """
+        # In an order of this replica's own: when all replicas do the same work, each finds much of it done.
+        waiting = random.sample(list(uids), len(uids))
+        withdrawn: list[int] = []
+        failures: list[BrokerUnavailableError] = []
+
+        async def work() -> None:
+            # With NATS away every further one would only wait for it, too.
+            while waiting and len(failures) < WRITES_AT_ONCE:
+                try:
+                    done = await self._store.change(waiting.pop(), change, removes_unreadable=removes_unreadable)
+                except BrokerUnavailableError as error:
+                    failures.append(error)
+                else:
+                    withdrawn.append(_count(done.before) - _count(done.after))
+
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(WRITES_AT_ONCE, len(uids))):
+                workers.create_task(work())
+        counter.inc(sum(withdrawn))
+        if failures:
+            raise failures[0]
+        return Revoked(clients=sum(count > 0 for count in withdrawn), paths=sum(withdrawn))
+
+    def _check_clients(self, uid: str, record: GrantRecord | None, identity: Identity, policy: Policy) -> None:
+        """Let a subject, and nobody, have so many clients; other replicas' newest ones may be missed for a second."""
+        # The index counts none until it is loaded. The bound guards memory: a moment without it does no harm.
+        if record is None and identity.subject is None and self._index.anonymous_count >= self._max_anonymous:
+            raise TooManyAnonymousError(self._max_anonymous)
+        is_bound = record is not None and record.subject is not None
+        if identity.subject is None or policy.tokens is None or is_bound:
+            return
+        if not self._index.is_loaded:
+            raise BrokerUnavailableError("the grants are not read yet")
+        if self._index.count_others(identity.subject, uid) >= policy.tokens.max_clients:
+            raise TooManyClientsError(policy.tokens.max_clients)
+
+
+def _count(record: GrantRecord | None) -> int:
+    return 0 if record is None else len(record.paths)

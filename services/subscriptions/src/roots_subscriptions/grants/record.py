@@ -1,0 +1,132 @@
+"""What one client may hear: the grant record, and how connecting and disconnecting change it. Nothing here does I/O.
+
+`n` counts the record's changes, and each path keeps the number of its last one, so that longpoll can tell which of
+them a client has not been told of yet. A new record does not begin at zero but at the number that its maker gives:
+see `GrantStore` for why. Beside the paths the record keeps who the client is and what its token said, as far as the
+policy asks, so that a changed policy can be applied to it (ADR 0008). Source: docs/protocol.md, Connecting.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant, Said
+from roots.contracts.identity import Identity
+from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
+from roots.nats.streams import StreamState
+from roots_subscriptions.errors import ForeignClientError
+
+Allows = Callable[[str, str, Identity], bool]
+"""Tells whether `by` may let an identity hear a path: `Policy.allows`."""
+
+
+def new_record(n: int) -> GrantRecord:
+    """Return a record without paths, whose changes are counted from `n`; it expires until a path is connected."""
+    return GrantRecord(n=n, expires=0)
+
+
+def check_bound(record: GrantRecord, identity: Identity) -> None:
+    """Let through who the record is bound to, and anyone while it is bound to nobody. Errors: ForeignClientError."""
+    if record.subject is not None and record.subject != identity.subject:
+        raise ForeignClientError
+
+
+def connected(
+    record: GrantRecord,
+    paths: Collection[str],
+    *,
+    by: str,
+    identity: Identity | None,
+    allows: Allows,
+    head: StreamState,
+    now: float,
+) -> GrantRecord:
+    """Return `record` with `paths` granted by `by` from `head` on, and alive for another lifetime.
+
+    A path that is granted already keeps its start, and is confirmed to the client again. One that a back end granted
+    stays as it is when the client itself asks for it too. New paths are granted in their order, as far as MAX_PATHS
+    and MAX_PATHS_BYTES allow; the others are left out. When all are, it is the same record.
+
+    `identity` is the client's own, None when a back end vouches for it. The first token binds the record to its
+    subject. The newest token counts for all that apps have granted: what `allows` it no more is withdrawn, the rest
+    ends with it.
+
+    Errors: ForeignClientError.
+    """
+    n = record.n + 1
+    until = None
+    granted = {path: grant for path, grant in record.paths.items() if not grant.has_ended(now)}
+    if identity is not None:
+        check_bound(record, identity)
+    if identity is not None and identity.is_signed_in:
+        until = identity.expires
+        granted = {
+            path: grant if grant.is_by_backend else msgspec.structs.replace(grant, until=until)
+            for path, grant in granted.items()
+            if path in paths or grant.is_by_backend or allows(grant.by, path, identity)
+        }
+        record = msgspec.structs.replace(record, subject=identity.subject, said=_said_by(identity))
+    withdrawn = record.paths.keys() - granted.keys()
+    room_bytes = MAX_PATHS_BYTES - sum(map(len, granted))
+    for path in paths:
+        held = granted.get(path)
+        if held is None and (len(granted) >= MAX_PATHS or len(path) > room_bytes):
+            continue
+        if held is None:
+            room_bytes -= len(path)
+            granted[path] = PathGrant(
+                from_seq=head.last, epoch=head.epoch, since=n, n=n, until=until, by=by, at=int(now)
+            )
+        elif held.is_by_backend and identity is not None:
+            granted[path] = msgspec.structs.replace(held, n=n)
+        else:
+            granted[path] = msgspec.structs.replace(held, n=n, until=until, by=by)
+    if not granted.keys() & set(paths):
+        return record
+    gone = _gone(record, withdrawn, n, granted)
+    return extended(msgspec.structs.replace(record, n=n, paths=granted, gone=gone), now=now)
+
+
+def disconnected(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
+    """Return `record` with `paths` withdrawn; the same record when none of them was granted."""
+    withdrawn = record.paths.keys() & set(paths)
+    if not withdrawn:
+        return record
+    n = record.n + 1
+    kept = {path: grant for path, grant in record.paths.items() if path not in withdrawn}
+    return msgspec.structs.replace(record, n=n, paths=kept, gone=_gone(record, withdrawn, n, kept))
+
+
+def reconsidered(record: GrantRecord, allows: Allows) -> GrantRecord:
+    """Return `record` without the paths that are allowed no more; the same record when all of them are."""
+    identity = record.identity
+    return disconnected(record, [path for path, grant in record.paths.items() if not allows(grant.by, path, identity)])
+
+
+def ended(record: GrantRecord, *, now: float) -> GrantRecord:
+    """Return `record` without the paths whose own end has come at `now`; the same record when there are none."""
+    return disconnected(record, [path for path, grant in record.paths.items() if grant.has_ended(now)])
+
+
+def extended(record: GrantRecord, *, now: float) -> GrantRecord:
+    """Return `record` alive for a whole lifetime from `now`; that is no change that a client is told of."""
+    return msgspec.structs.replace(record, expires=math.ceil(now) + GRANT_LIFETIME_SECONDS)
+
+
+def _gone(record: GrantRecord, withdrawn: Collection[str], n: int, granted: Collection[str]) -> dict[str, int]:
+    numbers = {path: number for path, number in record.gone.items() if path not in granted}
+    numbers |= {path: n for path in withdrawn if path not in granted}
+    newest = sorted(numbers.items(), key=lambda item: item[1], reverse=True)[:MAX_PATHS]
+    ends = itertools.accumulate(len(path) for path, _ in newest)
+    return dict(reversed([item for item, end in zip(newest, ends, strict=True) if end <= MAX_PATHS_BYTES]))
+
+
+def _said_by(identity: Identity) -> Said:
+    return Said(
+        claims=dict(identity.claims),
+        scopes=sorted(identity.scopes),
+        roles=sorted(identity.roles),
+        hear=list(identity.hear),
+    )

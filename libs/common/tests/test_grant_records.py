@@ -72,4 +72,4 @@ def test_record_is_unreadable_when_its_bytes_are_none(raw: bytes) -> None:
 def test_record_is_read_when_it_has_more_than_is_known() -> None:
     """A newer version may add members; the highest number is one."""
     record = read_record(text(n=MAX_NUMBER, more={"a": [1]}, paths={"tasks": {**GRANT, "colour": 7}}))
-    assert (MAX_NUMBER, ["tasks"]) == (record.n, list(record.paths))
+    assert (MAX_NUMBER, ["tasks"]) == (record.version, list(record.paths))

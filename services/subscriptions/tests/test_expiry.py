@@ -51,7 +51,7 @@ class Replica:
         identity = Identity(subject=f"ann-{uid}", expires=expires)
         change = self._thread.call(self.grants.connect(uid, paths, by="apps.tasks", identity=identity))
         assert change.after is not None
-        return change.after.n
+        return change.after.version
 
     def vouch(self, uid: str, path: str) -> None:
         """Connect as a back end does."""

@@ -4,19 +4,22 @@ import msgspec
 import pytest
 
 from roots.auth.policy import Policy, parse_policy
-from roots.contracts.grant_records import GrantRecord, PathGrant, Said
-from roots_subscriptions.backend_api.explain import Whereabouts, explain, explain_path
+from roots.contracts.grant_records import GrantRecord, PathGrant, TokenClaims
+from roots.contracts.requests import HeldPoll
+from roots_subscriptions.backend_api.explain import explain, explain_path
 from roots_subscriptions.grants.refusals import Refusal
 
 NOON = 1_700_000_000
 NOON_TEXT = "2023-11-14T22:13:20Z"
-GRANT = PathGrant(from_seq=7, epoch=1, since=2, n=2, until=NOON, by="apps.tasks", at=NOON)
+GRANT = PathGrant(from_seq=7, epoch=1, since=2, version=2, until=NOON, by="apps.tasks", at=NOON)
 
 
 def record() -> GrantRecord:
     """Return the record of a client that hears `tasks` and `secret/1`, and has lost `news`."""
-    other = PathGrant(from_seq=8, epoch=1, since=3, n=3, by="backends.other", at=NOON)
-    return GrantRecord(subject="ann", n=3, paths={"tasks": GRANT, "secret/1": other}, gone={"news": 3}, expires=NOON)
+    other = PathGrant(from_seq=8, epoch=1, since=3, version=3, by="backends.other", at=NOON)
+    return GrantRecord(
+        subject="ann", version=3, paths={"tasks": GRANT, "secret/1": other}, withdrawn={"news": 3}, expires=NOON
+    )
 
 
 def is_public(path: str) -> bool:
@@ -43,7 +46,7 @@ def policy() -> Policy:
 def test_client_is_explained_when_it_has_a_record() -> None:
     """Who it is, what it hears since when and until when, what it lost and was refused, and where it is held."""
     refusals = [Refusal(app="tasks", path=path, rule=None, reason="no rule", at=NOON - 1) for path in ("a", "secret/2")]
-    places = [Whereabouts(replica="one:8008", held=1.5), Whereabouts(replica="two:8008")]
+    places = [HeldPoll(replica="one:8008", held=1.5), HeldPoll(replica="two:8008")]
     explained = explain(record(), places, refusals, may_see=is_public, may_grant=is_public)
     assert {
         "subject": "ann",
@@ -79,7 +82,7 @@ def test_identity_is_told_to_whom_it_concerns_when_a_client_is_explained(
     seen: set[str], granted: set[str], subject: str | None, roles: list[str] | None
 ) -> None:
     """A key sees who a client is by a path of that client which it may see, and its claims by one that it may grant."""
-    known = msgspec.structs.replace(record(), said=Said(roles=["admin"]))
+    known = msgspec.structs.replace(record(), token_claims=TokenClaims(roles=["admin"]))
     refusals = [Refusal(app="tasks", path="refused", rule=None, reason="no rule", at=NOON)]
     explained = explain(known, [], refusals, may_see=seen.__contains__, may_grant=granted.__contains__)
     assert (subject, roles, None if subject is None else NOON_TEXT) == (

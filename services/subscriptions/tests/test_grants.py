@@ -48,7 +48,7 @@ def test_connect_keeps_the_start_when_the_path_is_confirmed(
     broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS))
     assert before is not None
     grant = nats.stored(uid)["paths"]["tasks"]
-    assert (first, before.n, before.n + 1) == (grant["from"], grant["since"], grant["n"])
+    assert (first, before.version, before.version + 1) == (grant["from"], grant["since"], grant["n"])
 
 
 def test_record_outlives_its_end_in_the_bucket_when_written(
@@ -71,7 +71,7 @@ def test_connect_loses_no_path_when_16_threads_connect_one_client(
             ),
             range(64),
         )
-        numbers = [change.after.n for change in changes if change.after is not None]
+        numbers = [change.after.version for change in changes if change.after is not None]
     record = nats.stored(uid)
     assert {f"p{i}" for i in range(64)} | {"shared"} == set(record["paths"])
     assert 64 == len(set(numbers)) == max(numbers) - min(numbers) + 1
@@ -87,11 +87,11 @@ def test_record_counts_above_every_earlier_number_when_made_again(
         broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS))
     last = broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS)).after
     assert last is not None
-    ended = GrantRecord(n=last.n, paths=last.paths, expires=int(time.time()) - 1)
+    ended = GrantRecord(version=last.version, paths=last.paths, expires=int(time.time()) - 1)
     nats.put(uid, ended)
     again = broker_thread.call(grants.connect(uid, ["news"], by="apps.tasks", identity=ANONYMOUS)).after
     assert again is not None
-    assert again.n > last.n
+    assert again.version > last.version
     assert {"news"} == set(again.paths)
 
 
@@ -102,7 +102,7 @@ def test_record_counts_as_absent_when_its_key_was_deleted(
     """A marker in the bucket is no record, and a new one can follow it."""
     broker_thread.call(grants.connect(uid, ["tasks"], by="apps.tasks", identity=ANONYMOUS))
     nats.put_raw(uid, b"", {"KV-Operation": operation, "Nats-Rollup": "sub"})
-    assert broker_thread.call(grants.touch(uid)).after is None
+    assert broker_thread.call(grants.renew(uid)).after is None
     broker_thread.call(grants.connect(uid, ["news"], by="apps.tasks", identity=ANONYMOUS))
     assert {"news"} == set(nats.stored(uid)["paths"])
 
@@ -155,17 +155,19 @@ def test_connect_writes_nothing_when_the_paths_are_too_many(
     assert sequence == nats.message(uid).seq
 
 
-def test_touch_extends_only_when_half_of_the_time_is_over(
+def test_renewal_extends_only_when_half_of_the_time_is_over(
     nats: Nats, broker_thread: BrokerThread, grants: Grants, uid: str
 ) -> None:
     """Each write costs a sync to disk, so a record is rewritten every half hour at most, and its count never."""
-    paths = {"tasks": PathGrant(from_seq=1, epoch=2, since=6, n=7, by="apps.tasks", at=8)}
-    fresh = nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + GRANT_LIFETIME_SECONDS // 2 + 60))
-    broker_thread.call(grants.touch(uid))
+    paths = {"tasks": PathGrant(from_seq=1, epoch=2, since=6, version=7, by="apps.tasks", at=8)}
+    fresh = nats.put(
+        uid, GrantRecord(version=7, paths=paths, expires=int(time.time()) + GRANT_LIFETIME_SECONDS // 2 + 60)
+    )
+    broker_thread.call(grants.renew(uid))
     assert fresh == nats.message(uid).seq
 
-    nats.put(uid, GrantRecord(n=7, paths=paths, expires=int(time.time()) + GRANT_LIFETIME_SECONDS // 2 - 60))
-    broker_thread.call(grants.touch(uid))
+    nats.put(uid, GrantRecord(version=7, paths=paths, expires=int(time.time()) + GRANT_LIFETIME_SECONDS // 2 - 60))
+    broker_thread.call(grants.renew(uid))
     record = nats.stored(uid)
     assert pytest.approx(time.time() + GRANT_LIFETIME_SECONDS, abs=5) == record["expires"]
     assert 7 == record["n"]

@@ -5,7 +5,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from roots.contracts.grant_records import GrantRecord, PathGrant, Said
+from roots.contracts.grant_records import GrantRecord, PathGrant, TokenClaims
 from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots.contracts.uids import Uids
 from roots_devstack.background import LoopThread
@@ -20,11 +20,13 @@ from .support import Nats, serve_nothing
 SOON = int(time.time()) + 3600
 
 
-def record(*paths: str, subject: str | None = None, expires: int = SOON, n: int = 1, team: str = "red") -> GrantRecord:
+def record(
+    *paths: str, subject: str | None = None, expires: int = SOON, version: int = 1, team: str = "red"
+) -> GrantRecord:
     """Return a record that holds these paths."""
-    grants = {path: PathGrant(from_seq=1, epoch=1, since=n, n=n, by="apps.t") for path in paths}
-    said = Said() if subject is None else Said(claims={"team": team})
-    return GrantRecord(subject=subject, n=n, paths=grants, expires=expires, said=said)
+    grants = {path: PathGrant(from_seq=1, epoch=1, since=version, version=version, by="apps.t") for path in paths}
+    claims = TokenClaims() if subject is None else TokenClaims(claims={"team": team})
+    return GrantRecord(subject=subject, version=version, paths=grants, expires=expires, token_claims=claims)
 
 
 @pytest.fixture
@@ -42,14 +44,14 @@ def test_newest_record_counts_when_an_older_one_comes_late(index: GrantIndex) ->
     assert ([], ["u"]) == (index.find(path="new"), index.find(path="newer"))
 
 
-def test_clients_share_a_holding_when_they_hold_the_same(index: GrantIndex) -> None:
-    """One decision does for all of them; who is somebody, or said something else, has a holding of their own."""
+def test_clients_share_a_grant_set_when_they_hold_the_same(index: GrantIndex) -> None:
+    """Clients with the same grants share one decision; another subject or other claims make another set."""
     for number in range(100):
-        index.note(f"u{number}", record("a", "b", n=number), number + 1)
+        index.note(f"u{number}", record("a", "b", version=number), number + 1)
     index.note("ann", record("a", "b", subject="ann"), 200)
     index.note("ann2", record("b", "a", subject="ann"), 201)
     index.note("ann3", record("a", "b", subject="ann", team="blue"), 202)
-    assert [1, 2, 100] == sorted(len(holding.uids) for holding in index.holdings())
+    assert [1, 2, 100] == sorted(len(grant_set.uids) for grant_set in index.grant_sets())
     assert {"ann", "ann2", "ann3"} == set(index.find(subject="ann"))
     assert 103 == len(index.find(path="a")) == len(index)
 
@@ -60,7 +62,7 @@ def test_nothing_is_left_of_a_client_when_its_record_has_ended(index: GrantIndex
     assert 0 == index.count_others("ann", "u")
     assert 1 == index.count_others("ann", "other")
     index.note("u", record("a", subject="ann", expires=1), 2)
-    assert (0, [], 0, []) == (len(index), index.holdings(), index.count_others("ann", "x"), index.find(subject="ann"))
+    assert (0, [], 0, []) == (len(index), index.grant_sets(), index.count_others("ann", "x"), index.find(subject="ann"))
 
 
 def test_ended_records_are_swept_when_nothing_tells_of_their_end(

@@ -58,5 +58,5 @@ def test_publish_is_denied_when_the_service_has_no_use_for_it(nats: Nats, subjec
     "subject", [">", "roots.>", "roots.live.grants.>", "roots.events.>", "$KV.>", "_INBOX.>", "_INBOX_longpoll.>"]
 )
 def test_subscribe_is_denied_when_the_service_has_no_use_for_it(nats: Nats, subject: str) -> None:
-    """I5: subscriptions hears touches and its own replies, no event and no one else's replies."""
+    """I5: subscriptions receives renewal requests and its own replies, no event and no one else's replies."""
     assert "permissions violation for subscription" in objection_to(nats, subject, is_subscription=True)

@@ -14,7 +14,7 @@ from roots.contracts.identity import ANONYMOUS, Identity
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
 from roots.nats.streams import StreamState
 from roots_subscriptions.errors import ForeignClientError
-from roots_subscriptions.grants.record import Allows, connected, disconnected, ended, extended, new_record, reconsidered
+from roots_subscriptions.grants.record import Allows, connected, disconnected, ended, extended, new_record, reapplied
 
 NOW = 1_000_000.0
 EPOCH = 1_700_000_000_000
@@ -52,8 +52,8 @@ def test_connect_keeps_the_start_when_the_path_is_held() -> None:
     first = connect(new_record(0), ["a"], seq=5)
     second = connect(first, ["a", "b"], seq=9, now=NOW + 1)
     assert {
-        "a": PathGrant(from_seq=5, epoch=EPOCH, since=1, n=2, by="apps.tasks", at=1_000_000),
-        "b": PathGrant(from_seq=9, epoch=EPOCH, since=2, n=2, by="apps.tasks", at=1_000_001),
+        "a": PathGrant(from_seq=5, epoch=EPOCH, since=1, version=2, by="apps.tasks", at=1_000_000),
+        "b": PathGrant(from_seq=9, epoch=EPOCH, since=2, version=2, by="apps.tasks", at=1_000_001),
     } == second.paths
     assert first.expires + 1 == second.expires
 
@@ -62,8 +62,8 @@ def test_connect_starts_anew_when_the_path_was_withdrawn() -> None:
     """I5: what happened between the withdrawal and the new grant is not heard."""
     record = disconnected(connect(new_record(0), ["a"], seq=5), ["a"])
     again = connect(record, ["a"], seq=9)
-    assert {"a": PathGrant(from_seq=9, epoch=EPOCH, since=3, n=3, by="apps.tasks", at=1_000_000)} == again.paths
-    assert {} == again.gone
+    assert {"a": PathGrant(from_seq=9, epoch=EPOCH, since=3, version=3, by="apps.tasks", at=1_000_000)} == again.paths
+    assert {} == again.withdrawn
 
 
 def signed_in(*, until: int, **said: Any) -> Identity:
@@ -90,9 +90,9 @@ def test_connect_starts_anew_when_the_grant_has_ended() -> None:
     first = connect_as(new_record(0), ["a", "b"], signed_in(until=int(NOW) + 10))
     again = connect_as(first, ["a"], signed_in(until=int(NOW) + 99), now=NOW + 10)
     assert {"a": (2, 2, int(NOW) + 99)} == {
-        path: (grant.since, grant.n, grant.until) for path, grant in again.paths.items()
+        path: (grant.since, grant.version, grant.until) for path, grant in again.paths.items()
     }
-    assert {"b": 2} == again.gone
+    assert {"b": 2} == again.withdrawn
     still = connect_as(first, ["a"], signed_in(until=int(NOW) + 99), now=NOW + 9.9)
     assert {"a": 1, "b": 1} == {path: grant.since for path, grant in still.paths.items()}
 
@@ -101,7 +101,7 @@ def test_ended_paths_leave_room_when_there_are_as_many_as_may_be() -> None:
     """I7: only what a client still hears counts for the bound."""
     full = connect_as(new_record(0), [f"p{i}" for i in range(MAX_PATHS)], signed_in(until=int(NOW) + 10))
     more = connect_as(full, ["more"], signed_in(until=int(NOW) + 99), now=NOW + 10)
-    assert ({"more"}, MAX_PATHS) == (set(more.paths), len(more.gone))
+    assert ({"more"}, MAX_PATHS) == (set(more.paths), len(more.withdrawn))
 
 
 def test_record_is_bound_when_the_first_token_comes() -> None:
@@ -132,8 +132,8 @@ def test_newest_token_withdraws_when_it_allows_less() -> None:
 
     renewed = connect_as(record, ["c"], signed_in(until=int(NOW) + 20), allows=allow_b)
     assert {"b", "c", "v"} == set(renewed.paths)
-    assert {"a": record.n + 1} == renewed.gone
-    assert record.n + 1 == renewed.n
+    assert {"a": record.version + 1} == renewed.withdrawn
+    assert record.version + 1 == renewed.version
     assert [("apps.tasks", "a", "ann"), ("apps.tasks", "b", "ann")] == sorted(asked)
 
 
@@ -141,7 +141,7 @@ def test_back_ends_word_is_kept_when_the_client_asks_too() -> None:
     """What a back end has granted gets no end when the client confirms it; what a client has, a back end takes over."""
     record = connect_as(new_record(0), ["v"], None)
     record = connect_as(record, ["v", "a"], signed_in(until=int(NOW) + 10))
-    assert (None, "backends.todos", 2) == (record.paths["v"].until, record.paths["v"].by, record.paths["v"].n)
+    assert (None, "backends.todos", 2) == (record.paths["v"].until, record.paths["v"].by, record.paths["v"].version)
     record = connect_as(record, ["a"], None)
     assert (None, "backends.todos", 2) == (record.paths["a"].until, record.paths["a"].by, record.paths["a"].since)
 
@@ -156,9 +156,9 @@ def test_record_loses_what_is_allowed_no_more_when_reconsidered() -> None:
     }
     record = connect_as(new_record(0), ["a", "b"], signed_in(until=int(NOW) + 10, **said))
     expected = Identity(subject="ann", **said)
-    assert record is reconsidered(record, lambda _by, _path, identity: identity == expected)
-    without = reconsidered(record, lambda by, path, _: (by, path) == ("apps.tasks", "b"))
-    assert ({"b"}, {"a": record.n + 1}) == (set(without.paths), without.gone)
+    assert record is reapplied(record, lambda _by, _path, identity: identity == expected)
+    without = reapplied(record, lambda by, path, _: (by, path) == ("apps.tasks", "b"))
+    assert ({"b"}, {"a": record.version + 1}) == (set(without.paths), without.withdrawn)
 
 
 def test_disconnect_changes_nothing_when_the_path_is_not_held() -> None:
@@ -173,7 +173,7 @@ def test_connect_leaves_out_the_last_when_the_client_would_hear_too_many_paths()
     assert MAX_PATHS == len(connect(full, ["p0"], seq=2).paths)
     again = connect(full, ["more", "p0"], seq=2)
     assert full.paths.keys() == again.paths.keys()
-    assert (full.n + 1, full.n) == (again.paths["p0"].n, again.paths["p1"].n)
+    assert (full.version + 1, full.version) == (again.paths["p0"].version, again.paths["p1"].version)
     assert full is connect(full, ["more", "and more"], seq=2)
     room = disconnected(full, ["p0", "p1"])
     assert {"a", "b"} == connect(room, ["a", "b", "c"], seq=2).paths.keys() - room.paths.keys()
@@ -188,20 +188,20 @@ def test_gone_keeps_the_newest_when_many_paths_were_withdrawn() -> None:
         record = disconnected(record, paths)
     record = connect(record, ["last"], seq=1)
     record = disconnected(record, ["last"])
-    assert MAX_PATHS == len(record.gone)
-    assert record.n == record.gone["last"]
-    assert not any(path.startswith("r0") for path in record.gone)
+    assert MAX_PATHS == len(record.withdrawn)
+    assert record.version == record.withdrawn["last"]
+    assert not any(path.startswith("r0") for path in record.withdrawn)
 
 
-def test_extended_changes_only_the_end_when_touched() -> None:
-    """A touch is no change that a client would be told of."""
+def test_extended_changes_only_the_end_when_renewed() -> None:
+    """A renewal is no change that a client acknowledges."""
     record = connect(new_record(3), ["a"], seq=5)
-    touched = extended(record, now=NOW + 1800.5)
-    assert msgspec.structs.replace(record, expires=1_001_801 + GRANT_LIFETIME_SECONDS) == touched
+    renewed = extended(record, now=NOW + 1800.5)
+    assert msgspec.structs.replace(record, expires=1_001_801 + GRANT_LIFETIME_SECONDS) == renewed
 
 
 def test_record_ends_when_its_lifetime_has_passed() -> None:
-    """A record counts until its `expires`, and is due for a touch after half of it."""
+    """A record counts until its `expires`, and is due for a renewal after half of it."""
     record = connect(new_record(0), ["a"], seq=1)
     half = NOW + GRANT_LIFETIME_SECONDS / 2
     assert (True, False) == (record.is_live(record.expires - 0.1), record.is_live(record.expires))
@@ -220,11 +220,11 @@ def test_record_numbers_tell_every_change_when_connects_and_disconnects_mix(
         record = connect(record, paths, seq=1) if is_connect else disconnected(record, paths)
         changed = set(paths) if is_connect else held & set(paths)
         held = held | changed if is_connect else held - changed
-        numbers = {**{path: grant.n for path, grant in record.paths.items()}, **record.gone}
-        assert before.n + bool(changed) == record.n
+        numbers = {**{path: grant.version for path, grant in record.paths.items()}, **record.withdrawn}
+        assert before.version + bool(changed) == record.version
         assert held == set(record.paths)
-        assert not record.paths.keys() & record.gone.keys()
-        assert changed == {path for path, n in numbers.items() if n > before.n}
+        assert not record.paths.keys() & record.withdrawn.keys()
+        assert changed == {path for path, n in numbers.items() if n > before.version}
 
 
 def test_end_withdraws_under_one_number_when_it_has_come() -> None:
@@ -236,6 +236,10 @@ def test_end_withdraws_under_one_number_when_it_has_come() -> None:
     assert 10 == record.next_end
     assert record is ended(record, now=9.9)
     after = ended(record, now=11.0)
-    assert (record.n + 1, {"a": record.n + 1, "b": record.n + 1}, 12) == (after.n, after.gone, after.next_end)
+    assert (record.version + 1, {"a": record.version + 1, "b": record.version + 1}, 12) == (
+        after.version,
+        after.withdrawn,
+        after.next_end,
+    )
     assert {"forever", "c"} == after.paths.keys()
     assert ended(after, now=12.0).next_end is None

@@ -51,9 +51,9 @@ class Replica:
         """Revoke by uid, subject or path."""
         return self._thread.call(self.grants.revoke(**what), 20)
 
-    def reconsider_all(self) -> Revoked:
+    def reapply_policy(self) -> Revoked:
         """Apply the policy to every live grant."""
-        return self._thread.call(self.grants.reconsider_all(), 20)
+        return self._thread.call(self.grants.reapply_policy(), 20)
 
     def catch_up(self) -> None:
         """Read the bucket."""
@@ -148,7 +148,7 @@ def test_renewed_token_extends_and_withdraws_when_it_says_other_things(
     record = one._thread.call(one.grants.read(uid))
     assert record is not None
     assert {"news/1": FAR + 5, "news/2": FAR + 5} == {path: grant.until for path, grant in record.paths.items()}
-    assert {"teams/red/1": record.n} == record.gone
+    assert {"teams/red/1": record.version} == record.withdrawn
 
 
 def test_record_keeps_only_what_the_policy_asks_when_a_token_says_more(
@@ -203,22 +203,22 @@ def test_changed_policy_withdraws_when_it_allows_less(
     """I5: live grants are decided again with what the token said; what is allowed still keeps its start."""
     one, two = replicas
     # What other tests have left behind is none of this policy's.
-    one.reconsider_all()
+    one.reapply_policy()
     other = uids.mint()
     identity = ann(uid, scopes=frozenset({"teams"}), roles=frozenset({"admin"}), hear=("own/*",))
     own = {f"users/ann-{uid}/inbox", "teams/red/1", "admin/x", "own/1"}
     one.connect(uid, *own, "news/1", identity=identity)
     one.connect(other, "news/1")
     one.connect(other, "vouched/1", by="backends.b", identity=None)
-    assert Revoked(clients=0, paths=0) == two.reconsider_all()
+    assert Revoked(clients=0, paths=0) == two.reapply_policy()
 
     two.policy = make_policy(RULES.replace("news/*", "old/*").replace('"admin"', '"root"'))
-    assert 3 <= two.reconsider_all().paths
+    assert 3 <= two.reapply_policy().paths
     assert own - {"admin/x"} == one.held(uid)
     assert {"vouched/1"} == one.held(other)
 
     two.policy = make_policy("")
-    two.reconsider_all()
+    two.reapply_policy()
     assert ({"own/1"}, {"vouched/1"}) == (one.held(uid), one.held(other))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from roots.contracts.requests import RENEWAL_INTERVAL_SECONDS
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
 from roots.contracts.timing import ANSWER_SECONDS, DEFAULT_HOLD_SECONDS, MAX_HOLD_SECONDS
 from roots.contracts.uids import UidConfig
@@ -42,7 +43,7 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     ring_bytes: Annotated[int, msgspec.Meta(ge=64 * 1024)] = setting("ROOTS_RING_BYTES", default=64 << 20)
     max_clients_cached: Count = setting("ROOTS_MAX_CLIENTS_CACHED", default=200_000)
     replay_slots: Count = setting("ROOTS_MAX_CONCURRENT_REPLAYS", default=16)
-    touch_seconds: Touch = setting("ROOTS_GRANT_RENEWAL_SECONDS", default=60.0)
+    touch_seconds: Touch = setting("ROOTS_GRANT_RENEWAL_SECONDS", default=RENEWAL_INTERVAL_SECONDS)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
 
     @property

@@ -28,10 +28,10 @@ from roots_subscriptions.connecting.app import create_app
 from roots_subscriptions.grants.expiry import Expiry
 from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.grants.index import GrantIndex
-from roots_subscriptions.grants.reconsideration import Reconsideration
+from roots_subscriptions.grants.policy_changes import PolicyChanges
 from roots_subscriptions.grants.refusals import Refusals, answer_refusals
+from roots_subscriptions.grants.renewal import RenewalResponder
 from roots_subscriptions.grants.store import GrantStore
-from roots_subscriptions.grants.touch import TouchResponder
 from roots_subscriptions.metrics import Metrics
 
 # Six of the largest batches.
@@ -63,9 +63,9 @@ class Service:
         self._readiness = BrokerReadiness(store, metrics)
         self._index = GrantIndex(store)
         grants = Grants(store, self._index, lambda: self._policy.current, metrics, config.max_anonymous_clients)
-        self._reconsideration = Reconsideration(grants)
+        self._policy_changes = PolicyChanges(grants)
         self._expiry = Expiry(grants)
-        self._touch = TouchResponder(grants, uids, metrics)
+        self._renewals = RenewalResponder(grants, uids, metrics)
         self._log_epochs = LogEpochs(store)
         self._refusals = Refusals()
         app = create_app(
@@ -138,7 +138,7 @@ class Service:
 
     def _apply_policy(self, policy: Policy) -> None:
         self._authenticator.use(policy.access)
-        self._reconsideration.ask()
+        self._policy_changes.request()
 
     def _add_checks(self) -> None:
         self._health.add("broker", self._readiness.broker)
@@ -154,11 +154,11 @@ class Service:
         await self._log_epochs.serve(client)
         async with asyncio.TaskGroup() as tasks:
             indexing = tasks.create_task(self._index.follow())
-            reconsidering = tasks.create_task(self._reconsideration.run())
+            reapplying = tasks.create_task(self._policy_changes.run())
             ending = tasks.create_task(self._expiry.run())
-            touching = tasks.create_task(self._touch.serve(client))
+            renewing = tasks.create_task(self._renewals.serve(client))
             await self._readiness.watch(client)
-            for task in (indexing, reconsidering, ending, touching):
+            for task in (indexing, reapplying, ending, renewing):
                 task.cancel()
 
 

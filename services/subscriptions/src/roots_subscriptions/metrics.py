@@ -54,7 +54,7 @@ class Metrics:
             "Writes of a grant record that another write had overtaken; each is tried again.",
             registry=registry,
         )
-        self.touches = Counter(
+        self.renewals = Counter(
             "roots_subscriptions_grant_renewals_total",
             "Uids that longpoll reported as polling, by result: extended, fresh, unknown or failed.",
             ("result",),
@@ -115,7 +115,7 @@ class Metrics:
         for result in ("withdrawn", "absent"):
             self.disconnects.labels(result)
         for result in ("extended", "fresh", "unknown", "failed"):
-            self.touches.labels(result)
+            self.renewals.labels(result)
         for action in get_args(DoorAction):
             self.door_uses.labels(NOBODY, action, "unauthorized")
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from roots.auth.access import EVERYONE_ANONYMOUS, Access
 from roots.auth.jwks import JwksKeys, KeysUnavailableError
 from roots.auth.tokens import REASONS, TokenError, TokenVerifier
-from roots.contracts.identity import ANONYMOUS, Audience, Identity
+from roots.contracts.identity import ANONYMOUS, Identity, Requirement
 from roots.http.web import Problem
 
 RETRY_AFTER_SECONDS = 1
@@ -109,16 +109,16 @@ class Authenticator:
         self._fetches.labels("ok" if is_ok else "failed").inc()
 
 
-def check_permission(audience: Audience, identity: Identity) -> None:
-    """Let `identity` do what is for `audience`. Errors: Problem 401 without a token, 403 when it is not enough."""
-    shortfall = audience.shortfall(identity)
+def check_permission(requirement: Requirement, identity: Identity) -> None:
+    """Let `identity` do what is for `requirement`. Errors: Problem 401 without a token, 403 when it is not enough."""
+    shortfall = requirement.shortfall(identity)
     if shortfall is None:
         return
     if not identity.is_signed_in:
         raise Problem(401, "This needs a token.", www_authenticate=_CHALLENGE)
     challenge = f'{_CHALLENGE}, error="insufficient_scope"'
-    if audience.scopes:
-        challenge += f', scope="{" ".join(sorted(audience.scopes))}"'
+    if requirement.scopes:
+        challenge += f', scope="{" ".join(sorted(requirement.scopes))}"'
     raise Problem(403, f"This {shortfall}, which the token lacks.", www_authenticate=challenge)
 
 

@@ -22,13 +22,13 @@ from roots.auth.policy_file import (
     PolicyError,
     convert,
     join_place,
-    parse_audience,
     parse_permission,
+    parse_requirement,
     parse_toml,
     with_line,
 )
 from roots.auth.token_rules import TokenRules
-from roots.contracts.identity import ANYONE, SIGNED_IN, Audience, Identity
+from roots.contracts.identity import ANYONE, SIGNED_IN, Identity, Requirement
 
 APPS = "apps"
 BACKENDS = "backends"
@@ -51,19 +51,19 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Allows `audience` to hear the paths of any of `patterns`; `place` is where it stands in the file."""
+    """Allows `requirement` to hear the paths of any of `patterns`; `place` is where it stands in the file."""
 
     place: str
     patterns: tuple[Pattern, ...]
-    audience: Audience
+    requirement: Requirement
 
     def decide(self, path: str, identity: Identity) -> Decision | None:
         """Return what the rule says, None when it is not about `path`."""
         if any(pattern.matches(path, identity.claims) for pattern in self.patterns):
-            shortfall = self.audience.shortfall(identity)
+            shortfall = self.requirement.shortfall(identity)
             return Decision(is_allowed=shortfall is None, rule=self.place, reason=shortfall or "the rule allows it")
         if any(pattern.claims and pattern.for_anyone.matches(path) for pattern in self.patterns):
-            reason = self.audience.shortfall(identity) or "is for another value of the claim"
+            reason = self.requirement.shortfall(identity) or "is for another value of the claim"
             return Decision(is_allowed=False, rule=self.place, reason=reason)
         return None
 
@@ -73,8 +73,8 @@ class AppPolicy:
     """The rules of one app, and who may read and change what it has."""
 
     rules: tuple[Rule, ...]
-    read: Audience
-    write: Audience
+    read: Requirement
+    write: Requirement
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, so that what follows from the rules can be cached
@@ -92,7 +92,7 @@ class Policy:
 
     def app(self, name: str) -> AppPolicy:
         """Return the app `name`; one that the policy lacks allows no path, and is read and changed by the default."""
-        default = _default_audience(has_tokens=self.tokens is not None)
+        default = _default_requirement(has_tokens=self.tokens is not None)
         return self.apps.get(name) or AppPolicy(rules=(), read=default, write=default)
 
     def decide(self, app: str, path: str, identity: Identity) -> Decision:
@@ -140,11 +140,11 @@ class Policy:
 
     @cached_property
     def _asked_scopes(self) -> frozenset[str]:
-        return frozenset(scope for rule in self._rules for scope in rule.audience.scopes)
+        return frozenset(scope for rule in self._rules for scope in rule.requirement.scopes)
 
     @cached_property
     def _asked_roles(self) -> frozenset[str]:
-        return frozenset(role for rule in self._rules for role in rule.audience.roles)
+        return frozenset(role for rule in self._rules for role in rule.requirement.roles)
 
 
 class _RuleTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +193,7 @@ def _parse_app(name: str, app: object, *, has_tokens: bool) -> AppPolicy:
     if _APP_NAME.fullmatch(name) is None:
         raise PolicyError("an app's name is 1-64 of A-Z a-z 0-9 _ -", place)
     table: _AppTable = convert(app, _AppTable, place=place)
-    default = _default_audience(has_tokens=has_tokens)
+    default = _default_requirement(has_tokens=has_tokens)
     read, write = (
         default if value is None else parse_permission(value, place=f"{place}.{key}", has_tokens=has_tokens)
         for key, value in (("read", table.read), ("write", table.write))
@@ -204,23 +204,23 @@ def _parse_app(name: str, app: object, *, has_tokens: bool) -> AppPolicy:
     return AppPolicy(rules=tuple(rules), read=read, write=write)
 
 
-def _default_audience(*, has_tokens: bool) -> Audience:
+def _default_requirement(*, has_tokens: bool) -> Requirement:
     return SIGNED_IN if has_tokens else ANYONE
 
 
 def _parse_rule(value: object, place: str, *, has_tokens: bool) -> Rule:
     table: _RuleTable = convert(value, _RuleTable, place=place)
-    audience = parse_audience(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
+    requirement = parse_requirement(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
     patterns = []
     for index, text in enumerate(table.paths):
         try:
             pattern = parse_pattern(text, allows_placeholders=True)
         except ValueError as error:
             raise PolicyError(f"{text!r} is no pattern: {error}", f"{place}.paths[{index}]") from error
-        if pattern.claims and audience.is_anyone:
+        if pattern.claims and requirement.is_anyone:
             raise PolicyError(f"{text!r} names a claim, and anyone has none", f"{place}.paths[{index}]")
         patterns.append(pattern)
-    return Rule(place=place, patterns=tuple(patterns), audience=audience)
+    return Rule(place=place, patterns=tuple(patterns), requirement=requirement)
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from roots.contracts.identity import ANYONE, SIGNED_IN, Audience
+from roots.contracts.identity import ANYONE, SIGNED_IN, Requirement
 
 # As a ConfigMap of Kubernetes may have. What is larger is not read, since it could not be watched either.
 MAX_FILE_BYTES = 1 << 20
@@ -43,7 +43,7 @@ class PolicyError(Exception):
         self.line = line
 
 
-class _AudienceTable(msgspec.Struct, frozen=True, kw_only=True):
+class _RequirementTable(msgspec.Struct, frozen=True, kw_only=True):
     who: str | None = None
     scopes: list[str] = []
     roles: list[str] = []
@@ -101,7 +101,9 @@ def join_place(place: str, key: str) -> str:
     return f"{place}.{key}" if place else key
 
 
-def parse_audience(who: str | None, scopes: list[str], roles: list[str], *, place: str, has_tokens: bool) -> Audience:
+def parse_requirement(
+    who: str | None, scopes: list[str], roles: list[str], *, place: str, has_tokens: bool
+) -> Requirement:
     """Return whom a rule with these keys is for; scopes or roles alone mean who is signed in. Errors: PolicyError."""
     if who is None and not scopes and not roles:
         raise PolicyError("it does not say who: anyone, signed-in, or scopes or roles", place)
@@ -118,13 +120,15 @@ def parse_audience(who: str | None, scopes: list[str], roles: list[str], *, plac
                 raise PolicyError("a name has visible characters and no space", f"{place}.{key}[{index}]")
     if not named.is_anyone and not has_tokens:
         raise PolicyError("without [tokens] nobody is signed in", place)
-    return Audience(is_anyone=named.is_anyone, scopes=frozenset(scopes), roles=frozenset(roles))
+    return Requirement(is_anyone=named.is_anyone, scopes=frozenset(scopes), roles=frozenset(roles))
 
 
-def parse_permission(value: object, *, place: str, has_tokens: bool) -> Audience:
+def parse_permission(value: object, *, place: str, has_tokens: bool) -> Requirement:
     """Return whom `read` or `write` of an app names: `"anyone"`, `"signed-in"` or a table. Errors: PolicyError."""
-    table: _AudienceTable = convert({"who": value} if isinstance(value, str) else value, _AudienceTable, place=place)
-    return parse_audience(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
+    table: _RequirementTable = convert(
+        {"who": value} if isinstance(value, str) else value, _RequirementTable, place=place
+    )
+    return parse_requirement(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
 
 
 def with_line(error: PolicyError, text: str) -> PolicyError:

@@ -1,6 +1,6 @@
 """The grant record of one uid as it is stored: subscriptions writes it, longpoll reads it.
 
-One decoder for both, or a record that only one of them can read would be a grant that nobody can withdraw. Source:
+Both use one decoder: a record that only longpoll could read would be a grant that can't be withdrawn. Source:
 docs/protocol.md, Connecting.
 """
 
@@ -12,7 +12,7 @@ from roots.contracts.identity import Identity
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, is_path
 
 MAX_PATHS = 128
-"""Paths that one client may hear, and withdrawn ones that its record remembers."""
+"""Paths that one client may receive, and withdrawn ones that its record remembers."""
 MAX_PATHS_BYTES = 8192
 """Bytes of those paths together, and of the withdrawn ones: 64 for each of MAX_PATHS."""
 MAX_NUMBER = (1 << 53) - 1
@@ -32,21 +32,21 @@ class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
 
     Shape: by is what granted it, `apps.NAME` or `backends.NAME` of the policy.
     Units: from_seq is the last sequence of the event stream when granted, in the stream of `epoch` (milliseconds since
-        1970, when it was created); since is the number of the change that granted it, at the unix seconds of that, n
-        the number of the change that confirmed it last; until is unix seconds, None for no end of its own.
+        1970, when it was created); since is the version of the record that granted it, at the unix seconds of
+        that change, version the one that confirmed it last; until is unix seconds, None for no end of its own.
     """
 
     from_seq: int = msgspec.field(name="from")
     epoch: int
     since: int
-    n: int
+    version: int = msgspec.field(name="n")
     until: Seconds | None = None
     by: str = ""
     at: int = 0
 
     @property
     def is_by_backend(self) -> bool:
-        """Whether a back end granted it, whose word is above the client's."""
+        """Whether a back end granted it; such a grant is not changed when the client connects the path."""
         return self.by.startswith(_BY_BACKEND)
 
     def has_ended(self, now: float) -> bool:
@@ -54,8 +54,8 @@ class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
         return self.until is not None and self.until <= now
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the client's last token said, as far as the policy asked for it then."""
+class TokenClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the policy asked of the client's last token."""
 
     claims: dict[str, str] = {}
     scopes: list[str] = []
@@ -66,31 +66,31 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Everything granted to one uid.
 
-    Shape: subject is whom the uid is bound to, None while no token came with it; gone has the number of the change that
-        withdrew each path, the newest MAX_PATHS.
+    Shape: subject is whom the uid is bound to, None while no token came with it; version counts its changes; withdrawn
+        has the version that withdrew each path, the newest MAX_PATHS.
     Units: expires is unix seconds.
     """
 
     subject: str | None = None
-    n: int
+    version: int = msgspec.field(name="n")
     paths: dict[str, PathGrant] = {}
-    gone: dict[str, int] = {}
+    withdrawn: dict[str, int] = msgspec.field(default_factory=dict, name="gone")
     expires: Seconds
-    said: Said = Said()
+    token_claims: TokenClaims = msgspec.field(default=TokenClaims(), name="said")
 
     @property
     def identity(self) -> Identity:
         """Who the client is, as far as the record knows."""
         return Identity(
             subject=self.subject,
-            claims=self.said.claims,
-            scopes=frozenset(self.said.scopes),
-            roles=frozenset(self.said.roles),
-            hear=tuple(self.said.hear),
+            claims=self.token_claims.claims,
+            scopes=frozenset(self.token_claims.scopes),
+            roles=frozenset(self.token_claims.roles),
+            hear=tuple(self.token_claims.hear),
         )
 
     def has_room_for(self, path: str) -> bool:
-        """Tell whether the client may hear `path` beside those that it hears."""
+        """Tell whether the client may receive `path` beside those that it receives."""
         return len(self.paths) < MAX_PATHS and sum(map(len, self.paths)) + len(path) <= MAX_PATHS_BYTES
 
     @property
@@ -120,11 +120,11 @@ def read_record(raw: bytes) -> GrantRecord:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UnreadableRecordError(str(error)) from error
     grants = record.paths.values()
-    numbers: list[Seconds] = [record.n, record.expires, *record.gone.values()]
+    numbers: list[Seconds] = [record.version, record.expires, *record.withdrawn.values()]
     for grant in grants:
-        numbers += (grant.from_seq, grant.epoch, grant.since, grant.n, grant.at, grant.until or 0)
+        numbers += (grant.from_seq, grant.epoch, grant.since, grant.version, grant.at, grant.until or 0)
     if min(numbers) < 0 or max(numbers) > MAX_NUMBER:
         raise UnreadableRecordError("a number is out of range")
-    if not (all(map(is_path, record.paths)) and all(map(is_path, record.gone))):
+    if not (all(map(is_path, record.paths)) and all(map(is_path, record.withdrawn))):
         raise UnreadableRecordError("a path is none")
     return record

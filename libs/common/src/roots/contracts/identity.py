@@ -1,4 +1,4 @@
-"""Who somebody is, as a verified token says it, and which of them a rule of the policy is for."""
+"""Identities, as verified tokens state them, and the requirements that rules of the policy put on them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ _DOT_SEGMENTS = frozenset({".", ".."})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a token says about its bearer; without a token, nobody in particular.
+    """What a token states about its bearer; without a token, an anonymous client.
 
     Shape: claims has the token's claims that can stand for one segment of a path, `sub` among them; hear has the
         patterns of paths that the issuer grants by itself.
@@ -34,15 +34,15 @@ ANONYMOUS = Identity()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audience:
-    """Whom a rule is for: anyone, or who is signed in, with all of `scopes` and, if there are any, one of `roles`."""
+class Requirement:
+    """Who satisfies a rule: anyone, or a signed-in identity with all `scopes` and, if there are any, one of `roles`."""
 
     is_anyone: bool = False
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
 
     def shortfall(self, identity: Identity) -> str | None:
-        """Return what `identity` lacks, None when it belongs to it."""
+        """Return what `identity` lacks, None when it satisfies the requirement."""
         if self.is_anyone:
             return None
         if not identity.is_signed_in:
@@ -54,8 +54,8 @@ class Audience:
         return None
 
 
-ANYONE = Audience(is_anyone=True)
-SIGNED_IN = Audience()
+ANYONE = Requirement(is_anyone=True)
+SIGNED_IN = Requirement()
 
 
 def is_segment(value: str) -> bool:

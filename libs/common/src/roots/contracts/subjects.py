@@ -17,19 +17,21 @@ GRANTS_PREFIX = f"$KV.{GRANTS_BUCKET}."
 LIVE_GRANTS_PREFIX = "roots.live.grants."
 JETSTREAM_API = "roots.jetstream"
 """What `$JS.API` is to a service: NATS imports the calls that the service may make under this name."""
-GRANTS_TOUCH = "roots.grants.touch"
+GRANT_RENEWAL = "roots.grants.touch"
 LOG_RENEW = "roots.log.renew"
 """Asked for a new epoch by a replica of longpoll that found the log shorter than it was."""
 GRANT_LIFETIME_SECONDS = 3600
-"""A grant record ends so long after the last connect or touch."""
+"""A grant record ends so long after the last connect or renewal."""
 CLIENTS_HELD = "roots.clients.held"
 """Asked with a uid: every replica of longpoll answers whether it holds a poll of it."""
 CLIENTS_REFUSED = "roots.clients.refused"
 """Asked with a uid: every replica of subscriptions answers what it has refused it lately."""
 
 MAX_PATH_BYTES = 255
+PATH_RULE = "a path is 1-8 segments joined by '/', each 1-64 of A-Z a-z 0-9 _ - . ~ @ + =, 255 at most"
+"""The grammar in words, for error texts."""
 DISCONNECT_PATH = "::+::disconnect"
-"""Reserved path on which a client hears that a path was withdrawn; the message is the path."""
+"""Reserved path on which a client receives the withdrawal of a path; the message is the path."""
 
 _PATH = re.compile(r"[A-Za-z0-9_\-.~@+=]{1,64}(?:/[A-Za-z0-9_\-.~@+=]{1,64}){0,7}")
 
@@ -38,7 +40,7 @@ class InvalidPathError(ValueError):
     """A path breaks the rules of docs/protocol.md; `path` is what was given."""
 
     def __init__(self, path: object) -> None:
-        super().__init__("a path is 1-8 segments joined by '/', each 1-64 of A-Z a-z 0-9 _ - . ~ @ + =, 255 at most")
+        super().__init__(PATH_RULE)
         self.path = path
 
 

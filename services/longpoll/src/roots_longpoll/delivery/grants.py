@@ -229,13 +229,13 @@ def _slim(raw: bytes) -> Record:
     record = read_record(raw)
     # Many clients hear the same paths: each is kept once.
     return Record(
-        n=record.n,
+        n=record.version,
         paths={
             sys.intern(path): PathGrant(
-                from_=grant.from_seq, n=grant.n, since=grant.since, epoch=grant.epoch, until=grant.until
+                from_=grant.from_seq, n=grant.version, since=grant.since, epoch=grant.epoch, until=grant.until
             )
             for path, grant in record.paths.items()
         },
         expires=record.expires,
-        gone=msgspec.json.encode(record.gone),
+        gone=msgspec.json.encode(record.withdrawn),
     )

@@ -11,18 +11,12 @@ import nats.errors
 from nats.aio.client import Client as BrokerClient
 from nats.aio.msg import Msg
 
+from roots.contracts.requests import HeldPoll
 from roots.contracts.subjects import CLIENTS_HELD
 from roots.runtime import logs
 from roots_longpoll.delivery.dispatcher import Desk
 
 log = logs.get(__name__)
-
-
-class Whereabouts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One replica's answer. Units: held is for how many seconds the poll has waited."""
-
-    replica: str
-    held: float | None = None
 
 
 async def answer_whereabouts(client: BrokerClient, desk: Desk, replica: str) -> None:
@@ -33,7 +27,7 @@ async def answer_whereabouts(client: BrokerClient, desk: Desk, replica: str) -> 
         poll = next((poll for poll in desk.polls if poll.uid == message.data), None)
         held = None if poll is None else round(time.monotonic() - poll.began, 3)
         try:
-            await message.respond(msgspec.json.encode(Whereabouts(replica=replica, held=held)))
+            await message.respond(msgspec.json.encode(HeldPoll(replica=replica, held=held)))
         except nats.errors.Error as error:
             log.warning("whereabouts_reply_failed", error=type(error).__name__)
 

@@ -11,7 +11,8 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client as BrokerClient
 
-from roots.contracts.subjects import GRANTS_TOUCH
+from roots.contracts.requests import MAX_RENEWALS, RENEWAL_SECONDS
+from roots.contracts.subjects import GRANT_RENEWAL
 from roots.runtime import logs
 from roots_longpoll.delivery.dispatcher import Desk
 from roots_longpoll.delivery.grants import Client
@@ -20,10 +21,6 @@ from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
 from roots_longpoll.stream.follower import Follower
 from roots_longpoll.stream.lookups import Lookups
 from roots_longpoll.stream.replay import Replayer
-
-TOUCH_SECONDS = 5.0
-# A uid takes 46 bytes in JSON; a message has at most 128 KiB.
-TOUCH_BATCH = 1000
 
 log = logs.get(__name__)
 
@@ -64,10 +61,10 @@ class World:
     async def touch(self) -> None:
         """Report the uids that polled since the last report, so that their records are kept."""
         uids = [uid.decode() for uid in self.desk.take_served()]
-        for start in range(0, len(uids), TOUCH_BATCH):
+        for start in range(0, len(uids), MAX_RENEWALS):
             try:
                 await self.client.request(
-                    GRANTS_TOUCH, json.dumps(uids[start : start + TOUCH_BATCH]).encode(), timeout=TOUCH_SECONDS
+                    GRANT_RENEWAL, json.dumps(uids[start : start + MAX_RENEWALS]).encode(), timeout=RENEWAL_SECONDS
                 )
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 # A record lives for an hour; the next report comes in a minute.

@@ -12,12 +12,13 @@ import msgspec
 
 from roots.auth.backends import Backend
 from roots.auth.policy import Policy
+from roots.contracts.requests import HeldPoll
 from roots.contracts.subjects import CLIENTS_HELD, CLIENTS_REFUSED, InvalidPathError, check_path
 from roots.contracts.uids import Uids
 from roots.http.web import Problem, read_json
 from roots_subscriptions.backend_api.audit import About
 from roots_subscriptions.backend_api.authorization import Gate, Use
-from roots_subscriptions.backend_api.explain import Whereabouts, explain, explain_path
+from roots_subscriptions.backend_api.explain import explain, explain_path
 from roots_subscriptions.broker.inquiry import Inquiry
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.grants.grants import Grants
@@ -116,11 +117,11 @@ class Client:
 
     def _explain(self, backend: Backend, uid: str, path: str | None) -> dict[str, Any]:
         record = self._broker.call(self._grants.read(uid))
-        whereabouts = self._broker.call(self._inquiry.ask(CLIENTS_HELD, uid, Whereabouts))
+        held_polls = self._broker.call(self._inquiry.ask(CLIENTS_HELD, uid, HeldPoll))
         refusals = self._broker.call(self._inquiry.ask(CLIENTS_REFUSED, uid, list[Refusal]))
         answer = explain(
             record,
-            whereabouts,
+            held_polls,
             [refusal for told in refusals for refusal in told],
             may_see=lambda seen: _may_see(backend, seen),
             may_grant=backend.may_grant,

@@ -13,22 +13,16 @@ import msgspec
 from roots.auth.policy import Policy
 from roots.contracts.grant_records import GrantRecord
 from roots.contracts.identity import ANONYMOUS
+from roots.contracts.requests import HeldPoll
 from roots_subscriptions.grants.refusals import Refusal
 
 # Of the year 9999, the last that has a text. A record may say anything.
 _LAST_SECOND = 253_402_300_799
 
 
-class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica of longpoll answers. Units: held is seconds, None when it holds no poll of the client."""
-
-    replica: str
-    held: float | None = None
-
-
 def explain(
     record: GrantRecord | None,
-    whereabouts: Iterable[Whereabouts],
+    held_polls: Iterable[HeldPoll],
     refusals: Iterable[Refusal],
     *,
     may_see: Callable[[str], bool],
@@ -40,14 +34,14 @@ def explain(
         included; `said` is for those that `may_grant` one, since they decide by it.
     """
     paths = {} if record is None else record.paths
-    replicas = list(whereabouts)
+    replicas = list(held_polls)
     refused = sorted((refusal for refusal in refusals if may_see(refusal.path)), key=lambda refusal: refusal.at)
-    concerned = [*paths, *([] if record is None else record.gone), *(refusal.path for refusal in refused)]
+    concerned = [*paths, *([] if record is None else record.withdrawn), *(refusal.path for refusal in refused)]
     seen = record if any(map(may_see, concerned)) else None
     decided = record if any(map(may_grant, concerned)) else None
     return {
         "subject": None if seen is None else seen.subject,
-        "said": {} if decided is None else msgspec.to_builtins(decided.said),
+        "said": {} if decided is None else msgspec.to_builtins(decided.token_claims),
         "expires": None if seen is None else time_text(seen.expires),
         "hears": [
             {
@@ -60,7 +54,7 @@ def explain(
             for path, grant in paths.items()
             if may_see(path)
         ],
-        "withdrawn": [path for path in ([] if record is None else record.gone) if may_see(path)],
+        "withdrawn": [path for path in ([] if record is None else record.withdrawn) if may_see(path)],
         "refused": [{**msgspec.to_builtins(refusal), "at": time_text(refusal.at)} for refusal in refused],
         "held": [{"replica": place.replica, "seconds": place.held} for place in replicas if place.held is not None],
         "replicas": len(replicas),

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from roots.contracts.events import MAX_MESSAGE_BYTES, Event, new_event_id
-from roots.contracts.subjects import is_path
+from roots.contracts.subjects import PATH_RULE, is_path
 from roots.http.web import Problem
 
 MAX_BATCH = 1000
@@ -19,7 +19,6 @@ MAX_BATCH = 1000
 MAX_BATCH_BYTES = 8 << 20
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
-_PATH_RULE = "a path is 1-8 segments joined by '/', each 1-64 of A-Z a-z 0-9 _ - . ~ @ + =, 255 at most"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,7 +84,7 @@ def event_of(message: Message, backend: str, traceparent: str | None) -> Event:
 def _fault_of(message: Message) -> tuple[str, str] | None:
     """Return the member at fault and what is wrong with it."""
     if not is_path(message.path):
-        return "path", _PATH_RULE
+        return "path", PATH_RULE
     try:
         size = len(message.message.encode())
     except UnicodeEncodeError:

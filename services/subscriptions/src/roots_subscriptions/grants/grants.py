@@ -18,7 +18,7 @@ from roots.contracts.identity import ANONYMOUS, Identity
 from roots.contracts.subjects import is_path
 from roots_subscriptions.errors import BrokerUnavailableError, TooManyAnonymousError, TooManyClientsError
 from roots_subscriptions.grants.index import GrantIndex
-from roots_subscriptions.grants.record import check_bound, connected, disconnected, ended, extended, reconsidered
+from roots_subscriptions.grants.record import check_bound, connected, disconnected, ended, extended, reapplied
 from roots_subscriptions.grants.store import Change, GrantStore, Transform
 from roots_subscriptions.metrics import Metrics
 
@@ -26,7 +26,7 @@ DEFAULT_MAX_ANONYMOUS = 100_000
 # Each is a read and a write that is synced to disk.
 WRITES_AT_ONCE = 64
 # Between them the loop does other work.
-HOLDINGS_AT_ONCE = 200
+GRANT_SETS_AT_ONCE = 200
 # When many tokens end in the same second, connects and revocations come between.
 ENDS_AT_ONCE = 1000
 
@@ -96,8 +96,8 @@ class Grants:
 
         done = await self._store.change(uid, change)
         if self._policy() is not policy:
-            # The policy has changed while the record was written, perhaps after this client's turn to be reconsidered.
-            await self.reconsider(uid)
+            # The policy has changed while the record was written, perhaps after this client's turn in reapply_policy.
+            await self.reapply_policy_to(uid)
         return done
 
     async def disconnect(self, uid: str, paths: Collection[str], *, identity: Identity | None) -> Change:
@@ -145,21 +145,21 @@ class Grants:
 
         return await self._change_each(uids, change, self._metrics.revoked, removes_unreadable=uid is not None)
 
-    async def reconsider(self, uid: str) -> Change:
+    async def reapply_policy_to(self, uid: str) -> Change:
         """Withdraw from `uid` what the policy allows it no more."""
-        return await self._store.change(uid, self._reconsidered)
+        return await self._store.change(uid, self._reapplied)
 
-    async def reconsider_all(self) -> Revoked:
+    async def reapply_policy(self) -> Revoked:
         """Withdraw from every client what the policy allows it no more."""
         await self._index.catch_up()
         policy = self._policy()
         uids: list[str] = []
-        for count, holding in enumerate(self._index.holdings(), start=1):
-            if not all(policy.allows(by, path, holding.identity) for path, by in holding.paths.items()):
-                uids += holding.uids
-            if count % HOLDINGS_AT_ONCE == 0:
+        for count, grant_set in enumerate(self._index.grant_sets(), start=1):
+            if not all(policy.allows(by, path, grant_set.identity) for path, by in grant_set.paths.items()):
+                uids += grant_set.uids
+            if count % GRANT_SETS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        return await self._change_each(uids, self._reconsidered, self._metrics.revoked)
+        return await self._change_each(uids, self._reapplied, self._metrics.revoked)
 
     async def end_due(self, now: float) -> Revoked:
         """Withdraw from up to ENDS_AT_ONCE clients the paths whose own end has come at `now` (unix seconds).
@@ -178,7 +178,7 @@ class Grants:
             self._index.ends.put_back(due)
             raise
 
-    async def touch(self, uid: str) -> Change:
+    async def renew(self, uid: str) -> Change:
         """Let the record of `uid` live on when less than half of its time is left: each write costs a sync to disk."""
 
         async def change(record: GrantRecord | None) -> GrantRecord | None:
@@ -187,8 +187,8 @@ class Grants:
 
         return await self._store.change(uid, change)
 
-    async def _reconsidered(self, record: GrantRecord | None) -> GrantRecord | None:
-        return None if record is None else reconsidered(record, self._policy().allows)
+    async def _reapplied(self, record: GrantRecord | None) -> GrantRecord | None:
+        return None if record is None else reapplied(record, self._policy().allows)
 
     async def _change_each(
         self, uids: Collection[str], change: Transform, counter: Counter, *, removes_unreadable: bool = False

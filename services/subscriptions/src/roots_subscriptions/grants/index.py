@@ -5,7 +5,7 @@ the bucket as a log: all of it at its start, then what has changed, by sequence.
 outage; the next reading goes on where the last one ended. Whoever needs an exact answer calls `catch_up` first, which
 reads up to what the bucket's leader has at that moment.
 
-Clients that hold the same are one holding: thousands of anonymous listeners cost a policy change one decision. Memory
+Clients that hold the same are one grant_set: thousands of anonymous listeners cost a policy change one decision. Memory
 is that of the live records, about 0.4 KB for a client who shares a holding and 1.7 KB for one who does not. ADR 0008.
 """
 
@@ -45,7 +45,7 @@ log = logs.get(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Holding:
+class GrantSet:
     """What some clients hold alike. Shape: paths has what granted each path, `apps.NAME` or `backends.NAME`."""
 
     key: _Key
@@ -56,7 +56,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    holding: Holding
+    grant_set: GrantSet
     expires: float
     seq: int
 
@@ -77,7 +77,7 @@ class GrantIndex:
         self._marks: deque[tuple[int, str | None]] = deque(maxlen=MARKS)
         self._is_loaded = False
         self._entries: dict[str, _Entry] = {}
-        self._holdings: dict[_Key, Holding] = {}
+        self._grant_sets: dict[_Key, GrantSet] = {}
         self._subjects: dict[str, set[str]] = {}
         self._bound_count = 0
         self._swept = time.monotonic()
@@ -129,27 +129,29 @@ class GrantIndex:
         # Many clients hear the same paths, and few things grant them: each text is kept once.
         paths = {sys.intern(path): sys.intern(grant.by) for path, grant in record.paths.items()}
         key = _key_of(record)
-        holding = self._holdings.get(key)
-        if holding is None:
-            holding = self._holdings[key] = Holding(key=key, identity=record.identity, paths=paths)
-        holding.uids.add(uid)
+        grant_set = self._grant_sets.get(key)
+        if grant_set is None:
+            grant_set = self._grant_sets[key] = GrantSet(key=key, identity=record.identity, paths=paths)
+        grant_set.uids.add(uid)
         if record.subject is not None:
             self._subjects.setdefault(record.subject, set()).add(uid)
             self._bound_count += 1
-        self._entries[uid] = _Entry(holding=holding, expires=record.expires, seq=seq)
+        self._entries[uid] = _Entry(grant_set=grant_set, expires=record.expires, seq=seq)
         if record.next_end is not None:
             self.ends.put(uid, math.ceil(record.next_end))
 
-    def holdings(self) -> list[Holding]:
-        """Return every holding there is; their uids may change while a caller awaits something."""
-        return list(self._holdings.values())
+    def grant_sets(self) -> list[GrantSet]:
+        """Return every grant set; their uids may change while a caller awaits something."""
+        return list(self._grant_sets.values())
 
     def find(self, *, subject: str | None = None, path: str | None = None) -> list[str]:
         """Return the uids that are bound to `subject` and hold `path`; None stands for any."""
         if subject is not None:
             uids: Iterator[str] = iter(self._subjects.get(subject, ()))
-            return [uid for uid in uids if path is None or path in self._entries[uid].holding.paths]
-        return [uid for holding in self.holdings() if path is None or path in holding.paths for uid in holding.uids]
+            return [uid for uid in uids if path is None or path in self._entries[uid].grant_set.paths]
+        return [
+            uid for grant_set in self.grant_sets() if path is None or path in grant_set.paths for uid in grant_set.uids
+        ]
 
     @property
     def anonymous_count(self) -> int:
@@ -213,10 +215,10 @@ class GrantIndex:
         if entry is None:
             return
         self.ends.discard(uid)
-        entry.holding.uids.discard(uid)
-        if not entry.holding.uids:
-            del self._holdings[entry.holding.key]
-        subject = entry.holding.identity.subject
+        entry.grant_set.uids.discard(uid)
+        if not entry.grant_set.uids:
+            del self._grant_sets[entry.grant_set.key]
+        subject = entry.grant_set.identity.subject
         if subject is not None:
             self._subjects[subject].discard(uid)
             self._bound_count -= 1
@@ -238,7 +240,7 @@ class GrantIndex:
         self._marks.clear()
         self.ends = Ends()
         self._entries.clear()
-        self._holdings.clear()
+        self._grant_sets.clear()
         self._subjects.clear()
         self._bound_count = 0
 
@@ -246,4 +248,4 @@ class GrantIndex:
 def _key_of(record: GrantRecord) -> _Key:
     """Return what clients have in common that hold the same: a digest, since the paths themselves may be 8 KiB."""
     granted = sorted((path, grant.by) for path, grant in record.paths.items())
-    return hashlib.sha256(msgspec.json.encode((record.subject, record.said, granted))).digest()
+    return hashlib.sha256(msgspec.json.encode((record.subject, record.token_claims, granted))).digest()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant, Said
+from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant, TokenClaims
 from roots.contracts.identity import Identity
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
 from roots.nats.streams import StreamState
@@ -22,9 +22,9 @@ Allows = Callable[[str, str, Identity], bool]
 """Tells whether `by` may let an identity hear a path: `Policy.allows`."""
 
 
-def new_record(n: int) -> GrantRecord:
+def new_record(version: int) -> GrantRecord:
     """Return a record without paths, whose changes are counted from `n`; it expires until a path is connected."""
-    return GrantRecord(n=n, expires=0)
+    return GrantRecord(version=version, expires=0)
 
 
 def check_bound(record: GrantRecord, identity: Identity) -> None:
@@ -55,7 +55,7 @@ def connected(
 
     Errors: ForeignClientError.
     """
-    n = record.n + 1
+    version = record.version + 1
     until = None
     granted = {path: grant for path, grant in record.paths.items() if not grant.has_ended(now)}
     if identity is not None:
@@ -67,8 +67,8 @@ def connected(
             for path, grant in granted.items()
             if path in paths or grant.is_by_backend or allows(grant.by, path, identity)
         }
-        record = msgspec.structs.replace(record, subject=identity.subject, said=_said_by(identity))
-    withdrawn = record.paths.keys() - granted.keys()
+        record = msgspec.structs.replace(record, subject=identity.subject, token_claims=_claims_of(identity))
+    lost = record.paths.keys() - granted.keys()
     room_bytes = MAX_PATHS_BYTES - sum(map(len, granted))
     for path in paths:
         held = granted.get(path)
@@ -77,29 +77,31 @@ def connected(
         if held is None:
             room_bytes -= len(path)
             granted[path] = PathGrant(
-                from_seq=head.last, epoch=head.epoch, since=n, n=n, until=until, by=by, at=int(now)
+                from_seq=head.last, epoch=head.epoch, since=version, version=version, until=until, by=by, at=int(now)
             )
         elif held.is_by_backend and identity is not None:
-            granted[path] = msgspec.structs.replace(held, n=n)
+            granted[path] = msgspec.structs.replace(held, version=version)
         else:
-            granted[path] = msgspec.structs.replace(held, n=n, until=until, by=by)
+            granted[path] = msgspec.structs.replace(held, version=version, until=until, by=by)
     if not granted.keys() & set(paths):
         return record
-    gone = _gone(record, withdrawn, n, granted)
-    return extended(msgspec.structs.replace(record, n=n, paths=granted, gone=gone), now=now)
+    withdrawn = _withdrawn(record, lost, version, granted)
+    return extended(msgspec.structs.replace(record, version=version, paths=granted, withdrawn=withdrawn), now=now)
 
 
 def disconnected(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
     """Return `record` with `paths` withdrawn; the same record when none of them was granted."""
-    withdrawn = record.paths.keys() & set(paths)
-    if not withdrawn:
+    lost = record.paths.keys() & set(paths)
+    if not lost:
         return record
-    n = record.n + 1
-    kept = {path: grant for path, grant in record.paths.items() if path not in withdrawn}
-    return msgspec.structs.replace(record, n=n, paths=kept, gone=_gone(record, withdrawn, n, kept))
+    version = record.version + 1
+    kept = {path: grant for path, grant in record.paths.items() if path not in lost}
+    return msgspec.structs.replace(
+        record, version=version, paths=kept, withdrawn=_withdrawn(record, lost, version, kept)
+    )
 
 
-def reconsidered(record: GrantRecord, allows: Allows) -> GrantRecord:
+def reapplied(record: GrantRecord, allows: Allows) -> GrantRecord:
     """Return `record` without the paths that are allowed no more; the same record when all of them are."""
     identity = record.identity
     return disconnected(record, [path for path, grant in record.paths.items() if not allows(grant.by, path, identity)])
@@ -115,16 +117,16 @@ def extended(record: GrantRecord, *, now: float) -> GrantRecord:
     return msgspec.structs.replace(record, expires=math.ceil(now) + GRANT_LIFETIME_SECONDS)
 
 
-def _gone(record: GrantRecord, withdrawn: Collection[str], n: int, granted: Collection[str]) -> dict[str, int]:
-    numbers = {path: number for path, number in record.gone.items() if path not in granted}
-    numbers |= {path: n for path in withdrawn if path not in granted}
-    newest = sorted(numbers.items(), key=lambda item: item[1], reverse=True)[:MAX_PATHS]
+def _withdrawn(record: GrantRecord, lost: Collection[str], version: int, granted: Collection[str]) -> dict[str, int]:
+    versions = {path: earlier for path, earlier in record.withdrawn.items() if path not in granted}
+    versions |= {path: version for path in lost if path not in granted}
+    newest = sorted(versions.items(), key=lambda item: item[1], reverse=True)[:MAX_PATHS]
     ends = itertools.accumulate(len(path) for path, _ in newest)
     return dict(reversed([item for item, end in zip(newest, ends, strict=True) if end <= MAX_PATHS_BYTES]))
 
 
-def _said_by(identity: Identity) -> Said:
-    return Said(
+def _claims_of(identity: Identity) -> TokenClaims:
+    return TokenClaims(
         claims=dict(identity.claims),
         scopes=sorted(identity.scopes),
         roles=sorted(identity.roles),

@@ -13,36 +13,36 @@ RETRY_SECONDS = 0.5
 log = logs.get(__name__)
 
 
-class Reconsideration:
-    """Withdraws what the policy allows no more, as often as it is asked to."""
+class PolicyChanges:
+    """Withdraws what the policy no longer allows, once for each request."""
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def ask(self) -> None:
-        """Have it done soon; callable from any thread."""
+    def request(self) -> None:
+        """Have the policy applied soon; callable from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._asked.set)
+            self._loop.call_soon_threadsafe(self._requested.set)
 
     async def run(self) -> None:
-        """Do it now and whenever it is asked for, until cancelled; while NATS is away it is tried again."""
+        """Apply it now and at each request, until cancelled; while NATS is away, try again."""
         self._loop = asyncio.get_running_loop()
         # The policy may have changed while no replica ran.
-        self._asked.set()
-        failures = Episode(log, "reconsidering_grants")
+        self._requested.set()
+        failures = Episode(log, "applying_policy")
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self._requested.wait()
+            self._requested.clear()
             started = time.monotonic()
             try:
-                revoked = await self._grants.reconsider_all()
+                revoked = await self._grants.reapply_policy()
             except BrokerUnavailableError as error:
                 failures.failed(error.reason)
-                self._asked.set()
+                self._requested.set()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 failures.ended()
                 seconds = round(time.monotonic() - started, 3)
-                log.info("grants_reconsidered", clients=revoked.clients, paths=revoked.paths, seconds=seconds)
+                log.info("policy_applied", clients=revoked.clients, paths=revoked.paths, seconds=seconds)

@@ -1,6 +1,7 @@
 """What every test of every folder shares: deadlines, no settings from outside, and a list of what was not tested."""
 
 import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest_timeout
 from roots_devstack import deadlines
 
 SETTINGS = ("ROOTS_", "OTEL_")
-SETTINGS_OF_TESTS = ("ROOTS_TEST_", "ROOTS_MODEL_")
+SETTINGS_OF_TESTS = "ROOTS_TEST_"
 
 
 def pytest_configure() -> None:
     """Forget the settings of whoever runs the tests, and let deadlines follow the machine."""
     for name in [name for name in os.environ if name.startswith(SETTINGS) and not name.startswith(SETTINGS_OF_TESTS)]:
         del os.environ[name]
+    # A shell's background job ignores SIGINT, and so would each program that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     deadlines.follow_machine()
     # Each example would have 200 ms, whatever the machine does; a test that hangs has the deadline of every test.
     hypothesis.settings.register_profile("roots", deadline=None)

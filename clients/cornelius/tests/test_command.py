@@ -100,7 +100,10 @@ def test_command_is_silent_when_interrupted() -> None:
             assert process.stdout is not None
             assert "ä" == json.loads(process.stdout.readline())["message"]
             process.send_signal(signal.SIGINT)
-            assert 130 == process.wait(stretched(DEADLINE_SECONDS))
+            try:
+                assert 130 == process.wait(stretched(DEADLINE_SECONDS))
+            finally:
+                process.kill()
 
 
 def test_command_shows_no_traceback_when_its_reader_is_gone() -> None:

@@ -146,9 +146,9 @@ const EVENTS = {
     scene.did.length = scene.said.length = 0;
     for (const gone of scene.watches) gone();
   },
-  "3 s without a word": (scene) => scene.world.pass(3_000),
-  "45 to 50 s without a word": (scene) => scene.world.pass(47_500),
-  "somebody looks": (scene) => scene.tabs.wake(),
+  "3 s of silence": (scene) => scene.world.pass(3_000),
+  "45 to 50 s of silence": (scene) => scene.world.pass(47_500),
+  "the user looks": (scene) => scene.tabs.wake(),
   "the page is frozen": (scene) => scene.tabs.leave(),
   "the page is thawed": (scene) => {
     assert.equal(scene.channel, null, "it was not frozen");

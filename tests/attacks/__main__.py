@@ -6,13 +6,11 @@ import resource
 import sys
 from urllib.parse import urlsplit
 
-from .floods import KINDS, attack
+from .floods import ALL, KINDS, attack
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 MAX_CONNECTIONS = 5000
 MAX_SECONDS = 600.0
-ALL = "all"
-"""The kind that is all of them at once, which share the connections."""
 
 
 def main() -> None:

@@ -47,6 +47,8 @@ KINDS = {
     "idle": Flood(),
     "valid": Flood(begin=_request("GET /task/1"), is_repeated=True),
 }
+ALL = "all"
+"""The kind that is all of them at once, which share the connections."""
 
 
 async def attack(flood: Flood, url: str, *, connections: int, seconds: float, on_open: Callable[[], None]) -> None:

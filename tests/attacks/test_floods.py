@@ -3,12 +3,10 @@
 All kinds of flood come at once; with ROOTS_TEST_FLOOD_SECONDS also each by itself, for so long.
 """
 
-import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from tests.integration.http_client import HttpConnection
@@ -18,9 +16,9 @@ from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack, StackConfig
 
-from .__main__ import ALL
-from .floods import KINDS
+from .floods import ALL, KINDS
 from .honest import Honest
+from .process import attacked
 
 LONG_SECONDS = float(os.environ.get("ROOTS_TEST_FLOOD_SECONDS", "0"))
 SECONDS = LONG_SECONDS or 1.5
@@ -49,29 +47,13 @@ async def _fill(stack: Stack) -> None:
 
 @asynccontextmanager
 async def _attacked(kind: str, urls: list[str]) -> AsyncIterator[None]:
-    """Attack each of `urls` in a process of its own, all of whose connections are open when the block begins."""
-    processes = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.attacks", kind, url),
-            *(
-                "--connections",
-                str(CONNECTIONS if index < 2 else CONNECTIONS // 10),
-                "--seconds",
-                str(stretched(SECONDS) + 60),
-            ),
-            stdout=subprocess.PIPE,
-        )
-        for index, url in enumerate(urls)
-    ]
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert b"open\n" == await process.stdout.readline()
+    """Attack each of `urls`; all connections are open when the block begins."""
+    async with AsyncExitStack() as attacks:
+        for index, url in enumerate(urls):
+            connections = CONNECTIONS if index < 2 else CONNECTIONS // 10
+            flood = attacked(kind, url, connections=connections, seconds=stretched(SECONDS) + 60)
+            await attacks.enter_async_context(flood)
         yield
-    finally:
-        for process in processes:
-            process.kill()
-            await process.wait()
 
 
 @pytest.mark.parametrize("through", ["services", "gateway"])

@@ -1,17 +1,20 @@
 """The kinds of faults: what each does, to whom, and which delivery shows that it is over."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import psycopg
+from tests.attacks.floods import ALL, KINDS
+from tests.attacks.process import attacked
 
 from roots_devstack.small_disk import SmallDisk
 
 from .clocks import Clocks
 from .processes import LEADER, Processes
-from .routes import Routes
+from .routes import GATEWAY, Routes
 
 SERVICES = ("postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll")
 FROZEN = ("nats", "postgres", "longpoll", "relay", "tasks", "subscriptions")
@@ -29,6 +32,11 @@ REFILL_SECONDS = 0.2
 # Longer than delivery may take to be back: it goes on while housekeeping waits.
 LOCK_SECONDS = 15.0
 DOWN_SECONDS = (0.0, 5.0)
+# More than a service has places.
+FLOOD_CONNECTIONS = 1400
+FLOOD_SECONDS = (1.0, 5.0)
+# Opening them takes long on a full machine; the process ends by itself when this one is gone.
+MAX_FLOOD_SECONDS = 60.0
 BURST_SECONDS = (1.0, 3.0)
 BURST_STEP_SECONDS = 0.2
 CUT_PART = 0.2
@@ -78,6 +86,7 @@ def kinds(
         *of("restart", RESTARTED, doer.restart),
         *of("fill", tuple(disks), doer.fill),
         *of("clock", MOVED, doer.move_clock),
+        *of("flood", (GATEWAY,), doer.flood),
         Kind(name="slow housekeeping", targets=("relay",), act=doer.lock_expired_key),
         Kind(name="cut connections", targets=(PROXIES,), act=doer.cut),
         Kind(name="drop answers", targets=(PROXIES,), act=doer.drop),
@@ -106,6 +115,7 @@ class _Doer:
         self._clocks = clocks
         self._chance = chance
         self._locks: set[asyncio.Task[None]] = set()
+        self._floods = itertools.cycle([ALL, *KINDS])
 
     async def freeze(self, name: str) -> None:
         shortest, longest = FREEZE_SECONDS
@@ -135,6 +145,13 @@ class _Doer:
             await asyncio.sleep(self._chance.uniform(*MOVED_SECONDS))
         finally:
             self._clocks.move(admin_url, 0.0)
+
+    async def flood(self, name: str) -> None:
+        """Let one host flood a server for a time; the first flood is of all kinds at once, then each kind in turn."""
+        url = self._processes.url(name)
+        kind = next(self._floods)
+        async with attacked(kind, url, connections=FLOOD_CONNECTIONS, seconds=MAX_FLOOD_SECONDS):
+            await asyncio.sleep(self._chance.uniform(*FLOOD_SECONDS))
 
     async def lock_expired_key(self, name: str) -> None:
         """Let a new relay meet an expired idempotency key that stays locked long after it has begun."""

@@ -87,7 +87,7 @@ def kinds(
         *of("fill", tuple(disks), doer.fill),
         *of("clock", MOVED, doer.move_clock),
         *of("flood", (GATEWAY,), doer.flood),
-        Kind(name="slow housekeeping", targets=("relay",), act=doer.lock_expired_key),
+        Kind(name="slow maintenance", targets=("relay",), act=doer.lock_expired_key),
         Kind(name="cut connections", targets=(PROXIES,), act=doer.cut),
         Kind(name="drop answers", targets=(PROXIES,), act=doer.drop),
     ]

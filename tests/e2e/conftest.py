@@ -9,6 +9,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from tests.integration.http_client import HttpConnection
 from tests.integration.metrics import value
@@ -90,7 +91,7 @@ def over_http2(stack: Stack, background: LoopThread, tmp_path_factory: pytest.Te
         yield url
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def _empty_list(stack: Stack) -> None:
     """Delete the tasks that other tests have left: their texts may be those that this test looks for."""
     async with HttpConnection(stack.url) as connection:
@@ -105,10 +106,9 @@ def url(request: pytest.FixtureRequest, _empty_list: None) -> str:
     return str(request.getfixturevalue(getattr(request, "param", "at_localhost")))
 
 
-@pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """Yield a browser of the test's own, which has the longer for everything, the busier the machine is."""
-    expect.set_options(timeout=stretched(DEFAULT_MS))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _running_browser(chromium: str) -> AsyncIterator[Browser]:
+    """Yield a browser for the tests of a file: to start one takes seconds."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         browser.on("context", lambda context: context.set_default_timeout(stretched(2 * DEFAULT_MS)))
@@ -116,7 +116,16 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(_running_browser: Browser) -> AsyncIterator[Browser]:
+    """Yield a browser without pages, which has the longer for everything, the busier the machine is."""
+    expect.set_options(timeout=stretched(DEFAULT_MS))
+    yield _running_browser
+    for context in _running_browser.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def new_tab(url: str) -> AsyncIterator[NewTab]:
     """Yield a function that opens the todo page in one more tab of a browser.
 

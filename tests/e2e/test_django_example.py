@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 from tests.acceptance.checkout import copy_checkout
 from tests.docs.commands import commands
@@ -17,6 +18,8 @@ from roots_devstack.deadlines import stretched, until, wait_until
 from roots_devstack.stack import Stack
 
 from .readme_commands import terminal
+
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("examples/django-todos")
@@ -67,7 +70,7 @@ async def _is_answered(url: str) -> bool:
     return answer is not None and answer.status == 200
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def open_page(browser: Browser, example_url: str) -> AsyncIterator[OpenPage]:
     """Yield a function that opens the page as another person would; an error on its console fails the test."""
     errors: list[str] = []
@@ -97,6 +100,7 @@ async def add(page: Page, description: str) -> None:
     await page.get_by_test_id("new-task").press("Enter")
 
 
+@in_one_loop
 @pytest.mark.timeout(400)
 async def test_other_page_shows_change_within_a_second_when_django_has_committed_it(
     open_page: OpenPage, tmp_path: Path
@@ -119,6 +123,7 @@ async def test_other_page_shows_change_within_a_second_when_django_has_committed
     await expect(theirs.get_by_test_id("empty")).to_be_visible()
 
 
+@in_one_loop
 async def test_page_shows_what_is_there_when_it_is_opened_later(open_page: OpenPage) -> None:
     """The list is loaded after the path is confirmed."""
     mine = await open_page()
@@ -128,6 +133,7 @@ async def test_page_shows_what_is_there_when_it_is_opened_later(open_page: OpenP
     await task(mine, "Was here before").get_by_test_id("delete").click()
 
 
+@in_one_loop
 async def test_page_keeps_a_task_when_it_is_added_while_the_list_is_loading(open_page: OpenPage) -> None:
     """A list that was read before the task was there says nothing against it."""
     mine, theirs = await open_page(), await open_page()
@@ -155,6 +161,7 @@ async def test_page_keeps_a_task_when_it_is_added_while_the_list_is_loading(open
         await expect(task(theirs, description)).to_have_count(0)
 
 
+@in_one_loop
 async def test_page_says_what_is_wrong_when_django_refuses(open_page: OpenPage) -> None:
     """A description of spaces is none."""
     page = await open_page()
@@ -163,6 +170,7 @@ async def test_page_says_what_is_wrong_when_django_refuses(open_page: OpenPage) 
     await expect(page.get_by_test_id("task")).to_have_count(0)
 
 
+@in_one_loop
 async def test_pages_see_each_other_again_when_roots_was_killed(
     open_page: OpenPage, stack: Stack, background: LoopThread
 ) -> None:

@@ -20,6 +20,8 @@ from roots_devstack.stack import Stack
 from .conftest import NewPage
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, shown, task
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TOKEN_SECONDS = 4
 
 # What the page of an application with tokens does.

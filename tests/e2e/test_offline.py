@@ -1,6 +1,7 @@
 """What somebody does without a network is kept, sent once, and never put over what others did without their word."""
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from roots_devstack.deadlines import stretched
@@ -8,8 +9,10 @@ from roots_devstack.deadlines import stretched
 from .conftest import NewPage, NewTab, everywhere
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, task, visible
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def pages(new_page: NewPage) -> tuple[Page, Page]:
     """Return two people's pages, both with the same two tasks and nothing else."""
     mine, theirs = await new_page(), await new_page()

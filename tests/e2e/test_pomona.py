@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import APIRequestContext, Browser, BrowserContext, Page, Route, async_playwright, expect
 from tests.conftest import OTHER_ORIGIN
 from tests.integration.metrics import value
@@ -15,6 +16,8 @@ from roots_devstack.stack import Stack
 
 from .conftest import FLAGS, everywhere
 from .pomona_page import LISTEN, POMONA, build_react, listen, readme_block, serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECOVERED_SECONDS = 20.0
 """After a tab has died or frozen, its lead is taken over well within this."""
@@ -94,7 +97,7 @@ class SomebodyElse:
             await self.delete(guid)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def somebody(stack: Stack) -> AsyncIterator[SomebodyElse]:
     """Yield somebody who changes tasks."""
     async with async_playwright() as playwright:
@@ -105,7 +108,7 @@ async def somebody(stack: Stack) -> AsyncIterator[SomebodyElse]:
         await request.dispose()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser, url: str, minified: Path) -> BrowserContext:
     """Return one person's browser, with the library beside the running system."""
     context = await browser.new_context()

@@ -24,6 +24,8 @@ SHIFTED = """() => {
   })));
 }"""
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def violations(page: Page) -> list[str]:
     """Return what axe finds, each with the elements that it is about."""

@@ -8,6 +8,8 @@ from roots_devstack.stack import Stack
 
 from .session import Session
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 SECONDS = 12
 SEED = 1
 

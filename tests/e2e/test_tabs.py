@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from roots_devstack.deadlines import stretched, until
 
 from .conftest import NewPage, NewTab, crash, everywhere
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, task
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TABS = 8
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import jwt
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack, StackConfig
 
 from .todo_page import RECOVERED_MS, expect_saved, task, type_new
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = "a secret for tests, of 32 bytes or more"
 POLICY = """
@@ -28,7 +31,7 @@ write = "anyone"
 WRITES = "**/tasks"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def guarded(tmp_path: Path) -> AsyncIterator[Stack]:
     """Run a system whose users are told apart by a cookie."""
     (tmp_path / "secret").write_text(SECRET, encoding="ascii")

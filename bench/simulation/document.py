@@ -14,12 +14,12 @@ _DENSE = 10
 # What an operator reads: where it was measured, how it is called there, and how it is said here.
 _COSTS = (
     *(
-        (f"fanout-{polls}", "roots", "cpu_us_per_delivery", f"a delivery, when {polls:,} polls hear the event", "µs")
+        (f"fanout-{polls}", "roots", "cpu_us_per_delivery", f"a delivery, when {polls:,} polls receive the event", "µs")
         for polls in reversed(FANOUT_POLLS)
     ),
-    ("mixed", "roots", "cpu_us_per_delivery", "a delivery, when 25 polls hear it", "µs"),
-    ("unicast", "roots", "cpu_us_per_delivery", "a delivery, when one poll hears it", "µs"),
-    ("costs", "roots", "unheard_event_us", "an event that nobody hears there", "µs"),
+    ("mixed", "roots", "cpu_us_per_delivery", "a delivery, when 25 polls receive it", "µs"),
+    ("unicast", "roots", "cpu_us_per_delivery", "a delivery, when one poll receives it", "µs"),
+    ("costs", "roots", "unheard_event_us", "an event without a receiver there", "µs"),
     ("subscribe", "subscriptions", "longpoll_us_per_connect", "a change of a client's grants", "µs"),
     ("storm", "roots-pair", "replica_us_per_client", "a client that comes from a replica that died", "µs"),
     ("storm", "roots", "replica_us_per_client", "the same, when its grants have to be fetched", "µs"),
@@ -71,7 +71,7 @@ def checks(compared: Sequence[Compared]) -> str:
 
 def needed(projection: Projection) -> str:
     """Return how many replicas some loads need, and how late events are with so many."""
-    lines = ["| clients | hear an event | events a second | replicas | of each core | p50 | p99 |", "|" + "---|" * 7]
+    lines = ["| clients | receivers of an event | events a second | replicas | of each core | p50 | p99 |", "|" + "---|" * 7]
     lines += [_needed(projection, *load) for load in _loads()]
     cold = projection.cold_replicas
     lines += [

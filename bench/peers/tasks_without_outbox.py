@@ -1,7 +1,7 @@
-"""The task service without its outbox: what a write costs that tells nobody.
+"""The task service without its outbox: what a write costs without an event.
 
 `python -m bench.peers.tasks_without_outbox serve` is `python -m roots_tasks serve` in all but this: the outbox row is
-cut out of the statement that creates a task, and no hint is given to a relay. Made from the product's own statement, so
+cut out of the statement that creates a task, and no hint is sent to a relay. Made from the product's own statement, so
 that it stays the same service when that changes. Only `POST /tasks` is altered.
 """
 
@@ -9,8 +9,8 @@ import re
 import sys
 
 from roots_tasks import __main__ as service
-from roots_tasks import store
-from roots_tasks.hints import Hints
+from roots_tasks.storage import store
+from roots_tasks.storage.notifier import RelayNotifier
 
 _EVENT = re.compile(r", event AS \(\n.*?\n\)(?=,|\n)", re.DOTALL)
 
@@ -23,11 +23,11 @@ def without_event(statement: str) -> str:
     return bare
 
 
-def _want_nothing(_hints: Hints) -> None:
+def _notify_nobody(_notifier: RelayNotifier) -> None:
     pass
 
 
 if __name__ == "__main__":
     store._CREATE = without_event(store._CREATE)  # noqa: SLF001  # the one difference
-    Hints.want = _want_nothing  # type: ignore[method-assign,assignment]
+    RelayNotifier.notify = _notify_nobody  # type: ignore[method-assign,assignment]
     service.main()

@@ -108,8 +108,8 @@ _OUTBOX = Row(
         ),
         Panel(
             title="Publishes by result",
-            description="duplicate is an event that was stored before, failed one without an answer, which is tried "
-            "again, refused one that holds its task back.",
+            description="repeated is an event that was stored before. unavailable was not stored, and unknown has no "
+            "answer: both are published again. refused holds its task back.",
             unit="ops",
             width=6,
             is_stacked=True,

@@ -21,7 +21,7 @@ for name in sys.argv[1:]:
     for module in pkgutil.walk_packages(package.__path__, f"{name}."):
         if not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
-    importlib.import_module(f"{name}.__main__") if name != "roots" else None
+    importlib.import_module(f"{name}.__main__") if name not in ("roots", "roots_outbox") else None
 """
 
 
@@ -41,9 +41,12 @@ def test_service_imports_when_only_its_lock_is_installed(service: str, tmp_path:
     run(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
     run(UV, "pip", "sync", "--quiet", "--require-hashes", "--python", python, f"requirements/{service}.txt")
     # The sources as they are, without a build, which would need a build backend that is not the service's own.
-    sources = os.pathsep.join(str(ROOT / folder / "src") for folder in ("libs/common", f"services/{service}"))
+    packages = {"libs/common": "roots", f"services/{service}": f"roots_{service}"}
+    if service == "tasks":
+        packages["libs/outbox"] = "roots_outbox"
+    sources = os.pathsep.join(str(ROOT / folder / "src") for folder in packages)
 
-    run("env", f"PYTHONPATH={sources}", python, "-c", IMPORT_ALL, "roots", f"roots_{service}")
+    run("env", f"PYTHONPATH={sources}", python, "-c", IMPORT_ALL, *packages.values())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from roots_devstack.postgres import Postgres
 from roots_devstack.stack import Stack, StackConfig
 from roots_devstack.waiting import until_ready
 from roots_devstack.web import Web
-from roots_tasks.pages import PREFIX, Pages
+from roots_tasks.api.pages import PREFIX, Pages
 
 DEADLINE_SECONDS = 20.0
 NOT_FOUND = 404

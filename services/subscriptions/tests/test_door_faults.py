@@ -144,3 +144,21 @@ def test_publish_answers_503_when_nobody_keeps_events(lonely: Service, own_nats:
     ]
     old = lonely.door("POST", "/", [{"path": "tutorial/1", "message": "x"}])
     assert (503, "1", b"{error:true}") == (old.status, old.headers["Retry-After"], old.data)
+
+
+def test_publish_answers_503_and_stores_nothing_when_the_log_is_full(lonely: Service, own_nats: Nats) -> None:
+    """I9: a full log that refuses new events answers at once; each message may be sent again, and none is stored."""
+    config = own_nats.request("provision", "$JS.API.STREAM.INFO.ROOTS_EVENTS", {})["config"]
+    full = config | {"max_bytes": 64, "discard": "new"}
+    own_nats.request("provision", "$JS.API.STREAM.UPDATE.ROOTS_EVENTS", full)
+    messages = [{"path": "tasks", "message": str(number), "id": f"full-{number}"} for number in range(30)]
+    began = clock()
+    answer = lonely.publish(*messages)
+    assert clock() - began < BATCH_SECONDS / 4
+    assert (503, "1", []) == (answer.status, answer.headers["Retry-After"], answer.json()["published"])
+    assert [(number, "unavailable", True) for number in range(30)] == [
+        (item["index"], item["reason"], item["retry"]) for item in answer.json()["failed"]
+    ]
+    assert 0 == own_nats.events_end()
+    own_nats.request("provision", "$JS.API.STREAM.UPDATE.ROOTS_EVENTS", config)
+    assert 200 == lonely.publish(*messages).status

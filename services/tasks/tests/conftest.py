@@ -16,12 +16,12 @@ from roots_devstack.background import LoopThread
 from roots_devstack.broker import Broker
 from roots_devstack.deadlines import wait_until
 from roots_devstack.postgres import DATABASE, OWNER, ROLE, Postgres
-from roots_tasks import migrate
-from roots_tasks.app import create_app
-from roots_tasks.database import Database
+from roots_tasks.api.app import create_app
+from roots_tasks.api.policy import OPEN_POLICY, AuthMiddleware
 from roots_tasks.metrics import ServeMetrics
-from roots_tasks.policy import OPEN_POLICY, Guard
-from roots_tasks.store import Store
+from roots_tasks.storage import migrate
+from roots_tasks.storage.database import Database
+from roots_tasks.storage.store import Store
 
 from .support import Command, Nats, Sql, relay_environment
 
@@ -132,8 +132,8 @@ def store(database: Database, shared_db: Sql, hints_wanted: list[str]) -> Store:
 def client(store: Store) -> TestClient:
     """Return a client of the REST API on the test's database, without a socket."""
     registry = CollectorRegistry()
-    guard = Guard(lambda: OPEN_POLICY, Authenticator("tasks", registry))
-    return TestClient(create_app(store, guard, ServeMetrics(registry), registry))
+    auth = AuthMiddleware(lambda: OPEN_POLICY, Authenticator("tasks", registry))
+    return TestClient(create_app(store, auth, ServeMetrics(registry), registry))
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 from roots.auth.authentication import Authenticator
 from roots.auth.policy_file import PolicyError
 from roots_devstack.deadlines import wait_until
-from roots_tasks.app import create_app
+from roots_tasks.api.app import create_app
+from roots_tasks.api.policy import AuthMiddleware, parse_task_policy
 from roots_tasks.metrics import ServeMetrics
-from roots_tasks.policy import Guard, parse_task_policy
-from roots_tasks.store import Store
+from roots_tasks.storage.store import Store
 
 from .support import Command
 
@@ -53,7 +53,9 @@ def make_client(store: Store, tmp_path: Path) -> MakeClient:
         policy = parse_task_policy(text, tmp_path)
         authenticator = Authenticator("tasks", registry)
         authenticator.use(policy.access)
-        return TestClient(create_app(store, Guard(lambda: policy, authenticator), ServeMetrics(registry), registry))
+        return TestClient(
+            create_app(store, AuthMiddleware(lambda: policy, authenticator), ServeMetrics(registry), registry)
+        )
 
     return make
 

@@ -13,7 +13,7 @@ from falcon.testing import Result, TestClient
 
 from roots_devstack.deadlines import wait_until
 from roots_tasks.errors import VersionMismatchError
-from roots_tasks.store import Store
+from roots_tasks.storage.store import Store
 from roots_tasks.tasks import Change, Draft
 
 from .support import Sql
@@ -61,10 +61,10 @@ def test_each_change_yields_one_event_when_committed(client: TestClient, shared_
 def test_event_is_the_content_as_text_when_committed(client: TestClient, shared_db: Sql) -> None:
     """The message is the very text of `content`, compact, on the path `tasks`, keyed by its task."""
     result = client.simulate_post("/tasks", json={"description": 'buy "milk" ü'})
-    ((path, task_id, message, committed_at),) = shared_db.rows(
-        b"SELECT path, task_id, message, committed_at FROM outbox"
+    ((path, ordering_key, message, committed_at),) = shared_db.rows(
+        b"SELECT path, ordering_key, message, committed_at FROM outbox"
     )
-    assert (path, task_id, f'{{"content":{message}}}') == ("tasks", 1, result.text)
+    assert (path, ordering_key, f'{{"content":{message}}}') == ("tasks", "1", result.text)
     assert message == json.dumps(json.loads(message), ensure_ascii=False, separators=(",", ":"))
     assert abs((datetime.now(UTC) - committed_at).total_seconds()) < 60
 

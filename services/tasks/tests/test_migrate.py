@@ -6,17 +6,24 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from roots.contracts.events import EVENT_ID_HEADER
 from roots_devstack import ports
+from roots_devstack.deadlines import wait_until
 from roots_devstack.postgres import Postgres
-from roots_tasks import migrate
+from roots_outbox.table import CREATE
 from roots_tasks.errors import MigrationError
-from roots_tasks.migrate import Migration
+from roots_tasks.storage import migrate
+from roots_tasks.storage.migrate import Migration
 
-from .support import Sql
+from .support import Command, Nats, Sql, relay_environment
+
+SCHEMA_IS_MISSING = "the database lacks its schema; run: python -m roots_tasks migrate"
 
 
 def run_command(database_url: str) -> subprocess.CompletedProcess[str]:
@@ -85,6 +92,43 @@ def test_version_before_goes_on_beside_when_tasks_get_tags(empty_database_url: s
         tags = [tag for (tag,) in db.rows(b"SELECT task_tag(version, updated_at) FROM task ORDER BY id")]
     assert kept == old | {"tag": tags[0]}
     assert (beside["description"], beside["tag"]) == ("written beside", tags[1])
+
+
+def test_waiting_events_are_delivered_when_the_outbox_gets_ordering_keys(
+    empty_database_url: str, nats: Nats, tmp_path: Path
+) -> None:
+    """I2, I11: rows that the version before has written are published after the upgrade, in order, with their ids."""
+    before = [migration for migration in migrate.packaged() if migration.version < 5]
+    migrate.migrate(empty_database_url, before, print)
+    start = nats.last_sequence()
+    db = Sql(empty_database_url)
+    with db.connection:
+        insert = b"INSERT INTO outbox (path, task_id, message) VALUES ('tasks', %s, %s)"
+        for number, task in enumerate([7, 8, 7, 2**62, 7]):
+            db.rows(insert, task, f'{{"n":{number}}}')
+        event_ids = [event_id for (event_id,) in db.rows(b"SELECT event_id::text FROM outbox ORDER BY id")]
+        with Command("relay", tmp_path, **relay_environment(nats, empty_database_url)) as relay:
+            wait_until(lambda: relay.check("postgres") == (False, SCHEMA_IS_MISSING))
+            migrate.migrate(empty_database_url, migrate.packaged(), print)
+            keys = db.rows(b"SELECT ordering_key FROM outbox ORDER BY id")
+            assert keys in ([], [("7",), ("8",), ("7",), (str(2**62),), ("7",)])
+            wait_until(lambda: db.count_outbox() == 0)
+    stored = nats.events(start)
+    assert sorted(event_ids) == sorted(event.headers[EVENT_ID_HEADER] for event in stored)
+    assert ["0", "2", "4"] == [n for event in stored if (n := event.data.decode()[5:-1]) in {"0", "2", "4"}]
+
+
+def test_outbox_is_that_of_its_package_when_it_was_migrated(db: Sql) -> None:
+    """The table that the migrations make has the columns, defaults and settings that the relay's package describes."""
+    columns = b"""
+        SELECT column_name, data_type, is_nullable, column_default, is_identity
+        FROM information_schema.columns WHERE table_schema = %s AND table_name = 'outbox' ORDER BY column_name
+    """
+    settings = b"SELECT reloptions FROM pg_class WHERE oid = %s::regclass"
+    db.rows(b"CREATE SCHEMA other")
+    db.connection.execute(sql.SQL(CREATE).format(table=sql.Identifier("other", "outbox")))
+    assert db.rows(columns, "other") == db.rows(columns, "public")
+    assert db.rows(settings, "other.outbox") == db.rows(settings, "public.outbox")
 
 
 def test_failed_file_leaves_nothing_when_it_fails_half_way(db: Sql) -> None:

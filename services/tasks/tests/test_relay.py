@@ -11,13 +11,13 @@ import pytest
 
 from roots.contracts.events import EVENT_ID_HEADER, TIME_HEADER, TRACEPARENT_HEADER
 from roots_devstack.deadlines import clock, wait_until
-from roots_tasks import delivery
-from roots_tasks.publisher import BATCH_FROM
+from roots_outbox import delivery
+from roots_outbox.jetstream import BATCH_FROM
 
 from .support import Command, Nats, Sql, relay_environment
 
 INSERT = b"""
-INSERT INTO outbox (path, task_id, message, traceparent)
+INSERT INTO outbox (path, ordering_key, message, traceparent)
 SELECT 'tasks', 1 + n %% %s, json_build_object('task', 1 + n %% %s, 'n', n)::text, 'trace-' || n
 FROM generate_series(1, %s) AS n
 """
@@ -25,7 +25,7 @@ FROM generate_series(1, %s) AS n
 HAS_READ = b"""
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'roots-tasks-relay' AND state = 'idle'
-  AND query LIKE '%gone%' AND query_start > (SELECT max(committed_at) FROM outbox)
+  AND query LIKE '%deleted AS%' AND query_start > (SELECT max(committed_at) FROM outbox)
 """
 
 
@@ -80,7 +80,7 @@ def test_events_of_each_task_stay_in_order_when_writers_race(relay: Command, nat
     start = nats.last_sequence()
     insert_one = b"""
         WITH locked AS (UPDATE task SET version = version + 1 WHERE id = %s RETURNING id, version)
-        INSERT INTO outbox (path, task_id, message)
+        INSERT INTO outbox (path, ordering_key, message)
         SELECT 'tasks', id, json_build_object('task', id, 'n', version)::text FROM locked
     """
     db.rows(b"INSERT INTO task (description, is_done) SELECT 'x', false FROM generate_series(1, 5)")
@@ -116,7 +116,7 @@ def test_event_is_stored_once_when_the_relay_is_killed_before_it_deletes(
     assert db.count_outbox() == events
     with Command("relay", tmp_path, **relay_environment(nats, db.url)) as successor:
         wait_until(lambda: db.count_outbox() == 0)
-        assert successor.metric('roots_tasks_relay_published_total{result="duplicate"}') == events
+        assert successor.metric('roots_tasks_relay_published_total{result="repeated"}') == events
     assert [message["n"] for message in nats.messages(start)] == list(range(1, events + 1))
 
 
@@ -142,7 +142,7 @@ def test_rest_of_a_batch_is_stored_when_one_of_its_events_was_stored_before(
     nats.publish("tasks", message.encode(), event_id)
     with relay:
         wait_until(lambda: db.count_outbox() == 0)
-        assert relay.metric('roots_tasks_relay_published_total{result="duplicate"}') == 1
+        assert relay.metric('roots_tasks_relay_published_total{result="repeated"}') == 1
         assert relay.metric('roots_tasks_relay_published_total{result="stored"}') == BATCH_FROM - 1
     assert sorted(message["n"] for message in nats.messages(start)) == list(range(1, BATCH_FROM + 1))
 
@@ -278,14 +278,14 @@ def test_second_relay_stands_by_when_one_leads(relay: Command, nats: Nats, db: S
 def test_other_tasks_go_on_when_an_event_is_refused(relay: Command, nats: Nats, db: Sql) -> None:
     """I2: an event that can never be stored stays, counted and tried rarely; it holds back its own task only."""
     start = nats.last_sequence()
-    db.rows(b"INSERT INTO outbox (path, task_id, message) VALUES ('tasks', 1, repeat('x', 70000))")
-    db.rows(b"INSERT INTO outbox (path, task_id, message) VALUES ('no path', 2, 'x')")
+    db.rows(b"INSERT INTO outbox (path, ordering_key, message) VALUES ('tasks', 1, repeat('x', 70000))")
+    db.rows(b"INSERT INTO outbox (path, ordering_key, message) VALUES ('no path', 2, 'x')")
     insert(db, tasks=3, events=9)
     with relay:
         wait_until(lambda: db.count_outbox() == 2 + 6)
         # Two more rounds of the loop: had it not been held back, it would have been refused again.
         insert(db, tasks=1, events=1)
-        db.rows(b"INSERT INTO outbox (path, task_id, message) VALUES ('tasks', 4, '{\"task\": 4, \"n\": 1}')")
+        db.rows(b"INSERT INTO outbox (path, ordering_key, message) VALUES ('tasks', 4, '{\"task\": 4, \"n\": 1}')")
         wait_until(lambda: nats.last_sequence() == start + 4)
         assert relay.metric('roots_tasks_relay_published_total{result="refused"}') == 2
     assert numbers_by_task(nats.messages(start)) == {3: [2, 5, 8], 4: [1]}

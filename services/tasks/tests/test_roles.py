@@ -12,8 +12,8 @@ from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
 from roots_devstack.postgres import OWNER, ROLE, Postgres
 from roots_devstack.programs import postgres_program
-from roots_tasks import migrate
 from roots_tasks.errors import MigrationError
+from roots_tasks.storage import migrate
 
 from .support import Command, Nats, Sql
 

@@ -15,7 +15,7 @@ from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
 from roots_devstack.diskless import diskless
 from roots_devstack.postgres import ROLE, Postgres
-from roots_tasks import migrate
+from roots_tasks.storage import migrate
 
 from .support import Command, Sql
 
@@ -57,7 +57,7 @@ def test_largest_list_is_answered_when_there_is_no_temporary_folder(database_url
 
 def test_readiness_tells_how_long_an_event_waits_when_no_relay_runs(serve: Command, db: Sql) -> None:
     """An old outbox is told, but the API stays ready: it can do without the relay."""
-    columns = b"(path, task_id, message, committed_at)"
+    columns = b"(path, ordering_key, message, committed_at)"
     db.rows(b"INSERT INTO outbox " + columns + b" VALUES ('tasks', 1, 'x', now() - interval '1 minute')")
     wait_until(lambda: serve.check("outbox")[1].endswith("is the relay running?"))
     assert serve.is_ready()

@@ -1,4 +1,4 @@
-"""The pure parts of the service: ids, batches, configuration."""
+"""The pure parts of the service: ids, descriptions, configuration."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roots.contracts.events import Event
 from roots.runtime.config import ConfigError, load
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 from roots_tasks.errors import InvalidFieldError
-from roots_tasks.outbox import Row, batches
 from roots_tasks.tasks import MAX_ID, parse_id, trim_description
 
 VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
 
 SECRET = "hunter2"
-EVENT = Event(path="tasks", message=b"{}", event_id="x", committed_ns=0)
 
 
 @given(st.integers(min_value=1, max_value=MAX_ID))
@@ -44,17 +41,6 @@ def test_description_is_empty_when_nothing_of_it_can_be_seen(vector: dict[str, A
         assert trim_description(vector["text"]) == vector["text"].strip()
 
 
-@given(st.lists(st.integers(min_value=1, max_value=5)), st.integers(min_value=1, max_value=4))
-def test_batches_never_repeat_a_task_when_cut(tasks: list[int], limit: int) -> None:
-    """I2: the batches are the rows in order, each is bounded, and none has a task twice."""
-    rows = [Row(id=number, task_id=task, event=EVENT) for number, task in enumerate(tasks)]
-    cut = list(batches(rows, limit))
-    assert [row for batch in cut for row in batch] == rows
-    for batch in cut:
-        assert 1 <= len(batch) <= limit
-        assert len({row.task_id for row in batch}) == len(batch)
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -75,7 +61,7 @@ def test_configuration_is_refused_without_its_value_when_the_url_is_wrong(url: s
 
 
 def test_configuration_names_every_variable_when_several_are_missing() -> None:
-    """The relay tells all that it lacks at once."""
+    """The relay reports all that it lacks at once."""
     with pytest.raises(ConfigError) as caught:
         load(RelayConfig, {"ROOTS_ADMIN_PORT": "x"})
     for name in ("ROOTS_DATABASE_URL", "ROOTS_NATS_PASSWORD", "ROOTS_ADMIN_PORT"):
@@ -83,7 +69,7 @@ def test_configuration_names_every_variable_when_several_are_missing() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
-def test_configuration_has_the_ports_of_the_house_when_none_are_set(scheme: str) -> None:
+def test_configuration_has_the_usual_ports_when_none_are_set(scheme: str) -> None:
     """The API is on 8000; each process has an admin port of its own."""
     environ = {
         "ROOTS_DATABASE_URL": f"{scheme}://tasks@127.0.0.1:5432,127.0.0.2:5433/tasks",

@@ -7,7 +7,7 @@ from pathlib import Path
 from roots.auth.policy import parse_policy
 from roots.auth.policy_file import PolicyError
 from roots.runtime.config import ConfigError, load
-from roots_tasks.policy import parse_task_policy
+from roots_tasks.api.policy import parse_task_policy
 
 from . import programs
 from .laid_out import laid_out_env

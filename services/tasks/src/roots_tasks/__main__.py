@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from psycopg import sql
 
 from roots.auth.authentication import Authenticator
 from roots.auth.policy import Policy
@@ -17,19 +18,20 @@ from roots.http.server import HttpServer
 from roots.runtime import descriptors, lifecycle, logs
 from roots.runtime.config import exit_usage, load_or_exit
 from roots.tracing.tracing import open_tracing
-from roots_tasks import migrate
-from roots_tasks.app import create_app
+from roots_outbox.jetstream import JetStreamSink
+from roots_outbox.service import run_relay
+from roots_outbox.source import OutboxSource
+from roots_tasks.api.app import create_app
+from roots_tasks.api.pages import PREFIX, Pages
+from roots_tasks.api.policy import OPEN_POLICY, AuthMiddleware, parse_task_policy
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
-from roots_tasks.database import Database
 from roots_tasks.errors import MigrationError
-from roots_tasks.hints import Hints
-from roots_tasks.housekeeping import Housekeeping
-from roots_tasks.metrics import RelayMetrics, ServeMetrics
-from roots_tasks.pages import PREFIX, Pages
-from roots_tasks.policy import OPEN_POLICY, Guard, parse_task_policy
-from roots_tasks.publisher import Publisher
-from roots_tasks.relay import Relay
-from roots_tasks.store import Store
+from roots_tasks.metrics import ServeMetrics
+from roots_tasks.storage import migrate
+from roots_tasks.storage.database import Database
+from roots_tasks.storage.maintenance import prune_job
+from roots_tasks.storage.notifier import RelayNotifier
+from roots_tasks.storage.store import Store
 
 # Each may hold a connection to Postgres.
 THREADS = 16
@@ -66,9 +68,9 @@ def _serve() -> None:
     readiness.add("outbox", database.outbox_check)
     policy = _load_policy(config, registry)
     authenticator = Authenticator("tasks", registry)
-    guard = Guard(lambda: OPEN_POLICY if policy is None else policy.current, authenticator)
-    hints = Hints(database)
-    app = create_app(Store(database, hints.want), guard, metrics, registry, tracing)
+    middleware = AuthMiddleware(lambda: OPEN_POLICY if policy is None else policy.current, authenticator)
+    notifier = RelayNotifier(database)
+    app = create_app(Store(database, notifier.notify), middleware, metrics, registry, tracing)
     if config.web:
         app.add_sink(Pages(Path(config.web)), PREFIX)
     server = HttpServer(
@@ -85,7 +87,7 @@ def _serve() -> None:
         policy.catch_hangup()
         policy.start()
     database.open()
-    hints.start()
+    notifier.start()
     admin.start()
     server.start()
     log.info("serving", port=server.port, admin_port=admin.port)
@@ -93,7 +95,7 @@ def _serve() -> None:
     log.info("stopping", signal=signal.name)
     readiness.drain()
     is_complete = server.drain(linger_seconds=config.drain_linger_seconds, deadline_seconds=config.drain_seconds)
-    hints.close()
+    notifier.close()
     if policy is not None:
         policy.stop()
     authenticator.close()
@@ -119,46 +121,21 @@ def _load_policy(config: ServeConfig, registry: CollectorRegistry) -> PolicyWatc
 def _relay() -> None:
     config = load_or_exit(RelayConfig)
     _configure_logs("relay", config.log_level)
-    asyncio.run(_run_relay(config))
-
-
-async def _run_relay(config: RelayConfig) -> None:
-    stop = lifecycle.stop_event()
-    registry = health.create_registry()
-    metrics = RelayMetrics(registry)
-    tracing = open_tracing("relay")
-    publisher = Publisher(config, metrics, tracing)
-    relay = Relay(config.database_url, publisher, metrics)
-    housekeeping = Housekeeping(config.database_url, metrics, relay.leads)
-    readiness = health.Health()
-    readiness.add("postgres", relay.check)
-    readiness.add("broker", publisher.broker_check)
-    readiness.add("stream", publisher.stream_check)
-    readiness.add("publish", relay.publish_check)
-    readiness.add("outbox", housekeeping.outbox_check)
-    admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
-    admin.start()
-    log.info("relaying", admin_port=admin.port)
-    async with asyncio.TaskGroup() as group:
-        work = [publisher.run(), housekeeping.run(), _beat(readiness)]
-        background = [group.create_task(coroutine) for coroutine in work]
-        relaying = group.create_task(relay.run())
-        await asyncio.wait([group.create_task(stop.wait()), relaying], return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping")
-        readiness.drain()
-        relay.stop()
-        await asyncio.wait([relaying], timeout=config.drain_seconds)
-        for task in (relaying, *background):
-            task.cancel()
-    tracing.stop()
-    admin.close()
-    log.info("stopped")
-
-
-async def _beat(readiness: health.Health) -> None:
-    while True:
-        readiness.beat()
-        await asyncio.sleep(health.HEARTBEAT_SECONDS)
+    source = OutboxSource(
+        database_url=config.database_url,
+        table=sql.Identifier("outbox"),
+        application="roots-tasks",
+        install_command="python -m roots_tasks migrate",
+    )
+    relaying = run_relay(
+        config,
+        source,
+        JetStreamSink(config),
+        admin_port=config.admin_port,
+        metrics_prefix="roots_tasks",
+        jobs=[prune_job()],
+    )
+    asyncio.run(relaying)
 
 
 def _migrate() -> None:
@@ -173,7 +150,7 @@ def _migrate() -> None:
 def _configure_logs(name: str, level: str) -> None:
     logs.configure(name, level)
     descriptors.raise_limit()
-    # The pool tells of every connection it lends; why it can't connect is worth reading.
+    # The pool logs every connection that it lends; only why it can't connect is useful.
     logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""What the three commands are told by the environment."""
+"""The settings of the three commands, from the environment."""
 
 from dataclasses import dataclass
 

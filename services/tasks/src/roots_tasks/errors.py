@@ -1,4 +1,4 @@
-"""What can go wrong in the task service, in its own words; app.py makes each a problem of docs/protocol.md.
+"""The errors of the task service; api/app.py answers each as a problem of docs/protocol.md.
 
 Retry? Only StoreUnavailableError is worth the same request again. Refetch? After VersionMismatchError, read the task
 first.

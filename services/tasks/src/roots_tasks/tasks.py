@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from roots_tasks.errors import InvalidFieldError
 
 PATH = "tasks"
-"""The path on which every change of a task is told."""
+"""The path on which every change of a task is published."""
 
 MAX_DESCRIPTION_CHARACTERS = 2000
 MAX_ID = 2**63 - 1
@@ -77,7 +77,7 @@ class Draft:
 
     @property
     def digest(self) -> bytes:
-        """Tell two requests apart that came with the same idempotency key."""
+        """Return a digest that differs for two requests with the same idempotency key."""
         return hashlib.sha256(msgspec.json.encode([self.description, self.is_done])).digest()
 
     def as_change(self) -> Change:

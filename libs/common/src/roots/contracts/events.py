@@ -4,6 +4,7 @@ The message is UTF-8, at most `MAX_MESSAGE_BYTES`; the headers name the event, s
 once, and the time of its commit, so that a replica can tell how long delivery took. Source: docs/protocol.md, NATS.
 """
 
+import enum
 import uuid
 from dataclasses import dataclass
 
@@ -26,6 +27,30 @@ class Event:
     event_id: str
     committed_ns: int
     traceparent: str | None = None
+
+
+class Outcome(enum.StrEnum):
+    """What became of the publish of an event; the value is its name in metrics, traces, audit lines and answers."""
+
+    STORED = "stored"
+    REPEATED = "repeated"
+    """An event with the same id was stored before."""
+    REFUSED = "refused"
+    """Another try will be refused, too."""
+    UNAVAILABLE = "unavailable"
+    """It was not stored; another try may succeed."""
+    UNKNOWN = "unknown"
+    """No answer came, so it may be stored; the event id makes another try safe."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the stream has the event."""
+        return self in (Outcome.STORED, Outcome.REPEATED)
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether another try may succeed."""
+        return self in (Outcome.UNAVAILABLE, Outcome.UNKNOWN)
 
 
 def new_event_id() -> str:

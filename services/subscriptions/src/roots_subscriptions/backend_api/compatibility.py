@@ -23,7 +23,6 @@ from roots.http.web import Problem, read_json
 from roots.tracing.traceparent import traceparent_of
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
 from roots_subscriptions.backend_api.messages import MAX_BATCH_BYTES, Message, check_count, check_messages
-from roots_subscriptions.backend_api.publishing import Stored
 from roots_subscriptions.backend_api.resources import Publishing
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -88,7 +87,7 @@ class Tutorial:
             if kind is None:
                 messages = [step for step in group if isinstance(step, Message)]
                 results = self._publishing.publish(use, messages, traceparent_of(req))
-                if not all(isinstance(result, Stored) for result in results):
+                if not all(result.outcome.is_kept for result in results):
                     raise BrokerUnavailableError("not every message is stored")
             else:
                 left_out += self._command(use, kind[0], kind[1], [step.path for step in group])

@@ -5,7 +5,9 @@ from typing import Any
 
 import falcon
 
+from roots.contracts.events import Outcome
 from roots.http.web import Problem, read_json
+from roots.nats.publisher import Published
 from roots.tracing.traceparent import traceparent_of
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
 from roots_subscriptions.backend_api.messages import (
@@ -15,7 +17,7 @@ from roots_subscriptions.backend_api.messages import (
     check_messages,
     event_of,
 )
-from roots_subscriptions.backend_api.publishing import BATCH_SECONDS, EventPublisher, Failed, Result, Stored
+from roots_subscriptions.backend_api.publishing import BATCH_SECONDS, EventPublisher
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.metrics import Metrics
 
@@ -42,11 +44,11 @@ class Publishing:
             use.results += [(str(item["path"]), "forbidden") for item in refused]
             raise Problem(403, "This key may not publish on these paths; nothing is published.", refused=refused)
 
-    def publish(self, use: Use, messages: Sequence[Message], traceparent: str | None) -> list[Result]:
+    def publish(self, use: Use, messages: Sequence[Message], traceparent: str | None) -> list[Published]:
         """Publish `messages`, and return what became of each. Errors: BrokerUnavailableError."""
         events = [event_of(message, use.backend.name, traceparent) for message in messages]
         results = self._broker.call(self._publisher.publish(events), timeout_seconds=CALL_SECONDS)
-        outcomes = [result.outcome for result in results]
+        outcomes = [result.outcome.value for result in results]
         for outcome in outcomes:
             self._metrics.door_messages.labels(use.backend.name, outcome).inc()
         use.results += [(message.path, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
@@ -72,23 +74,31 @@ class Publish:
             resp.media = {"published": _published(messages, results)}
 
 
-def _published(messages: Sequence[Message], results: Sequence[Result]) -> list[dict[str, Any]]:
+def _published(messages: Sequence[Message], results: Sequence[Published]) -> list[dict[str, Any]]:
     """Return the answer's items. Errors: Problem 503 or 502 that tells each message's fate, unless all are stored."""
     pairs = list(enumerate(zip(messages, results, strict=True)))
     failed = [
-        {"index": index, "path": message.path, "id": message.id, "reason": result.reason, "retry": result.is_retryable}
+        {
+            "index": index,
+            "path": message.path,
+            "id": message.id,
+            "reason": result.outcome.value,
+            "retry": result.outcome.is_retryable,
+        }
         for index, (message, result) in pairs
-        if isinstance(result, Failed)
+        if not result.outcome.is_kept
     ]
     if not failed:
-        return [_item(message, result) for _, (message, result) in pairs if isinstance(result, Stored)]
-    published = [{"index": i, **_item(message, result)} for i, (message, result) in pairs if isinstance(result, Stored)]
+        return [_item(message, result) for _, (message, result) in pairs]
+    published = [
+        {"index": index, **_item(message, result)} for index, (message, result) in pairs if result.outcome.is_kept
+    ]
     if any(item["retry"] for item in failed):
         detail = "Not every message is known to be stored; publish those under `failed` again, with their ids."
         raise Problem(503, detail, retry_after_seconds=RETRY_AFTER_SECONDS, published=published, failed=failed)
     raise Problem(502, "The log refuses some of the messages for good.", published=published, failed=failed)
 
 
-def _item(message: Message, result: Stored) -> dict[str, Any]:
+def _item(message: Message, result: Published) -> dict[str, Any]:
     item = {"path": message.path, "seq": result.seq}
-    return {**item, "duplicate": True} if result.is_repeat else item
+    return {**item, "duplicate": True} if result.outcome is Outcome.REPEATED else item

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
-from roots_tasks.database import Connection, Database
 from roots_tasks.errors import KeyReusedError, StoreUnavailableError, TaskNotFoundError, VersionMismatchError
+from roots_tasks.storage.database import Connection, Database
 from roots_tasks.tasks import PATH, Change, Draft, Page, Task
 
 # Who sends no token, in the column `subject`: no token's subject is empty.
@@ -49,7 +49,7 @@ WITH created AS (
     RETURNING id, version, task_tag(version, updated_at) AS tag,
               task_content(id, description, is_done, version, created_at, updated_at) AS content
 ), event AS (
-    INSERT INTO outbox (path, task_id, message, traceparent)
+    INSERT INTO outbox (path, ordering_key, message, traceparent)
     SELECT %(path)s, id, content, %(traceparent)s FROM created
 ), answer AS (
     INSERT INTO idempotency_key (subject, key, request_digest, task_id, content)
@@ -86,7 +86,7 @@ WITH before AS (
               task_content(task.id, task.description, task.is_done, task.version, task.created_at, task.updated_at)
                   AS content
 ), event AS (
-    INSERT INTO outbox (path, task_id, message, traceparent)
+    INSERT INTO outbox (path, ordering_key, message, traceparent)
     SELECT %(path)s, id, content, %(traceparent)s FROM after
 )
 SELECT wanted.is_current, after.id IS NOT NULL,
@@ -101,23 +101,23 @@ FROM before JOIN wanted USING (id) LEFT JOIN after USING (id)
 _DELETE = """
 WITH before AS (
     SELECT id, version, updated_at FROM task WHERE id = %(id)s FOR UPDATE
-), gone AS (
+), deleted AS (
     DELETE FROM task USING before
     WHERE task.id = before.id
       AND (%(tags)s::text[] IS NULL OR task_tag(before.version, before.updated_at) = ANY (%(tags)s::text[]))
     RETURNING task.id, task_content(task.id, task.description, task.is_done, before.version + 1, task.created_at,
                                     clock_timestamp(), true) AS content
 ), event AS (
-    INSERT INTO outbox (path, task_id, message, traceparent)
-    SELECT %(path)s, id, content, %(traceparent)s FROM gone
+    INSERT INTO outbox (path, ordering_key, message, traceparent)
+    SELECT %(path)s, id, content, %(traceparent)s FROM deleted
 )
-SELECT gone.id IS NOT NULL, before.version FROM before LEFT JOIN gone USING (id)
+SELECT deleted.id IS NOT NULL, before.version FROM before LEFT JOIN deleted USING (id)
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A task after a request to write it; `is_changed` tells whether that committed a change, and so an event."""
+    """A task after a request to write it; `is_changed` when that committed a change, and so an event."""
 
     task: Task
     is_changed: bool
@@ -126,14 +126,14 @@ class Written:
 class Store:
     """The tasks. Every method raises StoreUnavailableError when Postgres can't do it now."""
 
-    def __init__(self, database: Database, want_relay: Callable[[], None]) -> None:
+    def __init__(self, database: Database, notify_relay: Callable[[], None]) -> None:
         self._database = database
-        self._want_relay = want_relay
+        self._notify_relay = notify_relay
 
     def list_page(self, *, after: int, limit: int) -> Page:
         """Return up to `limit` tasks whose ids are above `after`; fewer when they would take over MAX_PAGE_BYTES."""
         with self._database.connection() as connection:
-            # One more than asked for tells whether there is a next page.
+            # One more than asked for shows whether there is a next page.
             values = {"after": after, "limit": limit + 1, "max_bytes": MAX_PAGE_BYTES}
             rows = connection.execute(_LIST, values).fetchall()
         tasks = tuple(_task(*row) for _, *row in rows[:limit])
@@ -169,7 +169,7 @@ class Store:
                 created = connection.execute(_CREATE, values).fetchall()
             except psycopg.errors.UniqueViolation:
                 return Written(task=_first_answer(connection, values), is_changed=False)
-        self._want_relay()
+        self._notify_relay()
         return Written(task=_task(*created[0]), is_changed=True)
 
     def update(
@@ -199,7 +199,7 @@ class Store:
         if not is_current:
             raise VersionMismatchError(task_id, task.version)
         if is_changed:
-            self._want_relay()
+            self._notify_relay()
         return Written(task=task, is_changed=is_changed)
 
     def delete(self, task_id: int, *, tags: Collection[str] | None = None, traceparent: str | None = None) -> None:
@@ -217,10 +217,10 @@ class Store:
             row = connection.execute(_DELETE, values).fetchone()
         if row is None:
             raise TaskNotFoundError(task_id)
-        is_gone, version = row
-        if not is_gone:
+        is_deleted, version = row
+        if not is_deleted:
             raise VersionMismatchError(task_id, version)
-        self._want_relay()
+        self._notify_relay()
 
 
 def _task(task_id: int, version: int, tag: str, content: str) -> Task:

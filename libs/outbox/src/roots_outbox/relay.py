@@ -1,9 +1,9 @@
-"""The relay: moves every committed event from the outbox to the stream, in order per task, and then deletes it.
+"""The relay: moves every committed event from the outbox to the sink, in order per ordering key, and then deletes it.
 
-Promises: an event leaves the outbox only after the stream has acknowledged it (I11); per task, events are stored in
-commit order (I2), because one relay publishes at a time and a task's later event waits for the earlier one's
-acknowledgement; what is published twice, after a crash or a lost acknowledgement, has the same event id, and the stream
-drops the repeat. May import: delivery, leadership, outbox, publisher, metrics. Source: docs/protocol.md, NATS.
+Promises: an event leaves the outbox only after the sink has acknowledged it (I11). Events of one ordering key are kept
+in commit order (I2): one relay publishes at a time, and a later event waits for the earlier one's acknowledgement. An
+event that is published twice, after a crash or a lost acknowledgement, has the same id, and the sink drops the repeat.
+May import: delivery, leadership, table, sink, metrics. Source: docs/protocol.md, NATS.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ import psycopg
 
 from roots.http.health import Check, LastCheck
 from roots.runtime import logs
-from roots_tasks.delivery import Delivery
-from roots_tasks.leadership import Leadership
-from roots_tasks.metrics import RelayMetrics
-from roots_tasks.outbox import Outbox
-from roots_tasks.publisher import Publisher
+from roots.tracing.tracing import Tracing
+from roots_outbox.delivery import Delivery
+from roots_outbox.leadership import Leadership
+from roots_outbox.metrics import RelayMetrics
+from roots_outbox.sink import Sink
+from roots_outbox.source import OutboxSource
+from roots_outbox.table import Outbox
 
 # How often a standby tries for the lock, and a relay without Postgres to connect.
 RETRY_SECONDS = 1.0
@@ -31,10 +33,11 @@ log = logs.get(__name__)
 class Relay:
     """One candidate for publishing the outbox; `leads` is set while it has the lock, until then it stands by."""
 
-    def __init__(self, url: str, publisher: Publisher, metrics: RelayMetrics) -> None:
-        self._url = url
-        self._publisher = publisher
+    def __init__(self, source: OutboxSource, sink: Sink, metrics: RelayMetrics, tracing: Tracing) -> None:
+        self._source = source
+        self._sink = sink
         self._metrics = metrics
+        self._tracing = tracing
         self._stopping = asyncio.Event()
         self._delivery: Delivery | None = None
         self._check = LastCheck("Postgres was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
@@ -49,7 +52,7 @@ class Relay:
         return self._check()
 
     def publish_check(self) -> Check:
-        """Return whether the stream acknowledged what this relay published last."""
+        """Return whether the sink acknowledged what this relay published last."""
         if self._delivery is None:
             return Check(is_ok=True, detail="the relay that leads publishes")
         return self._delivery.check()
@@ -66,7 +69,7 @@ class Relay:
     async def _hold_session(self) -> None:
         """Use one connection for the lock and one for the work, until one of them fails or `stop`."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            leadership = await Leadership.open(self._url)
+            leadership = await Leadership.open(self._source)
         try:
             while not await leadership.try_acquire():
                 self._note(Check(is_ok=True, detail="stands by; another relay publishes"))
@@ -74,7 +77,7 @@ class Relay:
                 if self._stopping.is_set():
                     return
             async with asyncio.timeout(CONNECT_SECONDS):
-                outbox = await Outbox.open(self._url)
+                outbox = await Outbox.open(self._source)
             try:
                 await self._lead(leadership, outbox)
             finally:
@@ -84,7 +87,7 @@ class Relay:
 
     async def _lead(self, leadership: Leadership, outbox: Outbox) -> None:
         """Deliver while the lock is held: when its connection ends, the group cancels the delivery at once."""
-        self._delivery = delivery = Delivery(outbox, self._publisher, self._metrics, self._stopping)
+        self._delivery = delivery = Delivery(outbox, self._sink, self._metrics, self._tracing, self._stopping)
         self._note_leading()
         self._metrics.is_leader.set(1)
         self.leads.set()
@@ -109,8 +112,8 @@ class Relay:
     def _note_failure(self, error: BaseException) -> None:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         detail = f"Postgres does not answer: {reason}"
-        if isinstance(error, psycopg.errors.UndefinedTable):
-            detail = "the database lacks its schema; run: python -m roots_tasks migrate"
+        if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+            detail = f"the database lacks its schema; run: {self._source.install_command}"
         self._note(Check(is_ok=False, detail=detail))
 
     async def _pause(self) -> None:

@@ -61,13 +61,13 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Tell whether the file is still what was applied."""
+        """Return a digest, which shows whether the file is still what was applied."""
         return hashlib.sha256(self.sql).hexdigest()
 
 
 def packaged(folder: Traversable | None = None) -> list[Migration]:
     """Return the migrations of `folder` (this package's by default), by ascending version."""
-    folder = resources.files("roots_tasks") / "migrations" if folder is None else folder
+    folder = resources.files("roots_tasks.storage") / "migrations" if folder is None else folder
     return sorted(
         (
             Migration(version=int(file.name.partition("_")[0]), name=file.name, sql=file.read_bytes())
@@ -86,12 +86,12 @@ def newest_version() -> int:
 def migrate(
     url: str,
     migrations: list[Migration],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     *,
     role: str | None = None,
     wait_seconds: float = WAIT_SECONDS,
 ) -> None:
-    """Bring the database at `url` up to date, and grant `role` what the services use; `tell` each step in a sentence.
+    """Bring the database at `url` up to date, and grant `role` what the services use; `report` each step in a sentence.
 
     Units: wait_seconds until Postgres answers at the latest.
     Errors: MigrationError.
@@ -100,9 +100,9 @@ def migrate(
         # Held until the connection closes; another run waits here, and then finds its work done.
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_ID])
         try:
-            _apply_missing(connection, migrations, tell)
+            _apply_missing(connection, migrations, report)
             if role is not None:
-                _grant(connection, role, tell)
+                _grant(connection, role, report)
         except psycopg.Error as error:
             raise MigrationError(f"Postgres refused a migration: {error}") from error
 
@@ -121,7 +121,7 @@ def _connect(url: str, deadline: float) -> psycopg.Connection:
             time.sleep(RETRY_SECONDS)
 
 
-def _apply_missing(connection: psycopg.Connection, migrations: list[Migration], tell: Callable[[str], None]) -> None:
+def _apply_missing(connection: psycopg.Connection, migrations: list[Migration], report: Callable[[str], None]) -> None:
     connection.execute(_CREATE_TABLE)
     applied: dict[int, str] = dict(connection.execute(_APPLIED).fetchall())
     for migration in migrations:
@@ -137,19 +137,19 @@ def _apply_missing(connection: psycopg.Connection, migrations: list[Migration], 
         with connection.transaction():
             connection.execute(migration.sql)
             connection.execute(_RECORD, [migration.version, migration.name, migration.checksum])
-        tell(f"applied {migration.name}")
+        report(f"applied {migration.name}")
     if not missing:
-        tell("nothing to apply")
+        report("nothing to apply")
 
 
-def _grant(connection: psycopg.Connection, role: str, tell: Callable[[str], None]) -> None:
+def _grant(connection: psycopg.Connection, role: str, report: Callable[[str], None]) -> None:
     ((owner, database, is_there),) = connection.execute(_WHERE, [role]).fetchall()
     if not is_there:
         raise MigrationError(f"there is no role {role} for the services: docs/operations.md, Roles of Postgres")
     if owner == role:
-        tell(f"granted nothing: {role} owns the tables; docs/operations.md, Roles of Postgres")
+        report(f"granted nothing: {role} owns the tables; docs/operations.md, Roles of Postgres")
         return
     names = {"role": sql.Identifier(role), "database": sql.Identifier(database)}
     with connection.transaction():
         connection.execute(sql.SQL(_GRANT).format(**names))
-    tell(f"granted {role} what the services use")
+    report(f"granted {role} what the services use")

@@ -1,7 +1,7 @@
 """Who may read tasks and who may change them: `read` and `write` of `[apps.tasks]` of the policy file.
 
-Without a file anyone may do everything, as in the tutorial. Each answer names who asks, and a request that names
-somebody else is refused: a page keeps what its user did until it is sent, and another may be signed in by then.
+Without a file anyone may do everything, as in the tutorial. Each answer names the requester, and a request that names
+somebody else is refused: a page keeps unsent changes, and another user may be signed in when they are sent.
 Source: docs/operations.md, The policy file; docs/protocol.md, Tasks.
 """
 
@@ -27,8 +27,8 @@ NOBODY = "none"
 _READING_METHODS = frozenset({"GET", "HEAD"})
 
 
-class Guard:
-    """Falcon middleware: lets a request through when the policy allows who sends it.
+class AuthMiddleware:
+    """Falcon middleware: lets a request through when the policy allows its sender.
 
     `cors` is the middleware for pages of other origins, by the same policy.
     """
@@ -41,8 +41,8 @@ class Guard:
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, _resource: object, _params: dict[str, Any]
     ) -> None:
-        """Let `req` through, and note who sends it as `req.context.identity`. Errors: Problem 401, 403, 503."""
-        # A question about what may be asked, which a browser sends without a token.
+        """Let `req` through, and note its sender as `req.context.identity`. Errors: Problem 401, 403, 503."""
+        # A browser sends a preflight request without a token.
         if req.method == "OPTIONS":
             return
         identity = req.context.identity = self._authenticator.authenticate(req)
@@ -55,7 +55,7 @@ class Guard:
 
 
 def name_of(identity: Identity) -> str:
-    """Return what tells `identity` from others without showing its subject; NOBODY without a token."""
+    """Return a name that identifies `identity` without showing its subject; NOBODY without a token."""
     if identity.subject is None:
         return NOBODY
     return hashlib.sha256(identity.subject.encode()).hexdigest()[:32]

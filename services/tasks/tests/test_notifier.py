@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched
-from roots_tasks.database import Database
-from roots_tasks.hints import PACE_SECONDS, Hints
+from roots_tasks.storage.database import Database
+from roots_tasks.storage.notifier import PACE_SECONDS, RelayNotifier
 
 from .support import Command, Sql
 
 
 def listen(db: Sql) -> None:
-    """Hear of the hints from now on."""
+    """Receive the hints from now on."""
     db.rows(b"LISTEN roots_outbox")
 
 
@@ -45,14 +45,14 @@ def test_hints_are_few_when_changes_are_many(serve: Command, db: Sql) -> None:
     assert 1 <= hints <= 2 + (time.monotonic() - began) / PACE_SECONDS
 
 
-def test_hint_is_given_when_it_was_wanted_before_the_end(shared_db: Sql, database: Database) -> None:
+def test_hint_is_given_when_it_was_requested_before_the_end(shared_db: Sql, database: Database) -> None:
     """A service that stops gives the hint for what it committed last."""
     listen(shared_db)
-    hints = Hints(database)
-    hints.start()
-    with closing(hints):
-        hints.want()
+    notifier = RelayNotifier(database)
+    notifier.start()
+    with closing(notifier):
+        notifier.notify()
         assert wait_for_hint(shared_db)
-        hints.want()
+        notifier.notify()
     assert wait_for_hint(shared_db)
     shared_db.rows(b"UNLISTEN roots_outbox")

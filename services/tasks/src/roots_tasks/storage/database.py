@@ -1,4 +1,4 @@
-"""The connections to Postgres that `serve` shares, and whether Postgres can serve now.
+"""The connections to Postgres that `serve` shares, and whether Postgres is usable now.
 
 Promises: opening needs no Postgres; a lost one is found again without a restart; driver errors leave as
 StoreUnavailableError. May import: psycopg, errors, migrate (for the newest schema version).
@@ -18,12 +18,13 @@ from psycopg_pool import ConnectionPool
 
 from roots.http.health import Check, LastCheck
 from roots.runtime import logs
-from roots_tasks import migrate
+from roots_outbox.maintenance import OLD_EVENT_SECONDS
+from roots_outbox.source import CONNECT_SECONDS, connection_options
 from roots_tasks.errors import StoreUnavailableError
+from roots_tasks.storage import migrate
 
-CONNECT_SECONDS = 3
-# How long a request waits for a connection before it is told to come back; not so long while Postgres is known to be
-# away, when it would only keep a thread from the next.
+# How long a request waits for a connection before it is answered 503. It waits less while Postgres is known to be away,
+# when it would only block a thread.
 POOL_TIMEOUT_SECONDS = 3.0
 AWAY_TIMEOUT_SECONDS = 0.5
 # After this the pool gives up a try to connect, so that the next request starts a fresh one: its own back-off would
@@ -39,10 +40,8 @@ STATEMENT_TIMEOUT = "3s"
 # A frozen server ends no statement: a connection that is lent for longer is cut. A request has two statements at most.
 LENT_SECONDS = 7.0
 LENT_LOOK_SECONDS = 0.5
-# Older than this an event is worth a word to the operator; the relay's own readiness tells the rest.
-OLD_EVENT_SECONDS = 10.0
 
-# What a connection says that Postgres, or the schema, is not there now; the same request may succeed later.
+# Postgres, or the schema, is not there now; the same request may succeed later.
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 _UNMIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn)
 
@@ -57,23 +56,6 @@ SELECT (SELECT max(version) FROM schema_migration) AS version,
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def connection_options(name: str) -> dict[str, Any]:
-    """Return what each connection of Roots to Postgres is opened with.
-
-    A server that vanished without a word is noticed by the kernel in about 10 s, not in hours.
-    """
-    return {
-        "application_name": f"roots-tasks-{name}",
-        "autocommit": True,
-        "client_encoding": "utf8",
-        "connect_timeout": CONNECT_SECONDS,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-
-
 class Database:
     """A pool of connections and a thread that looks every second whether they are of use.
 
@@ -84,7 +66,7 @@ class Database:
     def __init__(self, url: str, *, max_connections: int) -> None:
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
-            kwargs=connection_options("serve"),
+            kwargs=connection_options("roots-tasks-serve"),
             open=False,
             min_size=MIN_CONNECTIONS,
             max_size=max_connections + 2,
@@ -175,7 +157,7 @@ class Database:
             self._stopped.wait(LOOK_SECONDS)
 
     def _cut_until_closed(self) -> None:
-        """Cut the connections that are lent for too long, so that their requests are told to come back."""
+        """Cut the connections that are lent for too long, so that their requests are answered 503."""
         while not self._stopped.wait(LENT_LOOK_SECONDS):
             now = time.monotonic()
             for connection, lent_at in list(self._lent.items()):
@@ -190,7 +172,7 @@ class Database:
         except StoreUnavailableError as error:
             return Check(is_ok=False, detail=error.reason)
         except psycopg.Error as error:
-            # As a role without rights: whatever it is, the look goes on, and the service recovers when it is mended.
+            # For example a role without rights. The check goes on, and the service recovers once that is repaired.
             return Check(is_ok=False, detail=f"Postgres refuses ({type(error).__name__})")
         waits = "the outbox is empty" if age is None else f"the oldest event has waited {age:.1f} s"
         hint = "; is the relay running?" if age is not None and age > OLD_EVENT_SECONDS else ""
@@ -216,10 +198,10 @@ def _cut(connection: Connection) -> None:
 
 
 def _has_hung_up(connection: Connection) -> bool:
-    """Tell whether the server has ended an idle connection.
+    """Return whether the server has ended an idle connection.
 
-    A system call instead of a round trip before every request: an idle server has nothing to say, so anything to be
-    read is its farewell, or rare news that is worth the round trip.
+    A system call instead of a round trip before every request: an idle server sends nothing, so readable data means a
+    close, or a rare notice that is worth the round trip.
     """
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)

@@ -10,20 +10,23 @@ from roots_devstack.background import LoopThread
 from roots_devstack.child import family
 from roots_devstack.deadlines import clock, wait_until
 from roots_devstack.postgres import ROLE, Postgres
-from roots_tasks import housekeeping, migrate
+from roots_outbox.maintenance import ANSWER_SECONDS
+from roots_tasks.storage import migrate
+from roots_tasks.storage.maintenance import PRUNE_LIMIT
 
 from .support import Command, Nats, Sql, frozen, relay_environment
 
-EVENT = b"INSERT INTO outbox (path, task_id, message) VALUES ('tasks', 1, '{}')"
+EVENT = b"INSERT INTO outbox (path, ordering_key, message) VALUES ('tasks', 1, '{}')"
 EVENTS = b"""
-INSERT INTO outbox (path, task_id, message) SELECT 'tasks', 1 + n %% 1000, '{"n":1}' FROM generate_series(1, %s) AS n
+INSERT INTO outbox (path, ordering_key, message)
+SELECT 'tasks', 1 + n %% 1000, '{"n":1}' FROM generate_series(1, %s) AS n
 """
 EXPIRED_KEYS = b"""
 INSERT INTO idempotency_key (key, request_digest, task_id, content, created_at)
 SELECT 'key-' || n, '', n, '', now() - interval '25 hours' FROM generate_series(1, %s) AS n
 """
-HOUSEKEEPING = "roots-tasks-housekeeping"
-# The usual latency is some milliseconds; a relay that waited for its housekeeping, or lost its session, takes seconds.
+MAINTENANCE = "roots-tasks-maintenance"
+# The usual latency is some milliseconds; a relay that waited for its maintenance, or lost its session, takes seconds.
 LATENCY_SECONDS = 1.0
 
 
@@ -56,7 +59,7 @@ def stays_unready(is_ready: Callable[[], bool], seconds: float) -> bool:
 
 def test_expired_keys_are_pruned_when_they_are_more_than_one_statement_takes(relay: Command, db: Sql) -> None:
     """All keys of yesterday go, some at a time, and the others stay."""
-    db.rows(EXPIRED_KEYS, 2 * housekeeping.PRUNE_LIMIT + 1)
+    db.rows(EXPIRED_KEYS, 2 * PRUNE_LIMIT + 1)
     db.rows(b"UPDATE idempotency_key SET created_at = now() WHERE key = 'key-7'")
     with relay:
         wait_until(lambda: db.rows(b"SELECT key FROM idempotency_key") == [("key-7",)])
@@ -76,13 +79,13 @@ def test_events_go_on_when_an_expired_key_is_locked(relay: Command, nats: Nats, 
 
 
 def test_events_go_on_when_the_table_of_keys_is_locked(relay: Command, nats: Nats, db: Sql) -> None:
-    """A statement of housekeeping that waits is ended by its time limit, and delays no event."""
+    """A statement of maintenance that waits is ended by its time limit, and delays no event."""
     holder = db.another()
     with holder.connection, holder.connection.transaction():
         holder.rows(b"LOCK TABLE idempotency_key IN ACCESS EXCLUSIVE MODE")
         with relay:
             wait_until(relay.is_ready)
-            wait_until(lambda: "housekeeping_failed" in relay.log())
+            wait_until(lambda: "maintenance_failed" in relay.log())
             deliver(db, nats, 3.0)
             assert has_led_once(relay)
 
@@ -91,9 +94,9 @@ def test_events_go_on_when_the_measure_hangs(relay: Command, nats: Nats, db: Sql
     """A measure without an end delays no event; the check of the outbox fails by its age, and holds again later."""
     with relay:
         wait_until(relay.is_ready)
-        wait_until(lambda: len(db.backends(HOUSEKEEPING)) == 1)
-        with frozen(db.backends(HOUSEKEEPING)):
-            deliver(db, nats, housekeeping.ANSWER_SECONDS + 3.0)
+        wait_until(lambda: len(db.backends(MAINTENANCE)) == 1)
+        with frozen(db.backends(MAINTENANCE)):
+            deliver(db, nats, ANSWER_SECONDS + 3.0)
             wait_until(lambda: "no answer for" in relay.check("outbox")[1])
             deliver(db, nats, 1.0)
         wait_until(relay.is_ready)
@@ -113,7 +116,7 @@ def test_count_is_an_estimate_when_the_outbox_is_huge(own_nats: Nats, db: Sql, t
         own_nats.provision()
         wait_until(lambda: db.count_outbox() == 0)
         wait_until(lambda: relay.metric("roots_tasks_outbox_pending") == 0)
-        assert "housekeeping_failed" not in relay.log()
+        assert "maintenance_failed" not in relay.log()
 
 
 def test_events_go_on_when_an_acknowledged_row_is_locked(relay: Command, nats: Nats, db: Sql) -> None:
@@ -129,7 +132,7 @@ def test_events_go_on_when_an_acknowledged_row_is_locked(relay: Command, nats: N
             wait_until(lambda: db.count_outbox() == 1)
         wait_until(lambda: db.count_outbox() == 0)
         assert has_led_once(relay)
-        assert relay.metric('roots_tasks_relay_published_total{result="duplicate"}') == 0
+        assert relay.metric('roots_tasks_relay_published_total{result="repeated"}') == 0
 
 
 def test_relay_is_unready_with_the_reason_when_an_event_waits_too_long(own_nats: Nats, db: Sql, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from roots.http import web
 from roots.http.web import Problem
 from roots.runtime import logs
 from roots.tracing.tracing import OFF, Tracing
+from roots_tasks.api.policy import AuthMiddleware
+from roots_tasks.api.resources import TaskItem, TaskList
 from roots_tasks.errors import (
     InvalidFieldError,
     KeyReusedError,
@@ -17,9 +19,7 @@ from roots_tasks.errors import (
     VersionMismatchError,
 )
 from roots_tasks.metrics import ServeMetrics
-from roots_tasks.policy import Guard
-from roots_tasks.resources import TaskItem, TaskList
-from roots_tasks.store import Store
+from roots_tasks.storage.store import Store
 
 RETRY_AFTER_SECONDS = 1
 
@@ -29,10 +29,10 @@ App = falcon.App[falcon.Request, falcon.Response]
 
 
 def create_app(
-    store: Store, guard: Guard, metrics: ServeMetrics, registry: CollectorRegistry, tracing: Tracing = OFF
+    store: Store, auth: AuthMiddleware, metrics: ServeMetrics, registry: CollectorRegistry, tracing: Tracing = OFF
 ) -> App:
     """Return the REST API of docs/protocol.md, Tasks."""
-    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("tasks", registry), guard.cors, guard])
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("tasks", registry), auth.cors, auth])
     app.add_route("/tasks", TaskList(store, metrics))
     app.add_route("/task/{task_id}", TaskItem(store, metrics))
     app.add_error_handler(InvalidFieldError, _answer_invalid)

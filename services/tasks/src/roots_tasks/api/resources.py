@@ -9,10 +9,10 @@ import falcon
 
 from roots.http.web import read_json
 from roots.tracing.traceparent import traceparent_of
-from roots_tasks import entity_tags
+from roots_tasks.api import entity_tags
 from roots_tasks.errors import InvalidFieldError, TaskNotFoundError
 from roots_tasks.metrics import ServeMetrics
-from roots_tasks.store import Store
+from roots_tasks.storage.store import Store
 from roots_tasks.tasks import MAX_ID, Change, Task, TaskBody, parse_id
 
 MAX_PAGE = 1000

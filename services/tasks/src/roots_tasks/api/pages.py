@@ -53,7 +53,7 @@ class Pages:
             raise falcon.HTTPMethodNotAllowed(_METHODS)
         path = _PAGES.get(req.path, req.path)
         content = self._read(path)
-        # A hashed name tells the content, so it is never asked for again; others are asked for each time.
+        # A hashed name identifies the content, so it is cached for good; other files are requested each time.
         resp.cache_control = ["public, max-age=31536000, immutable"] if _HASHED.fullmatch(path) else ["no-cache"]
         resp.etag = etag = hashlib.sha256(content).hexdigest()[:16]
         if any(known in {"*", etag} for known in req.if_none_match or []):

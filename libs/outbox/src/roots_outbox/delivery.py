@@ -1,19 +1,22 @@
-"""Delivering the outbox: read, publish, read on and delete in one statement; what fails is tried again from the table.
+"""Delivers the outbox: reads, publishes, then deletes and reads on in one statement; what fails stays in the table.
 
-Promises: see relay.py. May import: outbox, publisher, metrics.
+Promises: see relay.py. May import: table, sink, metrics.
 """
 
 import asyncio
 import random
 import time
+from collections import Counter
 
+from roots.contracts.events import Outcome
 from roots.http.health import Check
 from roots.runtime import logs
-from roots_tasks.metrics import RelayMetrics
-from roots_tasks.outbox import Outbox, Row, batches
-from roots_tasks.publisher import KEPT, Outcome, Publisher
+from roots.tracing.tracing import Tracing
+from roots_outbox.metrics import RelayMetrics
+from roots_outbox.sink import Sink
+from roots_outbox.table import Outbox, Row, batches
 
-# Under way at the same time. If the broker can't take them as one batch, it syncs each to disk, within ACK_SECONDS.
+# Under way at the same time. A sink that can't take them as one batch syncs each to disk before it acknowledges it.
 BATCH_LIMIT = 128
 READ_LIMIT = 512
 # After a read of few events the next waits for a hint, but not for long, since it deletes what was acknowledged. After
@@ -26,7 +29,7 @@ BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_LAST_SECONDS = 5.0
 # The outbox is read so often even without a hint.
 POLL_SECONDS = 1.0
-# How long a task whose event the stream refused is left alone, before the event is tried again.
+# How long an ordering key whose event was refused is held back, before the event is tried again.
 HOLD_SECONDS = 30.0
 
 log = logs.get(__name__)
@@ -35,15 +38,18 @@ log = logs.get(__name__)
 class Delivery:
     """The work of the leading relay over one connection to Postgres."""
 
-    def __init__(self, outbox: Outbox, publisher: Publisher, metrics: RelayMetrics, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, outbox: Outbox, sink: Sink, metrics: RelayMetrics, tracing: Tracing, stopping: asyncio.Event
+    ) -> None:
         self._outbox = outbox
-        self._publisher = publisher
+        self._sink = sink
         self._metrics = metrics
+        self._tracing = tracing
         self._stopping = stopping
         self._hinted = asyncio.Event()
         self._failures = 0
         self._failing_since = 0.0
-        self._held_until: dict[int, float] = {}
+        self._held_until: dict[str, float] = {}
         self._acknowledged: list[int] = []
 
     def hint(self) -> None:
@@ -65,11 +71,11 @@ class Delivery:
         while not self._stopping.is_set():
             # Before the read: a hint that comes while it runs may be about what it did not see.
             self._hinted.clear()
-            self._publisher.changed.clear()
+            self._sink.changed.clear()
             read_at = time.monotonic()
             rows = await self._advance(READ_LIMIT)
             if not await self._deliver(rows):
-                await self._wait(self._publisher.changed, self._backoff_seconds())
+                await self._wait(self._sink.changed, self._backoff_seconds())
             elif not rows:
                 await self._wait(self._hinted, POLL_SECONDS)
             elif len(rows) < READ_LIMIT:
@@ -81,39 +87,50 @@ class Delivery:
 
     async def _advance(self, limit: int) -> list[Row]:
         """Delete what was acknowledged since the last time, and read what is next."""
-        advance = await self._outbox.advance(self._acknowledged, held=self._held_tasks(), limit=limit)
+        advance = await self._outbox.advance(self._acknowledged, held=self._held_keys(), limit=limit)
         self._acknowledged = advance.locked
         return advance.rows
 
     async def _deliver(self, rows: list[Row]) -> bool:
-        """Publish `rows` in batches and note what is acknowledged; return False when the broker failed."""
+        """Publish `rows` in batches and note what is acknowledged; return False when the sink failed."""
         for batch in batches(rows, BATCH_LIMIT):
             if self._stopping.is_set():
                 return True
-            outcomes = await self._publisher.publish([row.event for row in batch])
+            outcomes = await self._publish(batch)
             results = list(zip(batch, outcomes, strict=True))
-            self._acknowledged += [row.id for row, outcome in results if outcome in KEPT]
-            if Outcome.FAILED in outcomes:
+            self._acknowledged += [row.id for row, outcome in results if outcome.is_kept]
+            if any(outcome.is_retryable for outcome in outcomes):
                 if self._failures == 0:
                     self._failing_since = time.monotonic()
                 self._failures += 1
                 return False
             self._failures = 0
-            refused = [row.task_id for row, outcome in results if outcome is Outcome.REFUSED]
+            refused = [row.ordering_key for row, outcome in results if outcome is Outcome.REFUSED]
             if refused:
-                # Later rows may be of the same tasks: read again, without them.
+                # Later rows may have the same keys: read again, without them.
                 self._hold(refused)
                 return True
         return True
 
-    def _hold(self, tasks: list[int]) -> None:
-        until = time.monotonic() + HOLD_SECONDS
-        self._held_until.update(dict.fromkeys(tasks, until))
-        log.error("tasks_held", tasks=tasks, seconds=HOLD_SECONDS)
+    async def _publish(self, batch: list[Row]) -> list[Outcome]:
+        started = time.perf_counter()
+        with self._tracing.publish([row.event for row in batch]) as publishing:
+            outcomes = await self._sink.publish(publishing.events)
+            publishing.end((outcome.value, outcome.is_kept) for outcome in outcomes)
+        for outcome, count in Counter(outcomes).items():
+            self._metrics.published.labels(outcome.value).inc(count)
+        if not any(outcome.is_retryable for outcome in outcomes):
+            self._metrics.publish_seconds.observe(time.perf_counter() - started)
+        return outcomes
 
-    def _held_tasks(self) -> list[int]:
+    def _hold(self, keys: list[str]) -> None:
+        until = time.monotonic() + HOLD_SECONDS
+        self._held_until.update(dict.fromkeys(keys, until))
+        log.error("ordering_keys_held", keys=keys, seconds=HOLD_SECONDS)
+
+    def _held_keys(self) -> list[str]:
         now = time.monotonic()
-        self._held_until = {task: until for task, until in self._held_until.items() if until > now}
+        self._held_until = {key: until for key, until in self._held_until.items() if until > now}
         return list(self._held_until)
 
     def _backoff_seconds(self) -> float:

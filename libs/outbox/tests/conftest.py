@@ -1,0 +1,76 @@
+"""A real PostgreSQL and a real nats-server for the whole run, and an outbox of its own for each test."""
+
+import itertools
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from roots.nats.broker import BrokerConfig
+from roots_devstack.background import LoopThread
+from roots_devstack.broker import Broker
+from roots_devstack.postgres import Postgres
+from roots_outbox.source import OutboxSource
+
+from .support import Table
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[LoopThread]:
+    """Run an event loop that lives as long as the run."""
+    with LoopThread() as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def postgres(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Start a PostgreSQL that no test stops."""
+    with loop.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerConfig]:
+    """Start a provisioned nats-server that no test stops, and return how a relay connects to it."""
+    with loop.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
+        loop.run(server.provision())
+        yield BrokerConfig(url=server.url, user="tasks", password=server.password("tasks"))
+
+
+def _create_table(postgres: Postgres) -> Table:
+    source = OutboxSource(
+        database_url=postgres.owner_url,
+        table=sql.Identifier(f'an odd "schema" {next(_numbers)}', "out.box"),
+        application="roots-test",
+        install_command="roots-test install",
+    )
+    return Table(source, psycopg.connect(postgres.owner_url, autocommit=True))
+
+
+@pytest.fixture
+def table(postgres: Postgres) -> Iterator[Table]:
+    """Create an outbox in a schema of its own, both with names that need quotes."""
+    created = _create_table(postgres)
+    created.create()
+    with created.connection:
+        yield created
+
+
+@pytest.fixture
+def other_table(postgres: Postgres) -> Iterator[Table]:
+    """Create a second outbox in the same database."""
+    created = _create_table(postgres)
+    created.create()
+    with created.connection:
+        yield created
+
+
+@pytest.fixture
+def missing_table(postgres: Postgres) -> Iterator[Table]:
+    """Name an outbox that is not there."""
+    named = _create_table(postgres)
+    with named.connection:
+        yield named

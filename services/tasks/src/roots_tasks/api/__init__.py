@@ -1,0 +1,1 @@
+"""The REST API of tasks, and the pages of the tutorial."""

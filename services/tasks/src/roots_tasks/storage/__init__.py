@@ -1,0 +1,1 @@
+"""The tasks in Postgres: statements, connections, migrations, and what is pruned."""

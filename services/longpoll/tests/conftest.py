@@ -13,7 +13,7 @@ from roots_devstack.broker import Broker
 from roots_longpoll.http import drain
 from roots_longpoll.replica import Replica
 
-from .net_support import Around, Wire, running
+from .net_support import Around, RawConnection, running
 
 
 def pytest_asyncio_loop_factories(
@@ -57,8 +57,8 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 async def closed_wires() -> AsyncIterator[None]:
     """Close what a test opened."""
     yield
-    while Wire.opened:
-        await Wire.opened.pop().close()
+    while RawConnection.opened:
+        await RawConnection.opened.pop().close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from roots_longpoll.delivery.cursor import Cursor
 from roots_longpoll.delivery.poll import Poll
 from roots_longpoll.delivery.ring import update_of
 
-from .desk_support import Answer, FakeReply
+from .dispatcher_support import Answer, FakeReply
 from .model_replica import LIMITS, Replica
 from .model_truth import PATHS, Account, Heard, Place, Truth, Version
 
@@ -86,10 +86,10 @@ class Request:
     def check_held(self) -> None:
         """Check that a poll that is held has nothing to hear, once its replica has nothing left to do for it."""
         replica, asked = self.replica, self.asked
-        if self.reply.is_done or self.poll is None or not replica.is_quiet or replica.outside.asks_for(self.poll):
+        if self.reply.is_done or self.poll is None or not replica.is_quiet or replica.needs.asks_for(self.poll):
             return
         assert not self.is_overdue, "I7: a hold ends"
-        assert not replica.desk.is_draining, "I8: nobody is held by a replica that goes away"
+        assert not replica.dispatcher.is_draining, "I8: nobody is held by a replica that goes away"
         known = replica.known.get(asked.uid)
         revision = 0 if known is None else known.revision
         assert revision >= replica.promised.get(asked.uid, 0), "I5: what may be wrong is asked for"
@@ -107,7 +107,7 @@ class Request:
         assert self.truth.owed(version, replica.place) <= asked.heard, "I4: a held poll has heard all its replica has"
 
     def _check_refusal(self) -> None:
-        is_full = self.replica.desk.held_count >= LIMITS.max_held
+        is_full = len(self.replica.dispatcher.held) >= LIMITS.max_held
         assert is_full or self.replica.is_failing, "I7: a poll is refused only when something is in the way"
 
     def _check(self, answer: Answer) -> None:
@@ -236,7 +236,7 @@ class Listener:
     def __init__(self, truth: Truth, replica: Replica) -> None:
         self._truth = truth
         reply = FakeReply()
-        replica.desk.welcome(reply)
+        replica.dispatcher.welcome(reply)
         uid = reply.only.uid
         truth.accounts[uid] = Account()
         self.position = Position(uid, reply.only.cursor, frozenset())
@@ -261,7 +261,7 @@ class Listener:
         request = Request(truth, replica, asked, account, truth.clock.now, account.ends)
         for older in self._requests:
             older.is_superseded |= older.replica is replica and older.asked.uid == asked.uid
-        request.poll = replica.desk.poll(request.reply, asked.uid, *asked.cursor)
+        request.poll = replica.dispatcher.poll(request.reply, asked.uid, asked.cursor)
         assert (request.poll is None) == request.reply.is_done
         self.waiting = request
         self._requests = [one for one in [*self._requests, request] if not one.reply.is_done]
@@ -280,14 +280,14 @@ class Listener:
     def hang_up(self) -> None:
         """Cut the connection, and read no answer."""
         if self.waiting is not None and self.waiting.poll is not None:
-            self.waiting.replica.desk.abandon(self.waiting.poll)
+            self.waiting.replica.dispatcher.abandon(self.waiting.poll)
         self.waiting = None
 
     def forget_older(self) -> None:
         """Cut the connections of all requests but the last."""
         for request in self._requests:
             if request is not self.waiting and request.poll is not None:
-                request.replica.desk.abandon(request.poll)
+                request.replica.dispatcher.abandon(request.poll)
 
     def claim(self, count: int) -> None:
         """Poll with a cursor that nobody was given, so many positions ahead of the log."""

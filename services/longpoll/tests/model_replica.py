@@ -1,21 +1,20 @@
-"""A replica of the model: a desk, what has not reached it yet, and how it catches up.
+"""A replica of the model: a dispatcher, what has not reached it yet, and how it catches up.
 
-It follows the stream as `source.Follower` does, answers replays as `replay.Replayer` does and lookups as `world.World`
-does, but each of their steps is a call of its own, so that the test decides what happens between them.
+It follows the stream as `follower.Follower` does, reads it as `replay.Replayer` does and looks up records as
+`lookups.Lookups` does. Each of their steps is a call of its own, so that the test decides what happens between them.
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from roots.contracts.uids import Uids
-from roots_longpoll.delivery.dispatcher import Desk
-from roots_longpoll.delivery.grants import Client, GrantsView
-from roots_longpoll.delivery.poll import Limits, Poll, Replay
+from roots_longpoll.delivery.dispatcher import PollDispatcher
+from roots_longpoll.delivery.grants import GrantsView
+from roots_longpoll.delivery.poll import AnyNeed, Limits, Need, NeedRecords, NeedReplay, Poll, Replay
 from roots_longpoll.delivery.ring import Event, Ring, cut
 from roots_longpoll.delivery.stats import Stats
 
-from .desk_support import UID_KEY, event
+from .dispatcher_support import UID_KEY, event
 from .model_truth import NO_PATH, Account, Place, Truth
 
 RING_BYTES = event(100, "a", "100").cost_bytes * 5
@@ -49,7 +48,7 @@ class Lookup:
 class Reading:
     """A reading of the stream, which polls may share. Shape: events are all that were found up to `upto`."""
 
-    starts: list[tuple[str, int]]
+    starts: tuple[tuple[str, int], ...]
     epoch: int
     events: list[Event]
     upto: int
@@ -64,43 +63,46 @@ class Extent:
     head: int
 
 
-class Outside:
-    """Keeps what the desk asks, with what is true when it asks."""
+class Needs:
+    """Keeps what the dispatcher needs, with what is true when it does."""
 
     def __init__(self, truth: Truth, ring: Ring, view: GrantsView) -> None:
         self.lookups: list[Lookup] = []
-        self.replays: list[tuple[Poll, Client, Reading]] = []
-        self.deferred: deque[Callable[[], None]] = deque()
+        self.replays: list[tuple[NeedReplay, Reading]] = []
+        self.slices = 0
         self.is_head_asked = False
         self._truth = truth
         self._ring = ring
         self._view = view
 
+    def take(self, need: AnyNeed) -> None:
+        """Begin what is needed."""
+        match need:
+            case NeedRecords(polls=polls):
+                for poll in polls:
+                    self.look_up(poll)
+            case NeedReplay():
+                self._replay(need)
+            case Need.HEAD_CHECK:
+                self.is_head_asked = True
+            case Need.NEXT_SLICE:
+                self.slices += 1
+
     def look_up(self, poll: Poll) -> None:
         """Read the record."""
         self.lookups.append(Lookup(poll, record_of(poll.uid, self._truth.accounts[poll.uid]), self._view.times_voided))
 
-    def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
+    def _replay(self, need: NeedReplay) -> None:
         """Read the log up to the ring's tail, or share a reading of another poll."""
-        assert isinstance(poll.client, Client)
         epoch = self._ring.epoch
-        shared = [one for _, _, one in self.replays if (one.epoch, one.starts) == (epoch, starts)]
-        reading = shared[0] if shared else self._read(epoch, starts)
-        self.replays.append((poll, poll.client, reading))
-
-    def check_head(self) -> None:
-        """Note that the stream's end has to be looked at."""
-        self.is_head_asked = True
-
-    def defer(self, function: Callable[[], None]) -> None:
-        """Keep `function` until its turn comes."""
-        self.deferred.append(function)
+        shared = [one for _, one in self.replays if (one.epoch, one.starts) == (epoch, need.starts)]
+        self.replays.append((need, shared[0] if shared else self._read(epoch, need.starts)))
 
     def asks_for(self, poll: Poll) -> bool:
         """Tell whether something is being asked for `poll`."""
-        return any(one.poll is poll for one in self.lookups) or any(one is poll for one, _, _ in self.replays)
+        return any(one.poll is poll for one in self.lookups) or any(one.poll is poll for one, _ in self.replays)
 
-    def _read(self, epoch: int, starts: list[tuple[str, int]]) -> Reading:
+    def _read(self, epoch: int, starts: tuple[tuple[str, int], ...]) -> Reading:
         log, upto = self._truth.log, self._ring.tail
         events: list[Event] = []
         for path, after in starts:
@@ -114,7 +116,7 @@ class Outside:
 
 
 class Replica:
-    """A desk, and what has not reached it yet.
+    """A dispatcher, and what has not reached it yet.
 
     Shape: place is up to where it has taken in the stream; known has the newest record of each uid that came to it,
         promised the revision of the record that has to come to it, as it was asked for.
@@ -124,9 +126,9 @@ class Replica:
         self._truth = truth
         self.ring = Ring(RING_BYTES)
         self.view = GrantsView(1000)
-        self.outside = Outside(truth, self.ring, self.view)
-        self.desk = Desk(
-            ring=self.ring, grants=self.view, uids=Uids(UID_KEY), outside=self.outside, stats=Stats(), limits=LIMITS
+        self.needs = Needs(truth, self.ring, self.view)
+        self.dispatcher = PollDispatcher(
+            ring=self.ring, view=self.view, uids=Uids(UID_KEY), stats=Stats(), limits=LIMITS, need=self.needs.take
         )
         self.events: deque[tuple[int, Event]] = deque()
         self.records: deque[Record] = deque()
@@ -142,8 +144,8 @@ class Replica:
     @property
     def is_quiet(self) -> bool:
         """Whether it waits for nothing but events and records."""
-        outside = self.outside
-        return not (self.is_stale or outside.deferred or outside.is_head_asked or self.reconciling)
+        needs = self.needs
+        return not (self.is_stale or needs.slices or needs.is_head_asked or self.reconciling)
 
     @property
     def is_at_head(self) -> bool:
@@ -156,7 +158,7 @@ class Replica:
         is_other = epoch != self.place.epoch or next_event.seq <= self.place.seq
         hole = range(self.place.seq + 1, next_event.seq)
         if is_other or (hole and (epoch != self._truth.epoch or hole[0] < self._truth.log.first)):
-            self.outside.is_head_asked = True
+            self.needs.is_head_asked = True
             return
         self._fill(hole.stop - 1)
         self._deliver(next_event)
@@ -170,7 +172,7 @@ class Replica:
         """Let the next record come on the live way."""
         record = self.records.popleft()
         self._learn(record)
-        self.desk.grants_known(record.uid, self.view.apply(record.uid, record.raw, record.revision))
+        self.dispatcher.grants_known(record.uid, self.view.apply(record.uid, record.raw, record.revision))
 
     def expect(self, uid: bytes) -> None:
         """Note that the record of `uid` as it is now will come."""
@@ -183,41 +185,41 @@ class Replica:
 
     def take_lookup(self, which: int) -> None:
         """Let the store answer one of the questions."""
-        lookups = self.outside.lookups
+        lookups = self.needs.lookups
         lookup = lookups.pop(which % len(lookups))
         poll, record = lookup.poll, lookup.record
         if lookup.times_voided != self.view.times_voided:
-            self.outside.look_up(poll)
+            self.needs.look_up(poll)
             return
         self._learn(record)
         uid, raw, revision = record.uid, record.raw, record.revision
         known = self.view.apply(uid, raw, revision) if revision else self.view.note_absent(uid)
-        self.desk.grants_found(poll, known)
+        self.dispatcher.grants_found(poll, known)
 
     def fail_lookup(self, which: int) -> None:
         """Let one of the questions have no answer in time; it is asked again."""
-        self._fail(self.outside.lookups[which % len(self.outside.lookups)].poll)
+        self._fail(self.needs.lookups[which % len(self.needs.lookups)].poll)
 
     def take_replay(self, which: int) -> None:
         """Let one of the replays end."""
-        replays = self.outside.replays
-        poll, read_for, reading = replays.pop(which % len(replays))
+        replays = self.needs.replays
+        need, reading = replays.pop(which % len(replays))
         first = self._truth.log.first
         replay = Replay(
             backlog=cut(reading.events, reading.upto, LIMITS.max_updates, LIMITS.max_answer_bytes),
             expired=tuple(path for path, after in reading.starts if after + 1 < first),
             epoch=self._truth.epoch,
         )
-        self.desk.replayed(poll, replay, read_for)
+        self.dispatcher.replayed(need, replay)
 
     def fail_replay(self, which: int) -> None:
         """Let one of the replays fail."""
-        poll, _, _ = self.outside.replays.pop(which % len(self.outside.replays))
-        self._fail(poll)
+        need, _ = self.needs.replays.pop(which % len(self.needs.replays))
+        self._fail(need.poll)
 
     def begin_reconciling(self) -> None:
         """Ask for the stream's extent."""
-        self.outside.is_head_asked = False
+        self.needs.is_head_asked = False
         self.reconciling = Extent(self._truth.epoch, self._truth.log.first, self._truth.log.head)
 
     def end_reconciling(self) -> None:
@@ -225,43 +227,43 @@ class Replica:
         assert self.reconciling is not None
         extent, self.reconciling = self.reconciling, None
         if extent.epoch != self._truth.epoch:
-            self.outside.is_head_asked = True
+            self.needs.is_head_asked = True
             return
         behind = extent.head - self.place.seq
         if extent.epoch != self.place.epoch or self._truth.log.first > self.place.seq + 1 or behind > MAX_FILL:
             self.begin()
         else:
             self._fill(extent.head)
-        self.desk.head_checked()
+        self.dispatcher.head_checked()
 
     def forget_grants(self) -> None:
         """Begin anew with the records; what is on its way is lost."""
-        for poll in self.desk.polls:
+        for poll in self.dispatcher.held.polls:
             self.promised[poll.uid] = self._truth.accounts[poll.uid].revision
         self.view.clear()
         self.records.clear()
-        self.desk.forget_grants()
+        self.dispatcher.forget_grants()
 
     def set_stale(self, *, is_stale: bool) -> None:
         """Lose or regain the trust in what it knows."""
         self.is_stale = is_stale
-        self.desk.set_stale(is_stale=is_stale)
+        self.dispatcher.set_stale(is_stale=is_stale)
 
     def tick(self) -> None:
         """End the holds that are due."""
         self.ticked_at = self._truth.clock.now
-        self.desk.tick()
+        self.dispatcher.tick()
 
     def release(self) -> None:
         """Send the held polls elsewhere."""
         self.is_releasing = True
-        for poll in self.desk.polls:
-            self.desk.release(poll)
-        self.is_releasing = self.desk.is_draining
+        for poll in self.dispatcher.held.polls:
+            self.dispatcher.release(poll)
+        self.is_releasing = self.dispatcher.is_draining
 
     def _fail(self, poll: Poll) -> None:
         self.is_failing = True
-        self.desk.unavailable(poll, "late")
+        self.dispatcher.unavailable(poll, "late")
         self.is_failing = False
 
     def begin(self, preload: int = PRELOAD) -> None:
@@ -270,7 +272,7 @@ class Replica:
         after = max(log.first - 1, log.head - preload, 0)
         self.place = Place(self._truth.epoch, log.head)
         events = [one for one in log.between(after, log.head) if one.path != NO_PATH]
-        self.desk.begin(self._truth.epoch, after, events, log.head)
+        self.dispatcher.begin(self._truth.epoch, after, events, log.head)
 
     def _fill(self, upto: int) -> None:
         for one in self._truth.logs[self.place.epoch].between(self.place.seq, upto):
@@ -279,9 +281,9 @@ class Replica:
     def _deliver(self, one: Event) -> None:
         self.place = self.place._replace(seq=one.seq)
         if one.path == NO_PATH:
-            self.desk.skip_to(one.seq)
+            self.dispatcher.skip_to(one.seq)
         else:
-            self.desk.deliver(one)
+            self.dispatcher.deliver(one)
 
     def _learn(self, record: Record) -> None:
         known = self.known.get(record.uid)

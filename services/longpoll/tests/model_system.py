@@ -92,20 +92,21 @@ class System:
     def answer_lookup(self, which: int, question: int, *, is_ok: bool) -> None:
         """Let the store answer a replica, in any order, or not in time."""
         replica = self.replicas[which]
-        if replica.outside.lookups:
+        if replica.needs.lookups:
             (replica.take_lookup if is_ok else replica.fail_lookup)(question)
 
     def end_replay(self, which: int, question: int, *, is_ok: bool) -> None:
         """Let a replay end, in any order, or fail."""
         replica = self.replicas[which]
-        if replica.outside.replays:
+        if replica.needs.replays:
             (replica.take_replay if is_ok else replica.fail_replay)(question)
 
     def run_slice(self, which: int) -> None:
         """Let a fan-out go on by one slice."""
-        deferred = self.replicas[which].outside.deferred
-        if deferred:
-            deferred.popleft()()
+        replica = self.replicas[which]
+        if replica.needs.slices:
+            replica.needs.slices -= 1
+            replica.dispatcher.answer_woken()
 
     def reconcile(self, which: int, *, is_whole: bool) -> None:
         """Begin to compare a replica with the stream, or end it, or both."""
@@ -143,7 +144,7 @@ class System:
     def drain(self, which: int) -> None:
         """Begin the end of a replica (I8)."""
         replica = self.replicas[which]
-        replica.desk.is_draining = True
+        replica.dispatcher.is_draining = True
         replica.release()
 
     def restart(self, which: int, preload: int) -> None:
@@ -163,14 +164,14 @@ class System:
             self.connect(client, ("a",), (), None)
         listener.poll(replica)
         if is_answered:
-            self._answer_all(replica.outside.lookups, replica.take_lookup)
+            self._answer_all(replica.needs.lookups, replica.take_lookup)
 
     def wait(self, client: int, which: int) -> None:
         """Poll until there is nothing left to hear."""
         replica, listener = self.replicas[which], self.clients[client]
         for _ in range(5):
             self.go_on(client, which, is_answered=True)
-            self._answer_all(replica.outside.replays, replica.take_replay)
+            self._answer_all(replica.needs.replays, replica.take_replay)
             if not listener.is_answered:
                 break
 
@@ -258,13 +259,13 @@ class System:
                 client.waiting.check_held()
         for replica in self.replicas:
             assert replica.ring.bytes <= replica.ring.max_bytes, "I7: the ring is bounded"
-            assert replica.desk.held_count <= LIMITS.max_held, "I7: held polls are bounded"
+            assert len(replica.dispatcher.held) <= LIMITS.max_held, "I7: held polls are bounded"
 
     def settle(self) -> None:
         """Let everything arrive; then every client has heard all, and waits; then every hold ends."""
         for which in REPLICAS:
             self.set_stale(which, is_stale=False)
-            if self.replicas[which].desk.is_draining:
+            if self.replicas[which].dispatcher.is_draining:
                 self._let_all_arrive()
                 self.restart(which, 2)
         self._let_all_arrive()
@@ -276,7 +277,7 @@ class System:
         for replica in self.replicas:
             replica.tick()
             self._let_all_arrive()
-            left = (replica.desk.held_count, replica.desk.paths_heard)
+            left = (len(replica.dispatcher.held), len(replica.dispatcher.held.by_path))
             assert (0, 0) == left, "I3: nothing is left of an answered poll"
 
     def _hear_all(self, number: int, which: int) -> None:
@@ -305,16 +306,16 @@ class System:
     def _let_all_arrive(self) -> None:
         for which, replica in enumerate(self.replicas):
             for _ in range(MAX_ROUNDS):
-                outside = replica.outside
+                needs = replica.needs
                 if replica.events or replica.records:
                     self.hear(which, 1, 1)
-                elif outside.lookups:
+                elif needs.lookups:
                     replica.take_lookup(0)
-                elif outside.replays:
+                elif needs.replays:
                     replica.take_replay(0)
-                elif outside.deferred:
+                elif needs.slices:
                     self.run_slice(which)
-                elif replica.reconciling or outside.is_head_asked or not replica.is_at_head:
+                elif replica.reconciling or needs.is_head_asked or not replica.is_at_head:
                     self.reconcile(which, is_whole=False)
                 else:
                     break

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from roots_longpoll.delivery.ring import Event
 
-from .desk_support import EPOCH, FAR_FUTURE, event, grant, record
+from .dispatcher_support import EPOCH, FAR_FUTURE, event, grant, record
 
 PATHS = ("a", "b")
 DISCONNECT = "::+::disconnect"

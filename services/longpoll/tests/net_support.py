@@ -19,9 +19,9 @@ from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import stretched, until, within
 from roots_longpoll.config import Config
 from roots_longpoll.delivery.cursor import render
-from roots_longpoll.replica import Replica
+from roots_longpoll.replica import Replica, Streams
 
-from .desk_support import UID_KEY, Answer, grant, read_answer, record
+from .dispatcher_support import UID_KEY, Answer, grant, read_answer, record
 
 DEADLINE_SECONDS = 15.0
 QUIET_SECONDS = 0.15
@@ -54,10 +54,10 @@ class Response:
         return problem
 
 
-class Wire:
+class RawConnection:
     """One connection that sends exactly the bytes it is given; `opened` has all, so that a fixture can close them."""
 
-    opened: ClassVar[list["Wire"]] = []
+    opened: ClassVar[list["RawConnection"]] = []
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -208,7 +208,7 @@ async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rep
     try:
         await until(lambda: task.done() or replica.listening.is_set())
         if is_ready:
-            await until(lambda: task.done() or replica._connections.refusal is None)
+            await until(lambda: task.done() or replica._server.refusal is None)
         yield replica
     finally:
         stopped.set()
@@ -216,10 +216,16 @@ async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rep
             await task
 
 
+def streams_of(replica: Replica) -> Streams:
+    """Return what reads from NATS; fail before it is connected."""
+    assert replica._streams is not None
+    return replica._streams
+
+
 class Page:
     """A client as a browser is one: it polls with what the last answer gave."""
 
-    def __init__(self, wire: Wire, answer: Answer) -> None:
+    def __init__(self, wire: RawConnection, answer: Answer) -> None:
         self.wire = wire
         self.uid = answer.uid
         self.target = "/"
@@ -228,7 +234,7 @@ class Page:
     @classmethod
     async def begin(cls, replica: Replica) -> Self:
         """Poll for the first time."""
-        wire = await Wire.open(replica.port)
+        wire = await RawConnection.open(replica.port)
         return cls(wire, (await wire.ask("/")).answer)
 
     def _believe(self, answer: Answer) -> None:
@@ -252,7 +258,7 @@ class Page:
     async def move_to(self, replica: Replica) -> None:
         """Go on at another replica, or at the same on a new connection."""
         await self.wire.close()
-        self.wire = await Wire.open(replica.port)
+        self.wire = await RawConnection.open(replica.port)
 
 
 async def listening_page(around: Around, replica: Replica, *paths: str) -> Page:

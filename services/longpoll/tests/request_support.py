@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from roots.contracts.uids import UID_CHARACTERS
 from roots_longpoll.delivery.cursor import Cursor, render
 
-from .desk_support import EPOCH
+from .dispatcher_support import EPOCH
 from .twin_support import CLIENTS, CONNECTIONS, ORIGIN, OTHER_KINDS, Happening
 
 PLAIN = b"Host: x\r\nAccept: */*\r\n\r\n"
@@ -36,7 +36,7 @@ def filled(fill: bytes) -> bytes:
 
 
 def uid_of(client: int) -> bytes:
-    """Return the uid of a client of every side: the first ones that are minted, after the office's own."""
+    """Return the uid of a client of every side: the first ones that are minted, after the bench's own."""
     return b"%043d" % (client + 2)
 
 

@@ -11,8 +11,8 @@ from roots_devstack.deadlines import clock, until
 from roots_longpoll.delivery.cursor import Cursor, render
 from roots_longpoll.replica import Replica
 
-from .desk_support import UID_KEY
-from .net_support import Around, Page, Wire, listening_page, running
+from .dispatcher_support import UID_KEY
+from .net_support import Around, Page, RawConnection, listening_page, running
 
 DISCONNECT = "::+::disconnect"
 
@@ -26,7 +26,7 @@ def path() -> str:
 async def test_first_poll_is_answered_at_once_when_a_client_begins(replica: Replica, around: Around) -> None:
     """It gets a uid that the other services accept, no updates, and the cursor of now."""
     head = await around.publish("others")
-    wire = await Wire.open(replica.port)
+    wire = await RawConnection.open(replica.port)
     answer = (await wire.ask("/")).answer
     assert ([], [], None, 0) == (answer.updates, answer.gaps, answer.retry, answer.cursor.grants)
     assert answer.cursor.seq <= head + 1
@@ -117,7 +117,7 @@ async def test_client_begins_anew_when_its_record_is_deleted(
 )  # fmt: skip
 async def test_client_begins_anew_when_its_uid_is_not_valid(replica: Replica, uid: str) -> None:
     """A uid that is unknown, forged or expired is answered as a first poll."""
-    wire = await Wire.open(replica.port)
+    wire = await RawConnection.open(replica.port)
     answer = (await wire.ask(f"/{uid}/1.1.1")).answer
     assert uid != answer.uid.decode()
     assert Uids(UID_KEY).is_valid(answer.uid.decode())
@@ -143,8 +143,8 @@ async def test_older_poll_ends_when_a_newer_one_comes_on_another_connection(
     page = await listening_page(around, replica, path)
     await page.hold()
     older, target = page.wire, page.target
-    await until(lambda: replica._desk.held_count == 1)
-    page.wire = await Wire.open(replica.port)
+    await until(lambda: len(replica._dispatcher.held) == 1)
+    page.wire = await RawConnection.open(replica.port)
     await page.hold()
     answer = (await older.read()).answer
     assert ([], target) == (answer.updates, f"/{answer.uid.decode()}/{_text(answer.cursor)}")

@@ -18,8 +18,8 @@ from roots.runtime import descriptors
 from roots_devstack import ports, probes
 from roots_devstack.deadlines import until
 
-from .desk_support import UID_KEY
-from .net_support import Around, Page, Wire
+from .dispatcher_support import UID_KEY
+from .net_support import Around, Page, RawConnection
 
 LIMIT = 160
 PROBE_SECONDS = 1.0
@@ -91,7 +91,7 @@ async def process(around: Around, tmp_path: Path) -> AsyncIterator[Process]:
 
 async def listening(around: Around, port: int, path: str) -> Page:
     """Return a client that is connected to `path`, and polls."""
-    wire = await Wire.open(port)
+    wire = await RawConnection.open(port)
     page = Page(wire, (await wire.ask("/")).answer)
     await around.connect(page.uid, path)
     assert [(path, "")] == (await page.poll()).updates
@@ -99,12 +99,12 @@ async def listening(around: Around, port: int, path: str) -> Page:
     return page
 
 
-async def crowd(port: int, count: int) -> list[Wire]:
+async def crowd(port: int, count: int) -> list[RawConnection]:
     """Connect so often, whatever becomes of it."""
     wires = []
     for _ in range(count):
         with contextlib.suppress(OSError):
-            wires.append(await Wire.open(port))
+            wires.append(await RawConnection.open(port))
     return wires
 
 

@@ -11,7 +11,7 @@ from roots_devstack.deadlines import clock, until, within
 from roots_longpoll.delivery import dispatcher
 from roots_longpoll.replica import Replica
 
-from .net_support import Around, Page, Wire, listening_page
+from .net_support import Around, Page, RawConnection, listening_page
 
 DRAIN_SECONDS = 2.0
 PAGES = 40
@@ -33,13 +33,13 @@ class Stopping:
 
     async def ready(self) -> Replica:
         """Return the replica, once it serves."""
-        await until(lambda: self.replica.listening.is_set() and self.replica._connections.refusal is None)
+        await until(lambda: self.replica.listening.is_set() and self.replica._server.refusal is None)
         return self.replica
 
     async def stop(self) -> None:
         """Ask it to stop, and return once it knows."""
         self._stopped.set()
-        await until(lambda: self.replica._connections.is_draining)
+        await until(lambda: self.replica._server.is_draining)
 
     async def gone(self) -> None:
         """Return once it has ended."""
@@ -60,7 +60,7 @@ async def test_held_polls_are_answered_over_the_window_when_the_replica_drains(a
     pages = [await listening_page(around, replica, path) for _ in range(PAGES)]
     for page in pages:
         await page.hold()
-    await until(lambda: replica._desk.held_count == PAGES)
+    await until(lambda: len(replica._dispatcher.held) == PAGES)
     began, counted = time.monotonic(), clock()
     await stopping.stop()
 
@@ -95,7 +95,7 @@ async def test_no_event_is_lost_when_it_comes_during_a_drain(around: Around, pat
     pages = [await listening_page(around, replica, path) for _ in range(10)]
     for page in pages:
         await page.hold()
-    await until(lambda: replica._desk.held_count == 10)
+    await until(lambda: len(replica._dispatcher.held) == 10)
     await stopping.stop()
 
     async def hear_three(page: Page) -> list[str]:
@@ -107,7 +107,7 @@ async def test_no_event_is_lost_when_it_comes_during_a_drain(around: Around, pat
         return heard
 
     listening = asyncio.gather(*(hear_three(page) for page in pages))
-    await until(lambda: replica._desk.held_count <= 7)
+    await until(lambda: len(replica._dispatcher.held) <= 7)
     for number in range(3):
         await around.publish(path, str(number))
     assert [["0", "1", "2"]] * 10 == await listening
@@ -120,16 +120,16 @@ async def test_replica_is_unready_at_once_when_it_drains(around: Around) -> None
     """I8: and goes on answering while what balances in front notices."""
     stopping = Stopping(around, drain_linger_seconds=0.5)
     replica = await stopping.ready()
-    kept = await Wire.open(replica.port)
+    kept = await RawConnection.open(replica.port)
     await stopping.stop()
     assert not replica._health.checks()["draining"].is_ok
-    late = await Wire.open(replica.port)
+    late = await RawConnection.open(replica.port)
     for wire in (kept, late):
         response = await wire.ask("/")
         assert (200, "close") == (response.status, response.headers["connection"])
     await stopping.gone()
     with pytest.raises(OSError):
-        await Wire.open(replica.port)
+        await RawConnection.open(replica.port)
 
 
 async def test_new_poll_is_sent_on_when_it_comes_during_a_drain(around: Around, path: str) -> None:
@@ -159,7 +159,7 @@ async def test_drain_ends_in_time_when_a_client_sends_half_a_request(around: Aro
     """I7, I8: nobody keeps a replica from its end."""
     stopping = Stopping(around)
     replica = await stopping.ready()
-    half = await Wire.open(replica.port)
+    half = await RawConnection.open(replica.port)
     await half.send(b"GET / HTTP/1.1\r\n")
     began = clock()
     await stopping.stop()

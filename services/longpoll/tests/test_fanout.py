@@ -6,11 +6,12 @@ import time
 import pytest
 
 from roots_longpoll.delivery import fanout
+from roots_longpoll.delivery.cursor import Cursor
 from roots_longpoll.delivery.fanout import SLICE, SLICE_SECONDS
 from roots_longpoll.delivery.poll import Limits
 from roots_longpoll.delivery.responses import SharedBody
 
-from .desk_support import EPOCH, FakeReply, Office, grant, record
+from .dispatcher_support import EPOCH, DispatcherBench, FakeReply, grant, record
 
 CLIENTS = SLICE * 2 + 40
 
@@ -22,18 +23,18 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def office() -> Office:
-    """Return a desk."""
-    return Office()
+def bench() -> DispatcherBench:
+    """Return a dispatcher."""
+    return DispatcherBench()
 
 
-def hold(office: Office, count: int = CLIENTS, *paths: str) -> list[FakeReply]:
+def hold(bench: DispatcherBench, count: int = CLIENTS, *paths: str) -> list[FakeReply]:
     """Return the replies of so many clients that wait on `paths`, on "a" when none are given."""
     replies = []
     for _ in range(count):
-        uid = office.mint()
-        office.connect(*(paths or ("a",)), uid=uid)
-        replies.append(office.poll(office.ring.head, told=1, uid=uid))
+        uid = bench.mint()
+        bench.connect(*(paths or ("a",)), uid=uid)
+        replies.append(bench.poll(bench.ring.head, acked=1, uid=uid))
     return replies
 
 
@@ -42,104 +43,104 @@ def heard(replies: list[FakeReply]) -> list[list[str] | None]:
     return [[message for _, message in reply.only.updates] if reply.is_done else None for reply in replies]
 
 
-def test_all_hear_once_when_they_are_more_than_a_slice(office: Office) -> None:
+def test_all_hear_once_when_they_are_more_than_a_slice(bench: DispatcherBench) -> None:
     """I1, I7: the first slice is answered at once, the others after other work."""
-    replies = hold(office)
-    office.publish("a", "x")
+    replies = hold(bench)
+    bench.publish("a", "x")
     assert SLICE == sum(reply.is_done for reply in replies)
-    office.outside.run_deferred()
+    bench.run_slices()
     assert [["x"]] * CLIENTS == heard(replies)
-    assert (CLIENTS, 0, 0) == (office.stats.deliveries, office.desk.held_count, office.desk.paths_heard)
+    assert (CLIENTS, 0, 0) == (bench.stats.deliveries, len(bench.dispatcher.held), len(bench.dispatcher.held.by_path))
 
 
-def test_late_slices_hear_both_when_an_event_comes_between(office: Office) -> None:
+def test_late_slices_hear_both_when_an_event_comes_between(bench: DispatcherBench) -> None:
     """I1, I2: who was not yet answered gets the events together, in order, and none twice."""
-    replies = hold(office)
-    office.publish("a", "1")
-    office.publish("a", "2")
-    office.outside.run_deferred()
+    replies = hold(bench)
+    bench.publish("a", "1")
+    bench.publish("a", "2")
+    bench.run_slices()
     assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == heard(replies)
 
 
-def test_answered_client_hears_the_next_event_when_it_polls_between_slices(office: Office) -> None:
+def test_answered_client_hears_the_next_event_when_it_polls_between_slices(bench: DispatcherBench) -> None:
     """I1, I2: its new poll is woken by what came after its cursor only."""
-    replies = hold(office)
-    office.publish("a", "1")
-    again = office.poll_at(replies[0].only.cursor, replies[0].only.uid)
-    office.publish("a", "2")
-    office.outside.run_deferred()
+    replies = hold(bench)
+    bench.publish("a", "1")
+    again = bench.poll_at(replies[0].only.cursor, replies[0].only.uid)
+    bench.publish("a", "2")
+    bench.run_slices()
     assert [["2"]] == heard([again])
 
 
-def test_other_path_is_heard_too_when_it_has_an_event_between_slices(office: Office) -> None:
+def test_other_path_is_heard_too_when_it_has_an_event_between_slices(bench: DispatcherBench) -> None:
     """I1, I2: a poll that is woken by one path hears the other in the same answer, in order."""
-    replies = hold(office, CLIENTS, "a", "b")
-    office.publish("a", "1")
-    office.publish("b", "2")
-    office.outside.run_deferred()
+    replies = hold(bench, CLIENTS, "a", "b")
+    bench.publish("a", "1")
+    bench.publish("b", "2")
+    bench.run_slices()
     assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == heard(replies)
 
 
-def test_late_slices_wait_when_the_view_becomes_stale_between(office: Office) -> None:
+def test_late_slices_wait_when_the_view_becomes_stale_between(bench: DispatcherBench) -> None:
     """I5: what woke a poll is no reason to tell it, once its grants may be wrong."""
-    replies = hold(office)
-    office.publish("a", "1")
-    office.desk.set_stale(is_stale=True)
-    office.outside.run_deferred()
+    replies = hold(bench)
+    bench.publish("a", "1")
+    bench.dispatcher.set_stale(is_stale=True)
+    bench.run_slices()
     assert [["1"]] * SLICE + [None] * (CLIENTS - SLICE) == heard(replies)
-    office.desk.set_stale(is_stale=False)
+    bench.dispatcher.set_stale(is_stale=False)
     assert [["1"]] * CLIENTS == heard(replies)
 
 
-def test_ended_polls_are_passed_over_when_a_slice_comes(office: Office) -> None:
+def test_ended_polls_are_passed_over_when_a_slice_comes(bench: DispatcherBench) -> None:
     """A poll that was abandoned, released or replaced between slices is not answered again."""
-    replies = hold(office)
-    polls = office.desk.polls
-    office.publish("a", "x")
+    replies = hold(bench)
+    polls = bench.dispatcher.held.polls
+    bench.publish("a", "x")
     gone, withdrawn, replaced, released = polls[-4:]
-    office.desk.abandon(gone)
-    office.put(record(2, {}, gone={"a": 2}), withdrawn.uid)
-    again = office.poll(0, told=1, uid=replaced.uid)
-    office.desk.release(released)
-    office.outside.run_deferred()
+    bench.dispatcher.abandon(gone)
+    bench.put(record(2, {}, gone={"a": 2}), withdrawn.uid)
+    again = bench.poll(0, acked=1, uid=replaced.uid)
+    bench.dispatcher.release(released)
+    bench.run_slices()
     assert [None, ["a"], [], ["x"]] == heard(replies[-4:])
     assert [["x"]] == heard([again])
 
 
-def test_hold_does_not_end_a_poll_when_an_event_has_woken_it(office: Office) -> None:
+def test_hold_does_not_end_a_poll_when_an_event_has_woken_it(bench: DispatcherBench) -> None:
     """I1: a poll in the queue is not sent away with a cursor past its event."""
-    replies = hold(office)
-    office.publish("a", "x")
-    for poll in office.desk.polls:
-        office.desk.release(poll)
-    office.outside.run_deferred()
+    replies = hold(bench)
+    bench.publish("a", "x")
+    for poll in bench.dispatcher.held.polls:
+        bench.dispatcher.release(poll)
+    bench.run_slices()
     assert [["x"]] * CLIENTS == heard(replies)
 
 
-def test_client_hears_nothing_before_its_grant_when_it_shares_a_slice(office: Office) -> None:
+def test_client_hears_nothing_before_its_grant_when_it_shares_a_slice(bench: DispatcherBench) -> None:
     """I5: a later `from` is kept also where others get the event."""
-    early, late = hold(office, 2)
-    office.put(record(1, {"a": grant(5)}), office.uid)
-    future = office.poll(0, told=1)
-    office.publish("a", "1")
+    early, late = hold(bench, 2)
+    bench.put(record(1, {"a": grant(5)}), bench.uid)
+    future = bench.poll(0, acked=1)
+    bench.publish("a", "1")
     assert [["1"], ["1"], None] == heard([early, late, future])
 
 
 def test_slices_read_the_stream_when_the_ring_has_lost_the_event() -> None:
     """I1: with a ring too small for the event, the woken polls go to the stream."""
-    office = Office(ring_bytes=1)
-    replies = hold(office, 3)
-    office.publish("a", "x")
-    assert (3, [None] * 3) == (len(office.outside.replays), heard(replies))
+    bench = DispatcherBench(ring_bytes=1)
+    replies = hold(bench, 3)
+    bench.publish("a", "x")
+    assert (3, [None] * 3) == (len(bench.needs.replays), heard(replies))
 
 
-def test_rest_follows_on_the_next_poll_when_a_slice_has_too_many_events(office: Office) -> None:
+def test_rest_follows_on_the_next_poll_when_a_slice_has_too_many_events(bench: DispatcherBench) -> None:
     """I7: the bound holds for shared answers too."""
-    small = Office(limits=Limits(max_updates=2))
+    small = DispatcherBench(limits=Limits(max_updates=2))
     replies = hold(small)
     for number in range(5):
         small.publish("a", str(number))
-    small.outside.run_deferred()
+    small.run_slices()
     assert ["0", "1"] == heard(replies)[-1]
     last = replies[-1].only
     assert [["2", "3"]] == heard([small.poll_at(last.cursor, last.uid)])
@@ -164,11 +165,11 @@ class Clock:
         return time.time_ns()
 
 
-def test_slice_ends_sooner_when_its_polls_take_long(monkeypatch: pytest.MonkeyPatch, office: Office) -> None:
+def test_slice_ends_sooner_when_its_polls_take_long(monkeypatch: pytest.MonkeyPatch, bench: DispatcherBench) -> None:
     """I7: whatever an answer costs, other requests get their turn; and all are answered, each once."""
     clock = Clock()
     monkeypatch.setattr(fanout, "SLICE_SECONDS", SLICE_SECONDS)
-    replies = hold(office)
+    replies = hold(bench)
     answer_shared = FakeReply.answer_shared
 
     def slow(reply: FakeReply, shared: SharedBody, uid: bytes) -> None:
@@ -177,20 +178,20 @@ def test_slice_ends_sooner_when_its_polls_take_long(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fanout, "time", clock)
     monkeypatch.setattr(FakeReply, "answer_shared", slow)
-    office.publish("a", "x")
+    bench.publish("a", "x")
     done = [sum(reply.is_done for reply in replies)]
-    while office.outside.deferred:
-        (run,) = office.outside.deferred
-        office.outside.deferred.clear()
-        run()
+    while bench.needs.slices:
+        bench.run_slice()
         done.append(sum(reply.is_done for reply in replies))
     assert all(later - earlier <= 16 for earlier, later in zip([0, *done], done, strict=False))
     assert [["x"]] * CLIENTS == heard(replies)
 
 
-def test_others_hear_all_the_same_when_one_poll_makes_an_error(monkeypatch: pytest.MonkeyPatch, office: Office) -> None:
+def test_others_hear_all_the_same_when_one_poll_makes_an_error(
+    monkeypatch: pytest.MonkeyPatch, bench: DispatcherBench
+) -> None:
     """I1: a fault in one connection costs nobody else an event, and no later one."""
-    replies = hold(office)
+    replies = hold(bench)
     faulty = {id(replies[number]) for number in (3, SLICE, CLIENTS - 1)}
     answer_shared = FakeReply.answer_shared
 
@@ -201,15 +202,15 @@ def test_others_hear_all_the_same_when_one_poll_makes_an_error(monkeypatch: pyte
 
     monkeypatch.setattr(FakeReply, "answer_shared", failing)
     with pytest.raises(LookupError):
-        office.publish("a", "x")
-    while office.outside.deferred:
+        bench.publish("a", "x")
+    while bench.needs.slices:
         try:
-            office.outside.run_deferred()
+            bench.run_slices()
         except LookupError:
             continue
     assert [["x"]] * (CLIENTS - 3) == heard([reply for reply in replies if id(reply) not in faulty])
-    again = office.poll_at(replies[0].only.cursor, replies[0].only.uid)
-    office.publish("a", "y")
+    again = bench.poll_at(replies[0].only.cursor, replies[0].only.uid)
+    bench.publish("a", "y")
     assert [["y"]] == heard([again])
 
 
@@ -227,24 +228,24 @@ def test_slice_is_short_when_thousands_wait(
 ) -> None:
     """I7: many polls, many paths or large answers: no other request waits for more than 20 ms of the loop's time."""
     monkeypatch.setattr(fanout, "SLICE_SECONDS", SLICE_SECONDS)
-    office = Office(ring_bytes=1 << 26, capacity=4 * clients)
-    uids = [office.mint() for _ in range(clients)]
+    bench = DispatcherBench(ring_bytes=1 << 26, capacity=4 * clients)
+    uids = [bench.mint() for _ in range(clients)]
     for number, uid in enumerate(uids):
-        office.put(record(1, {path: grant(0) for path in ["a", *(f"{number}/{one}" for one in range(paths - 1))]}), uid)
+        bench.put(record(1, {path: grant(0) for path in ["a", *(f"{number}/{one}" for one in range(paths - 1))]}), uid)
     slices: list[float] = []
     for _ in range(3):
-        head = office.ring.head
+        head = bench.ring.head
         for uid in uids:
-            office.desk.poll(QuietReply(), uid, EPOCH, head, 1)
-        assert clients == office.desk.held_count
-        work = [lambda: office.publish("a", "x" * size)]
-        while work:
+            bench.dispatcher.poll(QuietReply(), uid, Cursor(EPOCH, head, 1))
+        assert clients == len(bench.dispatcher.held)
+        began = time.thread_time()
+        bench.publish("a", "x" * size)
+        slices.append(time.thread_time() - began)
+        while bench.needs.slices:
             began = time.thread_time()
-            work.pop()()
+            bench.run_slice()
             slices.append(time.thread_time() - began)
-            work += office.outside.deferred  # type: ignore[arg-type]  # what it returns is of no interest
-            office.outside.deferred.clear()
-        assert 0 == office.desk.held_count
+        assert 0 == len(bench.dispatcher.held)
     # A page that the system had to find, or a collection of garbage, may make one of them longer.
     slices.sort()
     assert 0.02 > slices[len(slices) * 9 // 10]

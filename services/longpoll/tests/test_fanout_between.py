@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from roots_longpoll.delivery import fanout
 from roots_longpoll.delivery.cursor import Cursor
 
-from .desk_support import EPOCH, FAR_FUTURE, FakeReply, Office, event, grant, record
+from .dispatcher_support import EPOCH, FAR_FUTURE, DispatcherBench, FakeReply, event, grant, record
 
 CLIENTS = 12
 PATHS = ("a", "b")
@@ -31,24 +31,24 @@ class Page:
 
 
 class House:
-    """A desk whose slices are of three polls, its clients, and what each should hear."""
+    """A dispatcher whose slices are of three polls, its clients, and what each should hear."""
 
     def __init__(self) -> None:
-        self.office = Office()
+        self.bench = DispatcherBench()
         self.told: dict[str, list[str]] = {path: [] for path in PATHS}
         self.pages = []
         self.epoch = EPOCH
         for number in range(CLIENTS):
             paths = PATHS[: 1 + number % 2] if number % 3 else PATHS[1:]
-            page = Page(self.office.mint(), Cursor(EPOCH, 0, 1), paths)
-            self.office.put(record(1, {path: grant(0) for path in paths}), page.uid)
+            page = Page(self.bench.mint(), Cursor(EPOCH, 0, 1), paths)
+            self.bench.put(record(1, {path: grant(0) for path in paths}), page.uid)
             self.pages.append(page)
             self.poll(page)
 
     def poll(self, page: Page) -> None:
         """Let a client poll from where it stands, which ends the poll that it has."""
         self.collect(page)
-        older, page.reply = page.reply, self.office.poll_at(page.cursor, page.uid)
+        older, page.reply = page.reply, self.bench.poll_at(page.cursor, page.uid)
         if older is not None:
             # It was superseded: a cursor up to which there was nothing for it, and nothing else.
             assert [] == older.only.updates
@@ -70,52 +70,51 @@ class House:
 
     def publish(self, path: str) -> None:
         """Let an event come."""
-        message = f"{path}{self.office.ring.head + 1}"
+        message = f"{path}{self.bench.ring.head + 1}"
         self.told[path].append(message)
-        self.office.publish(path, message)
+        self.bench.publish(path, message)
 
     def run_slice(self) -> None:
         """Let the next slice have its turn."""
-        if self.office.outside.deferred:
-            self.office.outside.deferred.popleft()()
+        self.bench.run_slice()
 
     def withdraw(self, page: Page) -> None:
         """Take all from a client, and stop to compare what it hears."""
         if page.paths:
             page.n += 1
             page.paths = ()
-            self.office.put(record(page.n, {}, gone=dict.fromkeys(PATHS, page.n)), page.uid)
+            self.bench.put(record(page.n, {}, gone=dict.fromkeys(PATHS, page.n)), page.uid)
 
     def end_holds(self) -> None:
         """Let the time of all holds come."""
-        for poll in self.office.desk.polls:
+        for poll in self.bench.dispatcher.held.polls:
             poll.due = -math.inf
-        self.office.desk.tick()
+        self.bench.dispatcher.tick()
 
     def release(self, number: int) -> None:
         """Let a drain send one client away."""
-        polls = self.office.desk.polls
+        polls = self.bench.dispatcher.held.polls
         if polls:
-            self.office.desk.release(polls[number % len(polls)])
+            self.bench.dispatcher.release(polls[number % len(polls)])
 
     def abandon(self, page: Page) -> None:
         """Let a client go away, with or without its answer."""
         self.collect(page)
         page.reply = None
-        for poll in self.office.desk.polls:
+        for poll in self.bench.dispatcher.held.polls:
             if poll.uid == page.uid:
-                self.office.desk.abandon(poll)
+                self.bench.dispatcher.abandon(poll)
 
     def expire(self, page: Page) -> None:
         """Let the record that a client has come again, with an end of its own that is near or far."""
         if page.paths:
             raw = record(page.n, {path: grant(0, 1) for path in page.paths}, expires=FAR_FUTURE - 1)
-            self.office.put(raw, page.uid)
+            self.bench.put(raw, page.uid)
 
     def begin_anew(self) -> None:
         """Let the stream begin anew; who was told so, hears all of the new one."""
         self.epoch += 1
-        self.office.desk.begin(self.epoch, 0, [event(1, "a", "a1")], 1)
+        self.bench.dispatcher.begin(self.epoch, 0, [event(1, "a", "a1")], 1)
         self.told = {"a": ["a1"], "b": []}
 
 
@@ -140,8 +139,8 @@ def step(house: House, kind: str, number: int) -> None:
         "release": lambda: house.release(number),
         "abandon": lambda: house.abandon(page),
         "expire": lambda: house.expire(page),
-        "stale": lambda: house.office.desk.set_stale(is_stale=True),
-        "fresh": lambda: house.office.desk.set_stale(is_stale=False),
+        "stale": lambda: house.bench.dispatcher.set_stale(is_stale=True),
+        "fresh": lambda: house.bench.dispatcher.set_stale(is_stale=False),
     }
     done[kind]()
 
@@ -157,8 +156,8 @@ def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_
     house = House()
     for kind, number in steps:
         step(house, kind, number)
-    house.office.desk.set_stale(is_stale=False)
-    house.office.outside.run_deferred()
+    house.bench.dispatcher.set_stale(is_stale=False)
+    house.bench.run_slices()
     for page in house.pages:
         for _ in range(3):
             house.collect(page)
@@ -170,8 +169,8 @@ def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_
         if page.paths:
             told = sorted((one for path in page.paths for one in house.told[path]), key=lambda one: int(one[1:]))
             assert (told, 0) == (page.heard, page.gaps)
-    assert CLIENTS == house.office.desk.held_count
-    assert not house.office.outside.lookups
+    assert CLIENTS == len(house.bench.dispatcher.held)
+    assert not house.bench.needs.lookups
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -188,8 +187,8 @@ def test_each_client_is_told_of_the_gap_when_the_stream_begins_anew_between_slic
     house.begin_anew()
     for kind, number in after:
         step(house, kind, number)
-    house.office.desk.set_stale(is_stale=False)
-    house.office.outside.run_deferred()
+    house.bench.dispatcher.set_stale(is_stale=False)
+    house.bench.run_slices()
     for page in house.pages:
         for _ in range(4):
             house.collect(page)
@@ -199,5 +198,5 @@ def test_each_client_is_told_of_the_gap_when_the_stream_begins_anew_between_slic
         assert not page.reply.is_done
         if page.paths:
             assert len(page.paths) == page.gaps
-            assert (house.epoch, house.office.ring.head) >= page.cursor[:2]
-    assert CLIENTS == house.office.desk.held_count
+            assert (house.epoch, house.bench.ring.head) >= page.cursor[:2]
+    assert CLIENTS == len(house.bench.dispatcher.held)

@@ -15,10 +15,10 @@ from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.replica import Replica
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.reader import JetStreamReader
 
-from .desk_support import record
-from .net_support import Around, Page, Wire, listening_page, running
+from .dispatcher_support import record
+from .net_support import Around, Page, RawConnection, listening_page, running, streams_of
 
 MIN_RING_BYTES = 64 * 1024
 DISCONNECT = "::+::disconnect"
@@ -65,8 +65,8 @@ async def test_lost_message_is_repaired_when_a_later_one_shows_the_hole(
         assert [str(number) for number in range(8)] == await hear_all(page, 8)
         await page.hold()
         assert await page.wire.is_quiet()
-        follower = replica._followers["events"]
-        await until(lambda: follower._last == replica._desk._ring.head)
+        follower = streams_of(replica).followers["events"]
+        await until(lambda: follower._last == replica._dispatcher._ring.head)
         assert 1 <= follower.repairs
         assert 3 <= follower.repaired_messages
 
@@ -85,7 +85,7 @@ async def test_repair_delivers_nothing_twice_when_live_messages_queue_behind_it(
         await page.hold()
         assert await page.wire.is_quiet()
         assert events + 50 == replica._stats.events
-        ring = replica._desk._ring
+        ring = replica._dispatcher._ring
         seqs = [event.seq for event in ring._order]
         assert sorted(set(seqs)) == seqs
 
@@ -141,12 +141,12 @@ async def test_gap_is_told_when_the_stream_is_created_again(own: Around, path: s
         await hear_all(page, 3)
         if is_held:
             await page.hold()
-        epoch = replica._desk._ring.epoch
+        epoch = replica._dispatcher._ring.epoch
         await own.administrate(f"STREAM.DELETE.{EVENTS_STREAM}")
         await own.provision()
         await own.publish(path, "new")
         if not is_held:
-            await until(lambda: replica._desk._ring.epoch != epoch)
+            await until(lambda: replica._dispatcher._ring.epoch != epoch)
             await page.hold()
         answer = await page.hear()
         assert [(path, "epoch")] == answer.gaps
@@ -167,10 +167,10 @@ async def test_port_is_closed_until_polls_are_served_when_a_replica_begins(
     try:
         await until(lambda: replica.port)
         with pytest.raises(ConnectionRefusedError):
-            await Wire.open(replica.port)
+            await RawConnection.open(replica.port)
         await own.start()
         await until(replica.listening.is_set)
-        wire = await Wire.open(replica.port)
+        wire = await RawConnection.open(replica.port)
         assert 200 == (await wire.ask("/")).status
     finally:
         stopped.set()
@@ -184,7 +184,7 @@ async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(
     monkeypatch.setattr("roots_longpoll.replica.FIRST_VIEW_SECONDS", 0.1)
     await own.kill()
     async with running(own.config(), is_ready=False) as replica:
-        wire = await Wire.open(replica.port)
+        wire = await RawConnection.open(replica.port)
         refused = await wire.ask("/")
         assert (503, "1") == (refused.status, refused.headers["retry-after"])
         assert "NATS" in refused.problem["detail"]
@@ -203,11 +203,11 @@ async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around, monk
     monkeypatch.setattr("roots_longpoll.replica.FIRST_VIEW_SECONDS", 0.1)
     await own.administrate(f"STREAM.DELETE.{EVENTS_STREAM}")
     async with running(own.config(), is_ready=False) as replica:
-        wire = await Wire.open(replica.port)
-        await until(lambda: replica._followers and replica._followers["grants"].is_ready)
+        wire = await RawConnection.open(replica.port)
+        await until(lambda: streams_of(replica).followers and streams_of(replica).followers["grants"].is_ready)
         assert 503 == (await wire.ask("/")).status
         await own.provision()
-        await until(lambda: replica._connections.refusal is None)
+        await until(lambda: replica._server.refusal is None)
         assert 200 == (await wire.ask("/")).status
 
 
@@ -222,8 +222,8 @@ async def test_held_polls_hear_nothing_and_new_ones_get_503_when_the_view_is_sta
         page = await listening_page(own, replica, path)
         await page.hold()
         await own.kill()
-        await until(lambda: replica._connections.refusal is not None)
-        other = await Wire.open(replica.port)
+        await until(lambda: replica._server.refusal is not None)
+        other = await RawConnection.open(replica.port)
         assert 503 == (await other.ask(page.target)).status
         assert await page.wire.is_quiet()
         await own.start()
@@ -237,10 +237,10 @@ async def test_backlog_comes_from_the_stream_when_the_ring_is_tiny(around: Aroun
         page = await listening_page(around, replica, path)
         for number in range(40):
             await around.publish(path, f"{number}:{'x' * 5000}")
-        await until(lambda: replica._desk._ring.evicted_total)
+        await until(lambda: replica._dispatcher._ring.evicted_total)
         heard = await hear_all(page, 40)
         assert [str(number) for number in range(40)] == [message.partition(":")[0] for message in heard]
-        assert 1 <= replica._world.replayer.results["ok"]
+        assert 1 <= streams_of(replica).replayer.results["ok"]
 
 
 async def test_gap_is_told_when_old_events_are_purged(own: Around, path: str) -> None:
@@ -266,7 +266,7 @@ async def test_new_path_is_confirmed_when_its_grant_is_older_than_the_ring(aroun
             await around.publish("busy", "x" * 5000)
         await around.put(page.uid, record(1, {path: granted}))
         assert [(path, "")] == (await page.poll()).updates
-        assert 1 == replica._world.replayer.results["ok"]
+        assert 1 == streams_of(replica).replayer.results["ok"]
 
 
 async def test_view_begins_anew_when_more_changes_were_missed_than_are_read(
@@ -280,7 +280,7 @@ async def test_view_begins_anew_when_more_changes_were_missed_than_are_read(
     async with running(around.config()) as replica:
         page = await listening_page(around, replica, path)
         await page.hold()
-        await until(lambda: replica._desk.held_count)
+        await until(lambda: len(replica._dispatcher.held))
         lost.set()
         await around.connect(page.uid, gone={path: 2})
         for number in range(5):
@@ -298,18 +298,18 @@ async def test_poll_waits_for_its_record_when_the_leader_answers_late(
     async with running(around.config()) as first:
         page = await listening_page(around, first, path)
     gate = asyncio.Event()
-    last_of = StreamReader.last_of
+    last_of = JetStreamReader.last_of
 
-    async def late(reader: StreamReader, subject: str) -> object:
+    async def late(reader: JetStreamReader, subject: str) -> object:
         if subject != LOG_SUBJECT:
             await gate.wait()
         return await last_of(reader, subject)
 
-    monkeypatch.setattr(StreamReader, "last_of", late)
+    monkeypatch.setattr(JetStreamReader, "last_of", late)
     async with running(around.config()) as second:
         await page.move_to(second)
         await page.hold()
-        await until(lambda: second._desk.held_count)
+        await until(lambda: len(second._dispatcher.held))
         await around.publish(path, "meanwhile")
         assert await page.wire.is_quiet()
         gate.set()
@@ -324,12 +324,13 @@ async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
         page = await listening_page(around, first, path)
     monkeypatch.setattr("roots_longpoll.stream.lookups.LOOKUP_SECONDS", 0.1)
     async with running(around.config()) as second:
-        monkeypatch.setattr(second._world.lookups, "_reader", StreamReader(second._world.client, "NO_SUCH_STREAM"))
+        streams = streams_of(second)
+        monkeypatch.setattr(streams.lookups, "_reader", JetStreamReader(streams.client, "NO_SUCH_STREAM"))
         await page.move_to(second)
         await page.hold()
         refused = await page.wire.read()
         assert (503, "1") == (refused.status, refused.headers["retry-after"])
-        monkeypatch.setattr(second._world.lookups, "_reader", StreamReader(second._world.client, GRANTS_STREAM))
+        monkeypatch.setattr(streams.lookups, "_reader", JetStreamReader(streams.client, GRANTS_STREAM))
         await page.hold()
         await around.publish(path, "x")
         assert [(path, "x")] == (await page.hear()).updates
@@ -342,7 +343,7 @@ async def test_record_is_not_taken_when_the_answer_is_of_another_client(
     stranger, own = uuid.uuid4().hex.encode(), uuid.uuid4().hex.encode()
     await around.connect(stranger, path)
     client = await around.client("longpoll")
-    reader = StreamReader(client, GRANTS_STREAM)
+    reader = JetStreamReader(client, GRANTS_STREAM)
     wanted, theirs = (GRANTS_PREFIX + uid.decode() for uid in (own, stranger))
     assert theirs == (await reader.last_of(theirs)).subject  # type: ignore[union-attr]  # there is one
     request = client.request

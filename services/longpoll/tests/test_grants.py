@@ -3,9 +3,9 @@
 import pytest
 
 from roots.contracts.grant_records import UnreadableRecordError
-from roots_longpoll.delivery.grants import NEVER, UNKNOWN, Client, GrantsView
+from roots_longpoll.delivery.grants import NEVER, UNKNOWN, ClientGrants, GrantsView
 
-from .desk_support import EPOCH, FAR_FUTURE, grant, record
+from .dispatcher_support import EPOCH, FAR_FUTURE, grant, record
 
 UID = b"uid"
 
@@ -16,10 +16,10 @@ def view() -> GrantsView:
     return GrantsView(10)
 
 
-def client_of(raw: bytes) -> Client:
+def client_of(raw: bytes) -> ClientGrants:
     """Return the client that a record makes."""
     client = GrantsView(10).apply(UID, raw, 1)
-    assert isinstance(client, Client)
+    assert isinstance(client, ClientGrants)
     return client
 
 
@@ -44,13 +44,13 @@ def test_deleted_record_stays_deleted_when_an_older_one_comes_late(view: GrantsV
     assert view.apply(UID, b"", 9) is None
     assert view.apply(UID, record(1, {"a": grant(0)}), 8) is None
     assert view.get(UID) is None
-    assert isinstance(view.apply(UID, record(5, {}), 10), Client)
+    assert isinstance(view.apply(UID, record(5, {}), 10), ClientGrants)
 
 
 def test_record_counts_when_its_uid_was_absent_before(view: GrantsView) -> None:
     """A client that is connected after its first poll is known from then on."""
     view.note_absent(UID)
-    assert isinstance(view.apply(UID, record(1, {}), 1), Client)
+    assert isinstance(view.apply(UID, record(1, {}), 1), ClientGrants)
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'{"n":1}', b'{"n":"1","paths":{},"expires":1}', b"\xff"])
@@ -85,7 +85,7 @@ def test_used_client_stays_when_others_come_and_go(view: GrantsView) -> None:
     view.apply(UID, record(1, {}), 1)
     for number in range(100):
         view.note_absent(b"%d" % number)
-        assert isinstance(view.get(UID), Client)
+        assert isinstance(view.get(UID), ClientGrants)
 
 
 def test_clear_forgets_all_when_grants_may_have_changed_unseen(view: GrantsView) -> None:
@@ -112,7 +112,7 @@ def test_at_takes_paths_away_when_their_time_is_over(view: GrantsView) -> None:
     assert client is view.at(client, 99.9)
     later = view.at(client, 100.0)
     assert later is not None
-    assert (("b", "c"), 200.0, 5, 1) == (later.paths, later.ends_at, later.floor, later.n)
+    assert (("b", "c"), 200.0, 5, 1) == (later.paths, later.ends_at, later.min_seq, later.version)
     last = view.at(later, 250.0)
     assert last is not None
     assert ("c",) == last.paths
@@ -125,7 +125,7 @@ def test_at_leaves_a_client_without_paths_when_only_the_record_is_left(view: Gra
     assert client is not None
     left = view.at(client, 2.0)
     assert left is not None
-    assert ((), FAR_FUTURE, 0) == (left.paths, left.ends_at, left.floor)
+    assert ((), FAR_FUTURE, 0) == (left.paths, left.ends_at, left.min_seq)
 
 
 @pytest.mark.parametrize(

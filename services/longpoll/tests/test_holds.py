@@ -9,9 +9,10 @@ import pytest
 from roots.contracts.timing import MAX_HOLD_SECONDS
 from roots_longpoll.delivery import holds
 from roots_longpoll.delivery.holds import Holds
-from roots_longpoll.delivery.poll import Poll, State
+from roots_longpoll.delivery.poll import Poll
+from roots_longpoll.delivery.states import State
 
-from .desk_support import FakeReply
+from .dispatcher_support import FakeReply
 
 BEGAN = 1000.0
 
@@ -55,10 +56,10 @@ def test_holds_are_spread_evenly_over_the_last_fifth_when_many_are_drawn(hold_se
 
 def test_only_held_polls_are_due_when_their_time_has_come(clock: Clock) -> None:
     """What is still being read or looked up is not answered in between."""
-    early, late = held_for(1.0), held_for(2.0)
-    others = [held_for(1.0, state) for state in State if state is not State.HELD]
+    early, late, ahead = held_for(1.0), held_for(2.0), held_for(1.0, State.AHEAD)
+    others = [held_for(1.0, state) for state in State if state not in {State.HELD, State.AHEAD}]
     clock.now += 1.5
-    assert [early] == Holds.due([late, early, *others])
+    assert [early, ahead] == Holds.due([late, early, *others, ahead])
     assert [True, False] == [Holds.is_over(early), Holds.is_over(late)]
 
 

@@ -10,7 +10,7 @@ import pytest
 from roots_devstack.deadlines import until
 from roots_longpoll.replica import Replica
 
-from .net_support import Around, Page, Response, Wire, listening_page
+from .net_support import Around, Page, RawConnection, Response, listening_page
 
 ORIGIN = "https://app.example"
 
@@ -28,16 +28,16 @@ def path() -> str:
 
 
 @pytest.fixture
-async def wire(replica: Replica) -> Wire:
+async def wire(replica: Replica) -> RawConnection:
     """Return a connection."""
-    return await Wire.open(replica.port)
+    return await RawConnection.open(replica.port)
 
 
 @pytest.mark.parametrize(
     "target",
     ["/", "/undefined", "/?x=1", "/?a/b/c", "http://roots.example/", "https://roots.example", "/undefined?retry"],
 )
-async def test_first_poll_is_answered_when_its_target_has_another_form(wire: Wire, target: str) -> None:
+async def test_first_poll_is_answered_when_its_target_has_another_form(wire: RawConnection, target: str) -> None:
     """A query and an origin are passed over; `/undefined` is what the client of 2009 asks for after an error."""
     response = await wire.ask(target)
     assert [] == response.answer.updates
@@ -51,11 +51,11 @@ async def test_poll_is_held_when_its_target_has_another_form(replica: Replica, f
     page = await Page.begin(replica)
     page.target = form.format(page.target)
     await page.hold()
-    await until(lambda: replica._desk.held_count == 1)
+    await until(lambda: len(replica._dispatcher.held) == 1)
 
 
 @pytest.mark.parametrize("target", ["/a/b/c", "/a", "//", "/a/", "//1.2.3", "/favicon.ico", "*", "/%2f/1.2.3/"])
-async def test_answer_is_404_when_the_target_is_no_poll(wire: Wire, target: str) -> None:
+async def test_answer_is_404_when_the_target_is_no_poll(wire: RawConnection, target: str) -> None:
     """The connection stays open."""
     response = await wire.ask(target)
     assert 404 == response.problem["status"]
@@ -72,7 +72,7 @@ async def test_answer_is_400_when_the_cursor_is_malformed(replica: Replica, curs
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
-async def test_answer_is_405_with_allow_when_the_method_is_another(wire: Wire, method: str) -> None:
+async def test_answer_is_405_with_allow_when_the_method_is_another(wire: RawConnection, method: str) -> None:
     """What might bring a body is refused before the body comes, and the connection ends."""
     await wire.send(f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode())
     response = await wire.read()
@@ -82,7 +82,7 @@ async def test_answer_is_405_with_allow_when_the_method_is_another(wire: Wire, m
     assert b"" == await wire.rest()
 
 
-async def test_head_has_no_body_when_it_is_refused(wire: Wire) -> None:
+async def test_head_has_no_body_when_it_is_refused(wire: RawConnection) -> None:
     """The length is told, the body is not sent."""
     await wire.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
     response = await wire.read(has_body=False)
@@ -90,7 +90,7 @@ async def test_head_has_no_body_when_it_is_refused(wire: Wire) -> None:
     assert b"" == await wire.rest()
 
 
-async def test_connect_is_refused_when_it_asks_for_a_tunnel(wire: Wire) -> None:
+async def test_connect_is_refused_when_it_asks_for_a_tunnel(wire: RawConnection) -> None:
     """The service is no proxy."""
     await wire.send(b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n")
     assert 405 == (await wire.read()).status
@@ -99,7 +99,7 @@ async def test_connect_is_refused_when_it_asks_for_a_tunnel(wire: Wire) -> None:
 @pytest.mark.parametrize(
     "headers", ["Content-Length: 2\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
 )
-async def test_answer_is_413_when_a_poll_has_a_body(wire: Wire, headers: str) -> None:
+async def test_answer_is_413_when_a_poll_has_a_body(wire: RawConnection, headers: str) -> None:
     """A poll has none; the connection ends, so that the body is not read as a request."""
     await wire.send(f"GET / HTTP/1.1\r\nHost: x\r\n{headers}".encode())
     response = await wire.read()
@@ -118,13 +118,13 @@ async def test_answer_is_413_when_a_poll_has_a_body(wire: Wire, headers: str) ->
         b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )  # fmt: skip
-async def test_answer_is_400_when_the_request_is_not_http(replica: Replica, wire: Wire, line: bytes) -> None:
+async def test_answer_is_400_when_the_request_is_not_http(replica: Replica, wire: RawConnection, line: bytes) -> None:
     """It is told so, the connection ends, and others are served."""
     await wire.send(line)
     response = await wire.read()
     assert (400, "close") == (response.problem["status"], response.headers["connection"])
     assert b"" == await wire.rest()
-    assert 200 == (await (await Wire.open(replica.port)).ask("/")).status
+    assert 200 == (await (await RawConnection.open(replica.port)).ask("/")).status
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,11 @@ async def test_answer_is_400_when_the_request_is_not_http(replica: Replica, wire
         ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", False),
     ],
 )
-async def test_connection_stays_as_asked_when_it_is_answered(wire: Wire, request_head: str, is_kept: bool) -> None:  # noqa: FBT001  # a parameter of the test
+async def test_connection_stays_as_asked_when_it_is_answered(
+    wire: RawConnection,
+    request_head: str,
+    is_kept: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
     """HTTP/1.1 keeps it unless asked otherwise, HTTP/1.0 never; an end is announced."""
     await wire.send(request_head.encode())
     response = await wire.read()
@@ -160,7 +164,7 @@ async def test_held_poll_ends_its_connection_when_the_client_asked_for_it(
     assert b"" == await page.wire.rest()
 
 
-async def test_pipelined_first_polls_are_answered_in_order_when_they_come_together(wire: Wire) -> None:
+async def test_pipelined_first_polls_are_answered_in_order_when_they_come_together(wire: RawConnection) -> None:
     """Each gets a uid of its own."""
     await wire.send(b"GET / HTTP/1.1\r\n\r\n" * 3)
     assert 3 == len({(await wire.read()).answer.uid for _ in range(3)})
@@ -216,7 +220,7 @@ async def test_request_is_read_when_it_comes_byte_by_byte(replica: Replica, arou
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
-async def test_connection_goes_on_when_an_upgrade_is_asked_for(wire: Wire, upgrade: str) -> None:
+async def test_connection_goes_on_when_an_upgrade_is_asked_for(wire: RawConnection, upgrade: str) -> None:
     """The offer is passed over, as a server may; curl and Java make it with each first request."""
     request = f"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode()
     await wire.send(request)
@@ -241,14 +245,14 @@ async def test_poll_is_forgotten_when_its_client_goes_away(replica: Replica, aro
     """I3: what comes meanwhile is told to its next poll."""
     page = await listening_page(around, replica, path)
     await page.hold()
-    await until(lambda: replica._desk.held_count == 1)
+    await until(lambda: len(replica._dispatcher.held) == 1)
     await page.move_to(replica)
-    await until(lambda: replica._desk.held_count == 0)
+    await until(lambda: len(replica._dispatcher.held) == 0)
     await around.publish(path, "x")
     assert [(path, "x")] == (await page.poll()).updates
 
 
-async def test_first_poll_is_answered_when_the_client_closes_its_half(wire: Wire) -> None:
+async def test_first_poll_is_answered_when_the_client_closes_its_half(wire: RawConnection) -> None:
     """As `nc` does; the connection ends after the answer."""
     await wire.get("/")
     wire.writer.write_eof()
@@ -260,19 +264,19 @@ async def test_held_poll_ends_when_the_client_closes_its_half(replica: Replica, 
     """A half-closed socket is a client that left; nothing is held for it."""
     page = await listening_page(around, replica, path)
     await page.hold()
-    await until(lambda: replica._desk.held_count == 1)
+    await until(lambda: len(replica._dispatcher.held) == 1)
     page.wire.writer.write_eof()
-    await until(lambda: replica._desk.held_count == 0)
+    await until(lambda: len(replica._dispatcher.held) == 0)
     assert b"" == await page.wire.rest()
 
 
-async def preflight(wire: Wire, origin: str) -> Response:
+async def preflight(wire: RawConnection, origin: str) -> Response:
     """Ask whether a page of `origin` may poll."""
     await wire.send(f"OPTIONS /x/y HTTP/1.1\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: GET\r\n\r\n".encode())
     return await wire.read()
 
 
-async def test_preflight_allows_when_the_origin_is_on_the_list(wire: Wire) -> None:
+async def test_preflight_allows_when_the_origin_is_on_the_list(wire: RawConnection) -> None:
     """For two hours, and the connection stays."""
     response = await preflight(wire, ORIGIN)
     assert (204, ORIGIN, "GET", "7200", "Origin") == (
@@ -284,7 +288,7 @@ async def test_preflight_allows_when_the_origin_is_on_the_list(wire: Wire) -> No
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil", "", "http://app.example"])
-async def test_preflight_is_refused_when_the_origin_is_not_on_the_list(wire: Wire, origin: str) -> None:
+async def test_preflight_is_refused_when_the_origin_is_not_on_the_list(wire: RawConnection, origin: str) -> None:
     """Nothing in the answer lets the page read it."""
     response = await preflight(wire, origin)
     assert (405, "GET, OPTIONS") == (response.problem["status"], response.headers["allow"])
@@ -318,7 +322,7 @@ async def test_origin_counts_for_its_own_request_when_a_proxy_sends_many(
     ],
 )
 async def test_every_error_can_be_read_when_the_origin_came_before_it(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, status: int, head: str
+    wire: RawConnection, monkeypatch: pytest.MonkeyPatch, status: int, head: str
 ) -> None:
     """What was read of the request is enough to say who may read its answer."""
     monkeypatch.setattr("roots_longpoll.http.connection.HEADER_SECONDS", 0.3)
@@ -327,13 +331,13 @@ async def test_every_error_can_be_read_when_the_origin_came_before_it(
     assert (status, ORIGIN) == (response.status, response.headers["access-control-allow-origin"])
 
 
-async def test_error_can_be_read_by_the_page_when_its_origin_is_on_the_list(wire: Wire) -> None:
+async def test_error_can_be_read_by_the_page_when_its_origin_is_on_the_list(wire: RawConnection) -> None:
     """A page of another origin learns of a 404 or 503 only with the same headers."""
     response = await wire.ask("/a/b/c", f"Origin: {ORIGIN}\r\n")
     assert (404, ORIGIN) == (response.status, response.headers["access-control-allow-origin"])
 
 
-async def test_requests_are_counted_by_route_when_they_are_answered(replica: Replica, wire: Wire) -> None:
+async def test_requests_are_counted_by_route_when_they_are_answered(replica: Replica, wire: RawConnection) -> None:
     """I10: by template, never by uid."""
     for target in ("/", "/a/b/c", "/"):
         await wire.ask(target)

@@ -12,7 +12,7 @@ from roots_devstack.deadlines import until, within
 from roots_longpoll.http import connection
 from roots_longpoll.replica import Replica
 
-from .net_support import DEADLINE_SECONDS, Around, Page, Wire, listening_page, running
+from .net_support import DEADLINE_SECONDS, Around, Page, RawConnection, listening_page, running
 
 
 @pytest.fixture
@@ -28,25 +28,25 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def wire(replica: Replica) -> Wire:
+async def wire(replica: Replica) -> RawConnection:
     """Return a connection."""
-    return await Wire.open(replica.port)
+    return await RawConnection.open(replica.port)
 
 
-async def open_deaf(port: int) -> Wire:
+async def open_deaf(port: int) -> RawConnection:
     """Return a connection whose system takes in as little as it can while the test does not read."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)  # socket's own
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    wire = Wire(*await asyncio.open_connection(sock=sock, limit=1024))
+    wire = RawConnection(*await asyncio.open_connection(sock=sock, limit=1024))
     wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport can
     return wire
 
 
 async def is_served(replica: Replica) -> bool:
     """Tell whether another client is."""
-    wire = await Wire.open(replica.port)
+    wire = await RawConnection.open(replica.port)
     try:
         return (await wire.ask("/")).status == 200
     finally:
@@ -62,7 +62,7 @@ async def is_served(replica: Replica) -> bool:
     ],
     ids=["target", "value", "lines"],
 )
-async def test_answer_is_431_when_the_header_is_too_large(replica: Replica, wire: Wire, head: bytes) -> None:
+async def test_answer_is_431_when_the_header_is_too_large(replica: Replica, wire: RawConnection, head: bytes) -> None:
     """The connection ends."""
     await wire.send(head)
     response = await wire.read()
@@ -71,7 +71,7 @@ async def test_answer_is_431_when_the_header_is_too_large(replica: Replica, wire
     assert await is_served(replica)
 
 
-async def test_answer_is_431_when_the_header_never_ends(replica: Replica, wire: Wire) -> None:
+async def test_answer_is_431_when_the_header_never_ends(replica: Replica, wire: RawConnection) -> None:
     """Bytes are counted across segments, behind a request that was answered too."""
     await wire.send(b"GET / HTTP/1.1\r\n\r\n")
     assert 200 == (await wire.read()).status
@@ -82,7 +82,7 @@ async def test_answer_is_431_when_the_header_never_ends(replica: Replica, wire: 
     assert 431 == (await wire.read()).status
 
 
-async def test_large_header_is_read_when_it_is_within_the_bound(wire: Wire) -> None:
+async def test_large_header_is_read_when_it_is_within_the_bound(wire: RawConnection) -> None:
     """A browser with many cookies is served."""
     assert 200 == (await wire.ask("/", f"Cookie: {'a' * 15_000}\r\n")).status
 
@@ -103,7 +103,7 @@ async def test_answer_is_408_when_the_header_comes_too_slowly(
 ) -> None:
     """A byte now and then does not extend the time."""
     monkeypatch.setattr(connection, "HEADER_SECONDS", 0.5)
-    wire = await Wire.open(replica.port)
+    wire = await RawConnection.open(replica.port)
     await wire.send(b"GET / HTTP/1.1\r\n")
     trickle = asyncio.create_task(_trickle(wire))
     response = await wire.read()
@@ -111,7 +111,7 @@ async def test_answer_is_408_when_the_header_comes_too_slowly(
     assert (408, "close") == (response.problem["status"], response.headers["connection"])
 
 
-async def _trickle(wire: Wire) -> None:
+async def _trickle(wire: RawConnection) -> None:
     while True:
         await wire.send(b"X: y\r\n")
         await asyncio.sleep(0.1)
@@ -120,7 +120,7 @@ async def _trickle(wire: Wire) -> None:
 async def test_connection_ends_when_nothing_comes(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a client that says nothing at all, nor one that sends blank lines, keeps its place."""
     monkeypatch.setattr(connection, "HEADER_SECONDS", 0.3)
-    silent, blank = await Wire.open(replica.port), await Wire.open(replica.port)
+    silent, blank = await RawConnection.open(replica.port), await RawConnection.open(replica.port)
     await blank.send(b"\r\n")
     assert [b"", b""] == [await silent.rest(), await blank.rest()]
 
@@ -128,7 +128,7 @@ async def test_connection_ends_when_nothing_comes(replica: Replica, monkeypatch:
 async def test_connection_ends_when_it_is_idle_for_too_long(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep-alive has an end; a held poll has not."""
     monkeypatch.setattr(connection, "IDLE_SECONDS", 0.3)
-    idle = await Wire.open(replica.port)
+    idle = await RawConnection.open(replica.port)
     assert 200 == (await idle.ask("/")).status
     page = await Page.begin(replica)
     await page.hold()
@@ -145,7 +145,7 @@ async def test_poll_stays_held_when_it_followed_another_on_its_connection(
     await page.hold()
     await page.hold()
     assert page.target[1:].encode() in (await page.wire.read()).body
-    idle = await Wire.open(replica.port)
+    idle = await RawConnection.open(replica.port)
     await idle.ask("/")
     assert b"" == await idle.rest()
     await around.publish(path, "x")
@@ -157,33 +157,35 @@ async def test_answer_is_503_when_there_are_too_many_held_polls(replica: Replica
     pages = [await Page.begin(replica) for _ in range(11)]
     for page in pages[:10]:
         await page.hold()
-    await until(lambda: replica._desk.held_count == 10)
+    await until(lambda: len(replica._dispatcher.held) == 10)
     await pages[10].hold()
     refused = await pages[10].wire.read()
     assert (503, "1") == (refused.problem["status"], refused.headers["retry-after"])
     await pages[0].wire.close()
-    await until(lambda: replica._desk.held_count == 9)
+    await until(lambda: len(replica._dispatcher.held) == 9)
     await pages[10].hold()
-    await until(lambda: replica._desk.held_count == 10)
+    await until(lambda: len(replica._dispatcher.held) == 10)
 
 
 async def test_answer_is_503_when_there_are_too_many_connections(replica: Replica) -> None:
     """The connection ends; room is made by who leaves."""
-    wires = [await Wire.open(replica.port) for _ in range(30)]
+    wires = [await RawConnection.open(replica.port) for _ in range(30)]
     for wire in wires:
         assert 200 == (await wire.ask("/")).status
-    refused = await (await Wire.open(replica.port)).read()
+    refused = await (await RawConnection.open(replica.port)).read()
     assert (503, "1", "close") == (
         refused.problem["status"], refused.headers["retry-after"], refused.headers["connection"],
     )  # fmt: skip
     assert 1 == replica._stats.connections_refused
     for wire in wires[:5]:
         await wire.close()
-    await until(lambda: len(replica._connections) < 30)
+    await until(lambda: len(replica._server) < 30)
     assert await is_served(replica)
 
 
-async def test_thousand_requests_are_answered_when_they_are_pipelined_and_read(replica: Replica, wire: Wire) -> None:
+async def test_thousand_requests_are_answered_when_they_are_pipelined_and_read(
+    replica: Replica, wire: RawConnection
+) -> None:
     """Each of them, on one connection."""
     sending = asyncio.create_task(wire.send(b"GET / HTTP/1.1\r\n\r\n" * 1000))
     uids = {(await wire.read()).answer.uid for _ in range(1000)}
@@ -201,7 +203,7 @@ async def test_others_are_served_when_a_client_pipelines_thousands_of_requests_a
     for _ in range(50):
         deaf.writer.write(b"GET / HTTP/1.1\r\n\r\n" * 1000)
     assert await is_served(replica)
-    await until(lambda: not len(replica._connections))
+    await until(lambda: not len(replica._server))
 
 
 async def test_client_is_cut_off_when_it_never_reads_a_large_answer(
@@ -248,7 +250,7 @@ async def test_connection_ends_when_a_small_rest_of_an_answer_is_never_read(
             await until(partial(_has_delivered_more, replica, answered))
     if is_ended:
         await page.wire.get("/", "Connection: close\r\n")
-    await until(lambda: not len(replica._connections))
+    await until(lambda: not len(replica._server))
 
 
 def _has_delivered_more(replica: Replica, before: int) -> bool:
@@ -256,7 +258,7 @@ def _has_delivered_more(replica: Replica, before: int) -> bool:
 
 
 def _has_unsent(replica: Replica) -> bool:
-    connections = [one for part in replica._connections._slices for one in part]
+    connections = [one for part in replica._server._slices for one in part]
     return any(one._transport.get_write_buffer_size() for one in connections)  # type: ignore[attr-defined]  # a Connection
 
 
@@ -264,8 +266,8 @@ async def test_many_connections_come_and_go_when_clients_are_in_a_hurry(around: 
     """Nothing is left of clients that leave before, while, and after they are answered."""
     async with running(around.config()) as replica:
         for data in (b"", b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00") * 20:
-            wire = await Wire.open(replica.port)
+            wire = await RawConnection.open(replica.port)
             wire.writer.write(data)
             await wire.close()
-        await until(lambda: not len(replica._connections))
-        assert 0 == replica._desk.held_count
+        await until(lambda: not len(replica._server))
+        assert 0 == len(replica._dispatcher.held)

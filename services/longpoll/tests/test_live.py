@@ -17,9 +17,9 @@ from roots_devstack.deadlines import clock, until
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import live
 from roots_longpoll.stream.live import LiveFeed
-from roots_longpoll.stream.nats_protocol import Wire
+from roots_longpoll.stream.nats_protocol import NatsProtocol
 
-from .net_support import Around, listening_page, running
+from .net_support import Around, listening_page, running, streams_of
 from .wire_support import INFO, Ears, Peer, Script, listening, message, serving
 
 DISCONNECT = "::+::disconnect"
@@ -254,8 +254,7 @@ async def test_replica_is_unready_and_recovers_when_nats_freezes(own: Around, pa
         await until(lambda: all(check.is_ok for check in replica._health.checks().values()))
         await own.publish(path, "after")
         assert [(path, "after")] == (await page.hear()).updates
-        assert replica._live is not None
-        assert 2 <= replica._live.connections
+        assert 2 <= streams_of(replica).live.connections
 
 
 async def test_events_and_withdrawals_come_within_a_second_when_the_live_way_is_away(
@@ -268,10 +267,9 @@ async def test_events_and_withdrawals_come_within_a_second_when_the_live_way_is_
         async def refuse(*_: object) -> None:
             raise BrokerUnavailableError("away")
 
-        feed = replica._live
-        assert feed is not None
+        feed = streams_of(replica).live
         monkeypatch.setattr(LiveFeed, "_connect", refuse)
-        monkeypatch.setattr(Wire, "stay", refuse)
+        monkeypatch.setattr(NatsProtocol, "stay", refuse)
         await until(lambda: not feed.is_connected)
         for number in range(3):
             await page.hold()

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from roots_longpoll.admin.metrics import Gauges, StatsCollector
+from roots_longpoll.admin.metrics import Figures, StatsCollector
 from roots_longpoll.delivery.ring import Event
 from roots_longpoll.delivery.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
 
@@ -28,21 +28,15 @@ def event(committed_ns: int, taken_ns: int = 0) -> Event:
 
 def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
     """Return every sample by its name and the sorted values of its labels."""
-
-    def figure() -> float:
-        return 3
-
-    def by_stream() -> dict[str, float]:
-        return {"events": 1.0, "grants": 2.0}
-
-    gauges = Gauges(
-        polls_held=figure, polls_held_limit=3, connections=figure, connections_limit=3, paths_heard=figure,
-        ring_events=figure, ring_bytes=figure, ring_limit_bytes=3, ring_reach_seconds=figure, ring_evicted=figure,
-        clients_cached=figure, broker_connected=figure, live_connections=figure, clock_skew_seconds=figure,
-        view_age_seconds=by_stream, repairs=by_stream, repaired_messages=by_stream, replays=lambda: {"ok": 4},
+    by_stream = {"events": 1.0, "grants": 2.0}
+    figures = Figures(
+        polls_held=3, polls_held_limit=3, connections=3, connections_limit=3, held_paths=3, ring_events=3,
+        ring_bytes=3, ring_limit_bytes=3, ring_reach_seconds=3, ring_evicted=3, clients_cached=3, broker_connected=3,
+        nats_connects=3, clock_skew_seconds=3, view_age_seconds=by_stream, repairs=by_stream,
+        repaired_messages=by_stream, replays={"ok": 4},
     )  # fmt: skip
     registry = CollectorRegistry()
-    registry.register(StatsCollector(stats, gauges))
+    registry.register(StatsCollector(stats, lambda: figures))
     text = prometheus_client.generate_latest(registry).decode()
     samples = {}
     for family in text_string_to_metric_families(text):

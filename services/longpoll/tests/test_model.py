@@ -1,12 +1,12 @@
 """Replicas and clients through arbitrary interleavings, against a model that is simple enough to be right.
 
-Each of these breakages of the desk and what it stands on was made by hand, and was caught with five seeds out of five:
+Each of these breakages of the dispatcher and what it uses was made by hand, and caught with five seeds out of five:
 
 - registering: a poll that is held, on the short way or the long one, is not registered for its paths;
 - grants: `since` is ignored, or a grant of an older log; a record is not compared with the store, or compared for ever;
   a path or a record that has ended is still heard; changes are told twice, never, or out of order;
 - fan-out: it answers again who was answered; it takes the body of other grants or another event; it leaves out
-  one of its looks at a grant's start (`floor`), its log, its end, the ring's tail, or whether the view is stale;
+  one of its looks at a grant's start (`min_seq`), its log, its end, the ring's tail, or whether the view is stale;
 - replay: a reading is told though the grants have changed or the view is stale; what has expired is not told; events
   are cut without moving the position back;
 - position: a hold that ends gives the cursor of now though the view is stale, the poll ahead, or an event in the queue;

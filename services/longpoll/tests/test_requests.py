@@ -52,8 +52,8 @@ def test_poll_needs_no_parser_when_its_headers_are_known(monkeypatch: pytest.Mon
     side.feed(side.open(), poll_of(side.uids[1]))
     side.publish("x")
     side.feed(2, poll_of(side.uids[1], seq=1))
-    assert ([], 2) == (read, side.office.stats.shared_answers)
-    assert [1] == [poll.seq for poll in side.office.desk.polls]
+    assert ([], 2) == (read, side.bench.stats.shared_answers)
+    assert [1] == [poll.seq for poll in side.bench.dispatcher.held.polls]
 
 
 @pytest.mark.parametrize("fill", [*UID_FILLS, b"A HTTP/1.1\r\n\r\nGET /", b"x/1.2.3 HTTP/1.1\r\nHost: x\r\n\r\n"])
@@ -68,7 +68,7 @@ def test_poll_is_parsed_when_other_bytes_are_in_the_place_of_its_uid(
     side.feed(side.open(), odd)
     if not filled(fill).isalnum():
         assert odd in read
-    assert {side.uids[0]} == {poll.uid for poll in side.office.desk.polls}
+    assert {side.uids[0]} == {poll.uid for poll in side.bench.dispatcher.held.polls}
 
 
 def test_request_is_parsed_when_it_is_a_known_one_after_another_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +90,9 @@ def test_poll_waits_for_the_rest_when_its_headers_begin_as_known_ones(cut: int) 
     whole = poll_of(side.uids[1])
     number = side.open()
     side.feed(number, whole[:-cut])
-    assert {side.uids[0]} == {poll.uid for poll in side.office.desk.polls}
+    assert {side.uids[0]} == {poll.uid for poll in side.bench.dispatcher.held.polls}
     side.feed(number, whole[-cut:])
-    assert set(side.uids[:2]) == {poll.uid for poll in side.office.desk.polls}
+    assert set(side.uids[:2]) == {poll.uid for poll in side.bench.dispatcher.held.polls}
 
 
 @pytest.mark.parametrize("cut", range(1, len(PLAIN)))
@@ -236,7 +236,7 @@ def test_parse_gives_what_the_bytes_say_or_nothing_when_given_any(tail: bytes, h
     for data in (head + tail, poll_of(uid_of(0))[: UID_END + 1] + tail, b"GET /" + head + b" HTTP/1.1\r\n" + PLAIN):
         found = known.parse(data)
         if found is not None:
-            uid, (_, epoch, seq, told) = found
+            uid, (_, cursor) = found
             assert re.fullmatch(rb"[A-Za-z0-9_-]{43}", uid)
-            assert max(epoch, seq, told) < 1 << 64
+            assert max(cursor) < 1 << 64
             assert data.endswith(PLAIN)

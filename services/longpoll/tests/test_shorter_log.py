@@ -17,7 +17,7 @@ from roots_subscriptions.broker.log_epoch import LogEpochs
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
-from .desk_support import record
+from .dispatcher_support import record
 from .net_support import Around, Page, listening_page, running
 
 
@@ -100,7 +100,7 @@ async def test_gap_is_told_when_the_log_comes_back_shorter(
         for page in pages:
             assert ["lost 1", "lost 2"] == await hear_until(page, path, "lost 2")
         await held.hold()
-        epoch = first._desk._ring.epoch
+        epoch = first._dispatcher._ring.epoch
         await copy.restore()
         await own.start()
         for number in range(new_events):
@@ -109,10 +109,10 @@ async def test_gap_is_told_when_the_log_comes_back_shorter(
         answer = await held.hear()
         assert [(path, "epoch")] == answer.gaps
         assert epoch < answer.cursor.epoch
-        await until(lambda: first._desk._ring.epoch == second._desk._ring.epoch == answer.cursor.epoch)
+        await until(lambda: first._dispatcher._ring.epoch == second._dispatcher._ring.epoch == answer.cursor.epoch)
         assert ([(path, "epoch")], []) == ((told := await later.poll()).gaps, told.updates)
         async with running(own.config()) as third:
-            assert answer.cursor.epoch == third._desk._ring.epoch
+            assert answer.cursor.epoch == third._dispatcher._ring.epoch
             await resting.move_to(third)
             assert [(path, "epoch")] == (await resting.poll()).gaps
             await own.publish(path, "after")
@@ -125,7 +125,7 @@ async def test_no_gap_is_told_when_nats_comes_back_with_the_whole_log(own: Aroun
     """I1: a restart is no new epoch."""
     async with running(own.config()) as replica:
         page = await listening_page(own, replica, path)
-        epoch = replica._desk._ring.epoch
+        epoch = replica._dispatcher._ring.epoch
         for number in range(3):
             await page.hold()
             await own.kill()

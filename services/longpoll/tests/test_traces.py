@@ -68,7 +68,7 @@ def test_delivery_is_told_once_when_it_took_many_writes(
     traces.receive(one)
     for place in range(MAX_WRITES + 8):
         traces.deliver([one], began_ns + place, 10, histogram)
-    traces.tell()
+    traces.report()
     assert [] == told.deliveries
 
     traces.close()
@@ -84,10 +84,10 @@ def test_delivery_is_told_when_nothing_was_written_for_a_while(
     """Who comes for the event afterwards makes another, of the same trace."""
     one = event()
     traces.deliver([one], long_ago(), 1, histogram)
-    traces.tell()
+    traces.report()
     traces.deliver([one], long_ago(), 2, histogram)
-    traces.tell()
-    traces.tell()
+    traces.report()
+    traces.report()
     assert [(1, True), (2, True)] == [(delivery.clients, delivery.is_catch_up) for delivery in told.deliveries]
 
 

@@ -13,8 +13,8 @@ from roots_longpoll.replica import Replica
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
 
-from .desk_support import record
-from .net_support import Around, Page, listening_page, running
+from .dispatcher_support import record
+from .net_support import Around, Page, listening_page, running, streams_of
 
 MIN_RING_BYTES = 64 * 1024
 _VERSION = b"NATS/1.0\r\n"
@@ -105,8 +105,8 @@ async def test_unreadable_events_are_passed_over_when_they_come_live(own: Around
         assert expected_counts() == counts_of(replica)
         await page.hold()
         assert await page.wire.is_quiet()
-        assert replica._desk._ring.head == seq
-        assert 0 == replica._followers["events"].repairs
+        assert replica._dispatcher._ring.head == seq
+        assert 0 == streams_of(replica).followers["events"].repairs
 
 
 async def test_replica_begins_when_the_end_of_the_log_is_unreadable(own: Around, path: str) -> None:
@@ -153,10 +153,10 @@ async def test_unreadable_events_are_passed_over_when_a_replay_reads_them(own: A
         await store(own, subject_of(path), last[2], last[3])
         for number in range(30):
             await own.publish("busy", f"{number}{'x' * 5000}")
-        await until(lambda: replica._desk._ring.tail > 60)
+        await until(lambda: replica._dispatcher._ring.tail > 60)
         assert readable() == await heard_until(page, "after")
-        assert 1 <= replica._world.replayer.results["ok"]
-        assert 0 == replica._world.replayer.results["failed"]
+        assert 1 <= streams_of(replica).replayer.results["ok"]
+        assert 0 == streams_of(replica).replayer.results["failed"]
 
 
 async def test_unreadable_events_are_logged_once_when_there_are_many(
@@ -164,9 +164,7 @@ async def test_unreadable_events_are_logged_once_when_there_are_many(
 ) -> None:
     """A flood of them fills no log; the metric has them all."""
     logged: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        "roots_longpoll.delivery.unreadable.log.warning", lambda _event, **fields: logged.append(fields)
-    )
+    monkeypatch.setattr("roots_longpoll.delivery.stats.log.warning", lambda _event, **fields: logged.append(fields))
     async with running(own.config()) as replica:
         for _ in range(3):
             await store_poison(own, path)

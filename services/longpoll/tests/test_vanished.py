@@ -12,10 +12,10 @@ from roots.nats.log_epoch import LOG_SUBJECT
 from roots_devstack.deadlines import until
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.vanished import VanishedGrants
 
-from .desk_support import record
+from .dispatcher_support import record
 from .net_support import Around, listening_page, running
 
 WAYS = ["purge all", "purge one", "create again", "purge and write another", "missed marker that has ended"]
@@ -65,7 +65,7 @@ async def test_held_poll_hears_nothing_more_when_its_record_is_gone(
         kept = await listening_page(own, replica, path)
         page = await listening_page(own, replica, path)
         await page.hold()
-        await until(lambda: replica._desk.held_count)
+        await until(lambda: len(replica._dispatcher.held))
 
         await remove(own, page.uid, way, monkeypatch)
 
@@ -100,7 +100,7 @@ async def test_every_held_poll_is_answered_when_the_bucket_is_purged_under_many(
         pages = [await listening_page(own, replica, path) for _ in range(40)]
         for page in pages:
             await page.hold()
-        await until(lambda: replica._desk.held_count == len(pages))
+        await until(lambda: len(replica._dispatcher.held) == len(pages))
         await own.administrate(f"STREAM.PURGE.{GRANTS_STREAM}")
         answers = [await page.hear() for page in pages]
         assert [[]] * len(pages) == [answer.updates for answer in answers]
@@ -114,9 +114,9 @@ async def test_record_that_was_read_before_it_went_is_not_believed_when_it_comes
     async with running(own.config()) as first:
         page = await listening_page(own, first, path)
     read, gate = asyncio.Event(), asyncio.Event()
-    last_of = StreamReader.last_of
+    last_of = JetStreamReader.last_of
 
-    async def late(reader: StreamReader, subject: str) -> object:
+    async def late(reader: JetStreamReader, subject: str) -> object:
         found = await last_of(reader, subject)
         # A replica opens its port only once it has read the log's epoch.
         if subject != LOG_SUBJECT:
@@ -132,7 +132,7 @@ async def test_record_that_was_read_before_it_went_is_not_believed_when_it_comes
         if not present.subjects:
             compared.set()
 
-    monkeypatch.setattr(StreamReader, "last_of", late)
+    monkeypatch.setattr(JetStreamReader, "last_of", late)
     monkeypatch.setattr(VanishedGrants, "_compare", noted)
     async with running(own.config()) as second:
         await page.move_to(second)

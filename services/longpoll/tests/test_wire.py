@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 from roots.nats.stored import Stored
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import nats_protocol
-from roots_longpoll.stream.nats_protocol import MAX_INFO_BYTES, MAX_LINE_BYTES, MAX_MESSAGE_BYTES, Wire
+from roots_longpoll.stream.nats_protocol import MAX_INFO_BYTES, MAX_LINE_BYTES, MAX_MESSAGE_BYTES, NatsProtocol
 
 from .twin_support import FakeTransport
 from .wire_support import EVENT_TIME, INFO, message, subscriptions
 
 
 class Line:
-    """A wire whose other end is the test. Shape: taken has its messages, said what it has answered."""
+    """A connection whose other end is the test. Shape: taken has its messages, said what it has answered."""
 
     def __init__(self) -> None:
         self.taken: list[Stored] = []
-        self.wire = Wire()
+        self.connection = NatsProtocol()
         self.transport = FakeTransport()
-        self.wire.connection_made(self.transport)
+        self.connection.connection_made(self.transport)
 
     @classmethod
     async def open(cls) -> Self:
         """Return one that is subscribed."""
         line = cls()
-        subscribing = asyncio.create_task(line.wire.subscribe(subscriptions(line.taken)))
+        subscribing = asyncio.create_task(line.connection.subscribe(subscriptions(line.taken)))
         await asyncio.sleep(0)
         line.hear(b"PONG\r\n")
         await subscribing
@@ -38,15 +38,15 @@ class Line:
         return line
 
     def hear(self, *parts: bytes) -> "Line":
-        """Let bytes come, unless the wire has hung up."""
+        """Let bytes come, unless the connection has hung up."""
         for part in parts:
             if not self.transport.is_closing():
-                self.wire.data_received(part)
+                self.connection.data_received(part)
         return self
 
     @property
     def has_hung_up(self) -> bool:
-        """Whether the wire ended the connection."""
+        """Whether the connection ended the connection."""
         return self.transport.is_closing()
 
 
@@ -138,11 +138,11 @@ async def test_message_is_passed_over_when_it_is_not_of_a_stream(head: bytes) ->
 async def test_connection_ends_when_the_server_says_what_is_no_line_of_nats(said: bytes) -> None:
     """I9: whoever waits hears why, nothing more is taken, and nothing is kept for ever."""
     line = await Line.open()
-    waiting = asyncio.create_task(line.wire.ping())
+    waiting = asyncio.create_task(line.connection.ping())
     await asyncio.sleep(0)
     line.hear(message(1, b"x"), said, message(2, b"y"))
     assert ([1], True) == ([stored.seq for stored in line.taken], line.has_hung_up)
-    line.wire.connection_lost(None)
+    line.connection.connection_lost(None)
     with pytest.raises(BrokerUnavailableError, match="NATS s"):
         await waiting
 
@@ -158,8 +158,8 @@ async def test_connection_ends_when_the_introduction_is_none() -> None:
 async def test_wire_hears_on_or_hangs_up_when_given_any_bytes(parts: list[bytes]) -> None:
     """I9: nothing that a server says makes an error elsewhere, or is kept beyond its bound."""
     line = (await Line.open()).hear(*parts)
-    assert len(line.wire._rest) <= MAX_MESSAGE_BYTES
-    assert line.has_hung_up or len(line.wire._rest) <= sum(map(len, parts))
+    assert len(line.connection._rest) <= MAX_MESSAGE_BYTES
+    assert line.has_hung_up or len(line.connection._rest) <= sum(map(len, parts))
 
 
 async def test_nothing_is_taken_when_it_comes_before_the_subscription() -> None:
@@ -174,5 +174,5 @@ async def test_subjects_are_forgotten_when_there_are_many(monkeypatch: pytest.Mo
     line = await Line.open()
     for number in range(35):
         line.hear(message(number + 1, b"", subject=f"live.a.{number}"))
-        assert len(line.wire._takers[b"1"]._subjects) <= 10
+        assert len(line.connection._takers[b"1"]._subjects) <= 10
     assert [f"a.{number}" for number in range(35)] == [stored.subject for stored in line.taken]

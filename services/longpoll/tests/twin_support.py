@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from roots.contracts.uids import UID_CHARACTERS, Uids
 from roots_longpoll.http.connection import Connection
-from roots_longpoll.http.requests import Known, KnownBytes
-from roots_longpoll.http.server_state import Connections
+from roots_longpoll.http.requests import KnownBytes, ParsedTail
+from roots_longpoll.http.server_state import ServerState
 
-from .desk_support import UID_KEY, Office, event, grant, record
+from .dispatcher_support import UID_KEY, DispatcherBench, event, grant, record
 
 ORIGIN = "https://app.example"
 CLIENTS = 3
@@ -81,10 +81,10 @@ class Forgetful(KnownBytes):
 
     def __init__(self) -> None:
         super().__init__()
-        never: dict[bytes, Known] = {}
+        never: dict[bytes, ParsedTail] = {}
         self.find = never.get
 
-    def parse(self, data: bytes) -> tuple[bytes, Known] | None:
+    def parse(self, data: bytes) -> tuple[bytes, ParsedTail] | None:
         """Return that `data` is not known."""
         del data
         return None  # mypy wants it
@@ -94,22 +94,22 @@ class Side:
     """One replica and its connections. Shape: uids are clients with a record, the first of them; one has none."""
 
     def __init__(self, known: KnownBytes, *, origins: Iterable[str] = ()) -> None:
-        self.office = Office(uids=NumberedUids())
-        self.server = Connections(self.office.desk, self.office.stats, max_connections=100, origins=origins)
+        self.bench = DispatcherBench(uids=NumberedUids())
+        self.server = ServerState(self.bench.stats, max_connections=100, origins=origins)
         self.server.known = known
         self.server.heads.date = b"Thu, 01 Jan 1970 00:00:00 GMT"
         self.server.heads.ok = b"HTTP/1.1 200 OK\r\nContent-Length: "
         self.server.heads.ok_close = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: "
         self.server.now = 0.0
         self.server.note_view_age(0.0)
-        self.uids = [self.office.mint() for _ in range(CLIENTS)]
+        self.uids = [self.bench.mint() for _ in range(CLIENTS)]
         for uid in self.uids[:-1]:
-            self.office.connect(PATH, uid=uid)
+            self.bench.connect(PATH, uid=uid)
         self.connections: list[tuple[Connection, FakeTransport]] = []
 
     def open(self) -> int:
         """Connect; return the connection's number."""
-        connection, transport = Connection(self.server), FakeTransport()
+        connection, transport = Connection(self.bench.dispatcher, self.server), FakeTransport()
         connection.connection_made(transport)
         self.connections.append((connection, transport))
         return len(self.connections) - 1
@@ -122,16 +122,16 @@ class Side:
 
     def publish(self, message: str) -> None:
         """Let an event come, and all that wait for it hear it."""
-        self.office.desk.deliver(event(self.office.ring.head + 1, PATH, message))
-        self.office.outside.run_deferred()
+        self.bench.dispatcher.deliver(event(self.bench.ring.head + 1, PATH, message))
+        self.bench.run_slices()
 
     def withdraw(self, client: int) -> None:
         """Let what a client may hear be taken from it."""
-        self.office.put(record(2, {}, gone={PATH: 2}), self.uids[client])
+        self.bench.put(record(2, {}, gone={PATH: 2}), self.uids[client])
 
     def grant_again(self, client: int) -> None:
         """Let a client hear again."""
-        self.office.put(record(3, {PATH: grant(self.office.ring.head, 3)}), self.uids[client])
+        self.bench.put(record(3, {PATH: grant(self.bench.ring.head, 3)}), self.uids[client])
 
     def drain(self) -> None:
         """Begin to drain, or stop."""
@@ -153,10 +153,10 @@ class Side:
     @property
     def counts(self) -> tuple[object, ...]:
         """What is counted, and who waits."""
-        stats = self.office.stats
+        stats = self.bench.stats
         answers = {**stats.answers, "shared": stats.shared_answers}
-        held = {poll.uid: poll.cursor for poll in self.office.desk.polls}
-        return answers, dict(stats.requests), held, len(self.office.outside.lookups)
+        held = {poll.uid: poll.cursor for poll in self.bench.dispatcher.held.polls}
+        return answers, dict(stats.requests), held, len(self.bench.needs.lookups)
 
 
 # What happens: its kind, the number of the connection or client that it happens to, and the bytes that come.

@@ -123,7 +123,7 @@ class Ears:
         heard = subscriptions(self.taken)
         if take is not None:
             heard = [Subscription(live_prefix="live.a.", prefix="a.", headers=(), take=take)]
-        self.feed = LiveFeed(config, heard, lambda: self.changes.append(self.feed.is_connected))
+        self.feed = LiveFeed(config, heard, self.changes.append)
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,9 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from nats.aio.client import Client as BrokerClient
 
@@ -22,27 +24,28 @@ from roots.nats import broker
 from roots.nats.clock import ClockCheck
 from roots.runtime import descriptors, logs
 from roots.tracing.tracing import OFF, Tracing
-from roots_longpoll.admin.metrics import Gauges, StatsCollector
-from roots_longpoll.admin.traces import TELLS_PER_SECOND, DeliveryTraces
+from roots_longpoll.admin.metrics import Figures, StatsCollector
+from roots_longpoll.admin.traces import REPORTS_PER_SECOND, DeliveryTraces
 from roots_longpoll.config import Config
-from roots_longpoll.delivery.dispatcher import Desk
+from roots_longpoll.delivery.dispatcher import PollDispatcher
 from roots_longpoll.delivery.grants import GrantsView
 from roots_longpoll.delivery.holds import TICKS_PER_SECOND
-from roots_longpoll.delivery.poll import Limits
+from roots_longpoll.delivery.poll import AnyNeed, Limits, Need, NeedRecords, NeedReplay
 from roots_longpoll.delivery.ring import Ring
 from roots_longpoll.delivery.stats import Stats
+from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
 from roots_longpoll.http.connection import Connection
 from roots_longpoll.http.drain import drain
-from roots_longpoll.http.server_state import STALE_SECONDS, SWEEPS_PER_SECOND, Connections
+from roots_longpoll.http.server_state import STALE_SECONDS, SWEEPS_PER_SECOND, ServerState
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.held_polls import answer_whereabouts
+from roots_longpoll.stream.held_polls import answer_held_poll_queries
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.lookups import Lookups
 from roots_longpoll.stream.nats_protocol import Subscription
-from roots_longpoll.stream.reader import LogReader, StreamReader
-from roots_longpoll.stream.reads import World
+from roots_longpoll.stream.reader import JetStreamReader, LogReader
+from roots_longpoll.stream.renewal import renew_grants
 from roots_longpoll.stream.replay import Replayer, ReplayLimits
-from roots_longpoll.stream.sinks import EVENT_HEADERS, GRANT_HEADERS, TRACED_EVENT_HEADERS, EventFeed, GrantFeed
+from roots_longpoll.stream.sinks import EVENT_HEADERS, GRANT_HEADERS, TRACED_EVENT_HEADERS, EventSink, GrantSink
 from roots_longpoll.stream.vanished import VanishedGrants
 
 # So many of the latest events are read at the start, so that clients that come from a replica that died find them here.
@@ -55,8 +58,30 @@ LOOK_SECONDS = 0.02
 log = logs.get(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """What reads from NATS, once it is connected."""
+
+    client: BrokerClient
+    live: LiveFeed
+    followers: Mapping[str, Follower]
+    lookups: Lookups
+    replayer: Replayer
+    vanished: VanishedGrants
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether requests can be sent and live messages come."""
+        return self.client.is_connected and self.live.is_connected
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the older view of the two streams was known to be complete."""
+        return max(follower.age_seconds for follower in self.followers.values())
+
+
 class Replica:
-    """One replica: its parts, and the followers once NATS is there.
+    """One replica: its parts, and `Streams` once NATS is there.
 
     Shape: port and admin_port are those that were bound, once `listening` is set.
     """
@@ -74,26 +99,23 @@ class Replica:
             self._stats.on_deliveries = self._traces.deliver
         self._ring = Ring(config.ring_bytes)
         self._view = GrantsView(config.max_clients_cached)
-        self._world = World()
-        self._desk = Desk(
+        # What the dispatcher needs, in the order in which it does; `_execute_needs` takes it from here.
+        self._needs: asyncio.Queue[AnyNeed] = asyncio.Queue()
+        self._reads: set[asyncio.Task[None]] = set()
+        self._dispatcher = PollDispatcher(
             ring=self._ring,
-            grants=self._view,
+            view=self._view,
             uids=config.uids,
-            outside=self._world,
             stats=self._stats,
             limits=self._limits,
+            need=self._needs.put_nowait,
         )
-        self._world.desk = self._desk
         # A connection is an open file. What is over the limit is refused, so that NATS and probes find files left.
         self._max_connections = descriptors.connections_within(config.max_connections)
         if self._max_connections < config.max_connections:
             log.warning("connections_limited", connections=self._max_connections, wanted=config.max_connections)
-        self._connections = Connections(
-            self._desk, self._stats, max_connections=self._max_connections, origins=config.origins
-        )
-        self._client: BrokerClient | None = None
-        self._live: LiveFeed | None = None
-        self._followers: dict[str, Follower] = {}
+        self._server = ServerState(self._stats, max_connections=self._max_connections, origins=config.origins)
+        self._streams: Streams | None = None
         self._health = Health()
         self._clock = ClockCheck()
         self._health.add("clock", self._clock.check)
@@ -104,10 +126,10 @@ class Replica:
         """Serve until `stopped` is set, then drain. Errors: OSError when a port can't be bound."""
         config = self._config
         registry = health.create_registry()
-        registry.register(StatsCollector(self._stats, self._gauges()))
+        registry.register(StatsCollector(self._stats, self._figures))
         admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
         listener = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._connections),
+            lambda: Connection(self._dispatcher, self._server),
             config.http_host,
             config.http_port,
             backlog=LISTEN_BACKLOG,
@@ -118,21 +140,21 @@ class Replica:
         try:
             async with asyncio.TaskGroup() as group:
                 background = [
-                    group.create_task(_every(1 / TICKS_PER_SECOND, self._desk.tick)),
+                    group.create_task(_every(1 / TICKS_PER_SECOND, self._dispatcher.tick)),
                     group.create_task(_every(1 / SWEEPS_PER_SECOND, self._sweep)),
                     group.create_task(_every(health.HEARTBEAT_SECONDS, self._health.beat)),
                     group.create_task(self._follow()),
                     group.create_task(self._listen(listener)),
-                    group.create_task(self._touch()),
+                    group.create_task(self._renew_grants()),
                 ]
                 if self._traces is not None:
-                    background.append(group.create_task(_every(1 / TELLS_PER_SECOND, self._traces.tell)))
+                    background.append(group.create_task(_every(1 / REPORTS_PER_SECOND, self._traces.report)))
                 await stopped.wait()
-                log.info("draining", polls=self._desk.held_count)
+                log.info("draining", polls=len(self._dispatcher.held))
                 self._health.drain()
                 is_complete = await drain(
-                    self._desk,
-                    self._connections,
+                    self._dispatcher,
+                    self._server,
                     listener,
                     seconds=config.drain_seconds,
                     linger_seconds=config.drain_linger_seconds,
@@ -144,9 +166,11 @@ class Replica:
         finally:
             if self._traces is not None:
                 self._traces.close()
-            await self._world.close()
-            if self._client is not None:
-                await self._client.close()
+            for task in self._reads:
+                task.cancel()
+            await asyncio.gather(*self._reads, return_exceptions=True)
+            if self._streams is not None:
+                await self._streams.client.close()
             admin.close()
         log.info("stopped")
 
@@ -156,50 +180,54 @@ class Replica:
         A gateway that finds the port closed asks another replica; one that was answered 503 hands that on.
         """
         end = time.monotonic() + FIRST_VIEW_SECONDS
-        while self._connections.refusal is not None and time.monotonic() < end:  # noqa: ASYNC110  # swept
+        while self._server.refusal is not None and time.monotonic() < end:  # noqa: ASYNC110  # swept
             await asyncio.sleep(LOOK_SECONDS)
-        if self._connections.is_draining:
+        if self._server.is_draining:
             return
         await listener.start_serving()
         self.listening.set()
         log.info("listening", port=self.port, admin_port=self.admin_port)
 
     async def _follow(self) -> None:
-        """Connect to NATS, then follow both streams."""
-        self._client = client = await broker.connect(self._config, on_reconnect=self._wake)
+        """Connect to NATS, then follow both streams and read what the dispatcher needs."""
+        client = await broker.connect(self._config, on_reconnect=self._reconcile)
+        self._streams = streams = self._open_streams(client)
+        await answer_held_poll_queries(client, self._dispatcher, f"{socket.gethostname()}:{self.port}")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._execute_needs(streams))
+            group.create_task(streams.live.run())
+            for follower in streams.followers.values():
+                group.create_task(follower.run())
+            group.create_task(streams.vanished.run())
+
+    def _open_streams(self, client: BrokerClient) -> Streams:
         reader = LogReader(client)
-        await answer_whereabouts(client, self._desk, f"{socket.gethostname()}:{self.port}")
-        self._world.client = client
-        self._world.lookups = Lookups(self._desk, self._view, StreamReader(client, GRANTS_STREAM), self._world.spawn)
-        self._world.replayer = Replayer(
-            reader,
-            self._ring,
-            self._limits,
-            ReplayLimits(slots=self._config.replay_slots),
-            self._stats.unreadable,
-        )
-        self._world.events = events = Follower(
+        events = Follower(
             client,
             stream=EVENTS_STREAM,
             subjects=f"{EVENTS_PREFIX}>",
-            sink=EventFeed(self._desk, None if self._traces is None else self._traces.receive),
+            sink=EventSink(self._dispatcher, None if self._traces is None else self._traces.receive),
             preload=PRELOAD_EVENTS,
             has_holes=False,
             reader=reader,
             renew=reader.renew,
         )
-        grant_feed = GrantFeed(self._view, self._desk, on_epoch=events.wake)
+        grant_sink = GrantSink(self._view, self._dispatcher, on_epoch=events.wake)
         grants = Follower(
             client,
             stream=GRANTS_STREAM,
             subjects=f"{GRANTS_PREFIX}>",
-            sink=grant_feed,
+            sink=grant_sink,
             preload=0,
             has_holes=True,
             on_state=lambda state: self._clock.note(state.skew_seconds),
         )
-        self._followers = {"events": events, "grants": grants}
-        self._live = live = LiveFeed(
+
+        def note_live(is_live: bool) -> None:  # noqa: FBT001  # the one argument of a callback
+            events.set_live(is_live=is_live)
+            grants.set_live(is_live=is_live)
+
+        live = LiveFeed(
             self._config.live,
             [
                 Subscription(
@@ -212,77 +240,109 @@ class Replica:
                     live_prefix=LIVE_GRANTS_PREFIX, prefix=GRANTS_PREFIX, headers=GRANT_HEADERS, take=grants.receive
                 ),
             ],
-            on_change=self._note_live,
+            on_change=note_live,
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(live.run())
-            group.create_task(events.run())
-            group.create_task(grants.run())
-            group.create_task(VanishedGrants(client, self._view, grant_feed).run())
+        bounds = ReplayLimits(slots=self._config.replay_slots)
+        return Streams(
+            client=client,
+            live=live,
+            followers={"events": events, "grants": grants},
+            lookups=Lookups(self._dispatcher, self._view, JetStreamReader(client, GRANTS_STREAM), self._spawn),
+            replayer=Replayer(reader, self._ring, self._limits, bounds, self._stats.unreadable),
+            vanished=VanishedGrants(client, self._view, grant_sink),
+        )
 
-    def _note_live(self) -> None:
-        for follower in self._followers.values():
-            follower.set_live(is_live=self._live is not None and self._live.is_connected)
+    async def _execute_needs(self, streams: Streams) -> None:
+        """Do what the dispatcher needs. The only place where a poll leads to a read or to another turn of the loop."""
+        while True:
+            match await self._needs.get():
+                case NeedRecords(polls=polls):
+                    streams.lookups.ask(polls)
+                case NeedReplay() as need:
+                    self._spawn(self._replay(streams.replayer, need))
+                case Need.HEAD_CHECK:
+                    streams.followers["events"].wake()
+                case Need.NEXT_SLICE:
+                    try:
+                        self._dispatcher.answer_woken()
+                    except Exception:  # as after a fault in any callback of the loop, the others go on
+                        log.exception("slice_failed")
+                    await asyncio.sleep(0)
 
-    async def _touch(self) -> None:
+    async def _replay(self, replayer: Replayer, need: NeedReplay) -> None:
+        try:
+            replay = await replayer.read(need.starts)
+        except (BrokerUnavailableError, ReplayRefusedError) as error:
+            log.warning("replay_failed", error=type(error).__name__, detail=str(error))
+            self._dispatcher.unavailable(need.poll, "The log could not be read in time.")
+        else:
+            self._dispatcher.replayed(need, replay)
+
+    def _spawn(self, read: Coroutine[Any, Any, None]) -> None:
+        """Run `read` as a task that ends with the replica."""
+        task = asyncio.get_running_loop().create_task(read)
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
+
+    async def _renew_grants(self) -> None:
         while True:
             await asyncio.sleep(self._config.touch_seconds)
-            if self._client is not None and self._client.is_connected:
-                await self._world.touch()
+            if self._streams is not None and self._streams.client.is_connected:
+                await renew_grants(self._streams.client, self._view.take_served())
 
     def _sweep(self) -> None:
         age = self._view_age_seconds()
-        self._connections.note_view_age(age)
-        self._desk.set_stale(is_stale=age > STALE_SECONDS)
-        self._connections.sweep()
+        self._server.note_view_age(age)
+        self._dispatcher.set_stale(is_stale=age > STALE_SECONDS)
+        self._server.sweep()
 
     def _view_age_seconds(self) -> float:
-        return max((follower.age_seconds for follower in self._followers.values()), default=math.inf)
+        return math.inf if self._streams is None else self._streams.age_seconds
 
-    def _ring_reach_seconds(self) -> float:
-        oldest_ns = self._ring.oldest_committed_ns
-        return max(0.0, time.time() - oldest_ns / 1e9) if oldest_ns else 0.0
-
-    async def _wake(self) -> None:
-        for follower in self._followers.values():
-            follower.wake()
+    async def _reconcile(self) -> None:
+        if self._streams is not None:
+            for follower in self._streams.followers.values():
+                follower.wake()
 
     @property
     def _is_connected(self) -> bool:
-        is_asking = self._client is not None and self._client.is_connected
-        return is_asking and self._live is not None and self._live.is_connected
+        return self._streams is not None and self._streams.is_connected
 
     def _check_broker(self) -> Check:
         return Check(is_ok=self._is_connected, detail="connected" if self._is_connected else "waiting for NATS")
 
     def _check_view(self) -> Check:
-        waiting = [name for name, follower in self._followers.items() if not follower.is_ready]
+        followers = {} if self._streams is None else self._streams.followers
+        waiting = [name for name, follower in followers.items() if not follower.is_ready]
         # Polls are served once a sweep has seen the view; ready means that.
-        is_served = self.listening.is_set() and self._connections.refusal is None
-        if not self._followers or waiting or not is_served:
+        is_served = self.listening.is_set() and self._server.refusal is None
+        if not followers or waiting or not is_served:
             return Check(is_ok=False, detail=f"waiting for a complete view of {', '.join(waiting) or 'the streams'}")
         return Check(is_ok=True, detail="complete")
 
-    def _gauges(self) -> Gauges:
-        return Gauges(
-            polls_held=lambda: self._desk.held_count,
+    def _figures(self) -> Figures:
+        streams, ring = self._streams, self._ring
+        followers = {} if streams is None else streams.followers
+        oldest_ns = ring.oldest_committed_ns
+        return Figures(
+            polls_held=len(self._dispatcher.held),
             polls_held_limit=self._config.max_held,
             connections_limit=self._max_connections,
-            connections=lambda: len(self._connections),
-            paths_heard=lambda: self._desk.paths_heard,
-            ring_events=lambda: len(self._ring),
-            ring_bytes=lambda: self._ring.bytes,
+            connections=len(self._server),
+            held_paths=len(self._dispatcher.held.by_path),
+            ring_events=len(ring),
+            ring_bytes=ring.bytes,
             ring_limit_bytes=self._config.ring_bytes,
-            ring_reach_seconds=self._ring_reach_seconds,
-            ring_evicted=lambda: self._ring.evicted_total,
-            clients_cached=lambda: len(self._view),
-            broker_connected=lambda: float(self._is_connected),
-            live_connections=lambda: 0 if self._live is None else self._live.connections,
-            clock_skew_seconds=lambda: self._clock.skew_seconds,
-            view_age_seconds=lambda: {name: follower.age_seconds for name, follower in self._followers.items()},
-            repairs=lambda: {name: follower.repairs for name, follower in self._followers.items()},
-            repaired_messages=lambda: {name: follower.repaired_messages for name, follower in self._followers.items()},
-            replays=lambda: self._world.replayer.results if self._followers else {},
+            ring_reach_seconds=max(0.0, time.time() - oldest_ns / 1e9) if oldest_ns else 0.0,
+            ring_evicted=ring.evicted_total,
+            clients_cached=len(self._view),
+            broker_connected=self._is_connected,
+            nats_connects=0 if streams is None else streams.live.connections,
+            clock_skew_seconds=self._clock.skew_seconds,
+            view_age_seconds={name: follower.age_seconds for name, follower in followers.items()},
+            repairs={name: follower.repairs for name, follower in followers.items()},
+            repaired_messages={name: follower.repaired_messages for name, follower in followers.items()},
+            replays={} if streams is None else streams.replayer.results,
         )
 
 

@@ -16,41 +16,42 @@ _P = "roots_longpoll"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
-    """Functions that tell a figure of now; called from the admin server's threads, so they only read."""
+class Figures:
+    """What one replica has at one moment, beside what `Stats` counts. Shape: repairs and its like are by stream."""
 
-    polls_held: Callable[[], float]
+    polls_held: float
     polls_held_limit: float
-    connections: Callable[[], float]
+    connections: float
     connections_limit: float
-    paths_heard: Callable[[], float]
-    ring_events: Callable[[], float]
-    ring_bytes: Callable[[], float]
+    held_paths: float
+    ring_events: float
+    ring_bytes: float
     ring_limit_bytes: float
-    ring_reach_seconds: Callable[[], float]
-    ring_evicted: Callable[[], float]
-    clients_cached: Callable[[], float]
-    broker_connected: Callable[[], float]
-    live_connections: Callable[[], float]
-    clock_skew_seconds: Callable[[], float]
-    view_age_seconds: Callable[[], Mapping[str, float]]
-    repairs: Callable[[], Mapping[str, float]]
-    repaired_messages: Callable[[], Mapping[str, float]]
-    replays: Callable[[], Mapping[str, float]]
+    ring_reach_seconds: float
+    ring_evicted: float
+    clients_cached: float
+    broker_connected: float
+    nats_connects: float
+    clock_skew_seconds: float
+    view_age_seconds: Mapping[str, float]
+    repairs: Mapping[str, float]
+    repaired_messages: Mapping[str, float]
+    replays: Mapping[str, float]
 
 
 class StatsCollector:
-    """Turns `Stats` and `Gauges` into families."""
+    """Turns `Stats` and `Figures` into families. Shape: figures is called in any thread, so it only reads."""
 
-    def __init__(self, stats: Stats, gauges: Gauges) -> None:
+    def __init__(self, stats: Stats, figures: Callable[[], Figures]) -> None:
         self._stats = stats
-        self._gauges = gauges
+        self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
         """Return every family."""
+        figures = self._figures()
         yield from self._histograms()
-        yield from self._counters()
-        yield from self._current()
+        yield from self._counters(figures)
+        yield from self._current(figures)
 
     def _histograms(self) -> Iterable[Metric]:
         hold = HistogramMetricFamily(
@@ -80,15 +81,15 @@ class StatsCollector:
             _add(stages, [stage.name.lower()], self._stats.stages[stage])
         yield stages
 
-    def _counters(self) -> Iterable[Metric]:
-        stats, gauges = self._stats, self._gauges
+    def _counters(self, figures: Figures) -> Iterable[Metric]:
+        stats = self._stats
         yield _counter("events", "Events taken in from the stream.", stats.events)
         yield _counter("deliveries", "Events written to clients: one for each event and client.", stats.deliveries)
         yield _counter("uids_minted", "Clients begun.", stats.uids_minted)
         yield _counter("connections_refused", "Connections over the limit.", stats.connections_refused)
         yield _counter("slow_clients", "Connections cut off since their client did not read.", stats.slow_clients)
-        yield _counter("ring_evicted", "Events that left the ring for want of room.", gauges.ring_evicted())
-        yield _counter("live_connections", "Connections of the live way made.", gauges.live_connections())
+        yield _counter("ring_evicted", "Events that left the ring for want of room.", figures.ring_evicted)
+        yield _counter("nats_connects", "Connections for live messages made.", figures.nats_connects)
         yield _labelled("gaps", "Gaps reported to clients, by reason.", "reason", stats.gaps)
         yield _labelled(
             "refusals", "Polls refused: full, the view of NATS is stale, or NATS left a question unanswered.", "reason",
@@ -98,9 +99,9 @@ class StatsCollector:
             "unreadable", "What of the log or of a grant record could not be read, each time, by kind.", "kind",
             stats.unreadable.counts,
         )  # fmt: skip
-        yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", gauges.repairs())
-        yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", gauges.repaired_messages())
-        yield _labelled("replays", "Backlogs read from the stream, by result.", "result", gauges.replays())
+        yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", figures.repairs)
+        yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", figures.repaired_messages)
+        yield _labelled("replays", "Backlogs read from the stream, by result.", "result", figures.replays)
         yield self._requests()
 
     def _requests(self) -> Metric:
@@ -115,28 +116,28 @@ class StatsCollector:
             family.add_metric([method, route, str(status)], count)
         return family
 
-    def _current(self) -> Iterable[Metric]:
-        gauges = self._gauges
-        yield _gauge("polls_held", "Polls that wait now.", gauges.polls_held())
-        yield _gauge("polls_held_limit", "Polls that may wait at a time.", gauges.polls_held_limit)
-        yield _gauge("connections_limit", "Connections that may be open at a time.", gauges.connections_limit)
-        yield _gauge("connections", "Open connections.", gauges.connections())
-        yield _gauge("paths_heard", "Paths that at least one held poll waits on.", gauges.paths_heard())
-        yield _gauge("ring_events", "Events in the ring.", gauges.ring_events())
-        yield _gauge("ring_bytes", "Bytes of the ring.", gauges.ring_bytes())
-        yield _gauge("ring_limit_bytes", "Bytes that the ring may have.", gauges.ring_limit_bytes)
-        yield _gauge("ring_reach_seconds", "Age of the oldest event in the ring.", gauges.ring_reach_seconds())
-        yield _gauge("clients_cached", "Clients whose grants are in the view.", gauges.clients_cached())
-        yield _gauge("broker_connected", "1 while NATS is connected.", gauges.broker_connected())
+    @staticmethod
+    def _current(figures: Figures) -> Iterable[Metric]:
+        yield _gauge("polls_held", "Polls that wait now.", figures.polls_held)
+        yield _gauge("polls_held_limit", "Polls that may wait at a time.", figures.polls_held_limit)
+        yield _gauge("connections_limit", "Connections that may be open at a time.", figures.connections_limit)
+        yield _gauge("connections", "Open connections.", figures.connections)
+        yield _gauge("held_paths", "Paths that at least one held poll waits on.", figures.held_paths)
+        yield _gauge("ring_events", "Events in the ring.", figures.ring_events)
+        yield _gauge("ring_bytes", "Bytes of the ring.", figures.ring_bytes)
+        yield _gauge("ring_limit_bytes", "Bytes that the ring may have.", figures.ring_limit_bytes)
+        yield _gauge("ring_reach_seconds", "Age of the oldest event in the ring.", figures.ring_reach_seconds)
+        yield _gauge("clients_cached", "Clients whose grants are in the view.", figures.clients_cached)
+        yield _gauge("broker_connected", "1 while NATS is connected.", figures.broker_connected)
         yield _gauge(
             "clock_skew_seconds",
             "How far this machine's clock is ahead of that of NATS, at least.",
-            gauges.clock_skew_seconds(),
+            figures.clock_skew_seconds,
         )
         age = GaugeMetricFamily(
             f"{_P}_view_age_seconds", "Since the view of a stream was known to be complete.", labels=["stream"]
         )
-        for stream, seconds in gauges.view_age_seconds().items():
+        for stream, seconds in figures.view_age_seconds.items():
             age.add_metric([stream], seconds)
         yield age
 

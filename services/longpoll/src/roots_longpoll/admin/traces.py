@@ -1,4 +1,4 @@
-"""Traces of deliveries: what became of each event whose trace is sampled, told once, not for each client.
+"""Traces of deliveries: what became of each event whose trace is sampled, reported once, not for each client.
 
 A delivery begins when its event comes, and is over when nothing was written for a while; clients that come for the
 event later make another. Deliveries that are not over are bounded (I7). One event loop owns it.
@@ -12,8 +12,8 @@ from roots.tracing.tracing import Delivery, Tracing
 from roots_longpoll.delivery.ring import Event
 from roots_longpoll.delivery.stats import Exemplar, Histogram
 
-# Often, so that few are told of at once: each takes some 50 µs of the loop.
-TELLS_PER_SECOND = 10
+# Often, so that few are reported at once: each takes some 50 µs of the loop.
+REPORTS_PER_SECOND = 10
 # A fan-out to 50,000 clients writes every few milliseconds.
 QUIET_NS = 250_000_000
 MAX_OPEN = 1000
@@ -43,14 +43,14 @@ class DeliveryTraces:
             seconds = event.age_seconds(written_ns)
             histogram.exemplify(Exemplar(trace_id=trace_id, seconds=seconds, at_ns=written_ns))
 
-    def tell(self) -> None:
-        """Tell of the deliveries that are over."""
+    def report(self) -> None:
+        """Report the deliveries that are over."""
         over_ns = time.time_ns() - QUIET_NS
         for delivery in [delivery for delivery in self._open.values() if delivery.ended_ns <= over_ns]:
             self._end(delivery)
 
     def close(self) -> None:
-        """Tell of all deliveries."""
+        """Report all deliveries."""
         for delivery in list(self._open.values()):
             self._end(delivery)
 

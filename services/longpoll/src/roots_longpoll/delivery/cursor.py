@@ -1,18 +1,19 @@
 """Cursors: a client's position, `<epoch>.<seq>.<grants>` in lower-case base 36.
 
 `epoch` tells when the event stream was created (milliseconds since 1970), so that a re-created stream is noticed, not
-misread; `seq` is the stream sequence considered so far (filtered events count); `grants` is the number of the last
-grant change that the client was told of. Source: docs/protocol.md, Delivery.
+misread; `seq` is the stream sequence considered so far (filtered events count); `grants` is the last
+version of the grant record that the client has acknowledged. Source: docs/protocol.md, Delivery.
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from roots_longpoll.errors import InvalidCursorError
 
 _DIGITS = b"0123456789abcdefghijklmnopqrstuvwxyz"
 # 13 digits hold every 64-bit number; int() alone would take signs, blanks, underscores and capitals too.
-_CURSOR = re.compile(rb"([0-9a-z]{1,13})\.([0-9a-z]{1,13})\.([0-9a-z]{1,13})")
+PATTERN: Final = rb"([0-9a-z]{1,13})\.([0-9a-z]{1,13})\.([0-9a-z]{1,13})"
+_CURSOR = re.compile(PATTERN)
 _MAX_NUMBER = (1 << 64) - 1
 
 
@@ -29,7 +30,12 @@ def parse(text: bytes) -> Cursor:
     match = _CURSOR.fullmatch(text)
     if match is None:
         raise InvalidCursorError
-    cursor = Cursor(int(match[1], 36), int(match[2], 36), int(match[3], 36))
+    return from_digits(*match.groups())
+
+
+def from_digits(epoch: bytes, seq: bytes, grants: bytes) -> Cursor:
+    """Return the cursor whose parts match PATTERN. Errors: InvalidCursorError for a number of more than 64 bits."""
+    cursor = Cursor(int(epoch, 36), int(seq, 36), int(grants, 36))
     if max(cursor) > _MAX_NUMBER:
         raise InvalidCursorError
     return cursor

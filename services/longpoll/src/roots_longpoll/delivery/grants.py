@@ -1,4 +1,4 @@
-"""A read-only view of the grants: which uid may hear which paths, since where, until when.
+"""A read-only view of the grants: which uid may receive which paths, since where, until when.
 
 The view holds every record that changed lately or that a poll asked for; a change replaces the record at once. What is
 not in the view is unknown, which is not the same as absent: the store has to be asked. The subscriptions service alone
@@ -19,7 +19,7 @@ from roots_longpoll.delivery.cursor import base36
 from roots_longpoll.delivery.ring import update_of
 
 _MAX_PATH_SETS = 100_000
-_decode_gone = msgspec.json.Decoder(dict[str, int]).decode
+_decode_withdrawn = msgspec.json.Decoder(dict[str, int]).decode
 NEVER = (1 << 64) - 1
 """A sequence that no event has."""
 
@@ -27,13 +27,13 @@ NEVER = (1 << 64) - 1
 class PathGrant(msgspec.Struct, frozen=True, gc=False):
     """One path of a record, as far as delivery needs it.
 
-    Units: from_ is the event stream's last sequence when the path was granted, in the stream of `epoch`
-        (milliseconds since 1970); since the number of the change that granted it, n that of the change that
+    Units: from_seq is the event stream's last sequence when the path was granted, in the stream of `epoch`
+        (milliseconds since 1970); since the version of the record that granted it, version that of the record that
         confirmed it last; until seconds since 1970, None for no end of its own.
     """
 
-    from_: int
-    n: int
+    from_seq: int
+    version: int
     since: int
     epoch: int
     until: float | None
@@ -42,76 +42,77 @@ class PathGrant(msgspec.Struct, frozen=True, gc=False):
 class Record(msgspec.Struct, frozen=True):
     """A grant record, as far as delivery needs it.
 
-    Shape: gone is the record's member of that name as JSON: few clients ever ask, and 128 withdrawn paths take seven
-        times as much memory when they are decoded.
+    Shape: withdrawn is JSON, from a path to the version that withdrew it: few clients ever ask, and 128 withdrawn paths
+        take seven times as much memory when they are decoded.
     Units: expires is seconds since 1970.
     """
 
-    n: int
+    version: int
     paths: dict[str, PathGrant]
     expires: float
-    gone: bytes
+    withdrawn: bytes
 
 
-class Client:
-    """What one uid may hear; immutable, with what delivery needs of it computed once.
+class ClientGrants:
+    """What one uid may receive; immutable, with what delivery needs of it computed once.
 
     Shape: paths is shared by all clients with the same paths, so it can be a key for work done once for all of them.
         report is the number of the last report of clients that were served which it is in, its only part that changes.
-    Units: ends_at is seconds since 1970, when something of it ends; floor is the highest `from` of its paths, epoch the
-        newest log that one of them was granted in.
+    Units: ends_at is seconds since 1970, when something of it ends; min_seq is the highest from_seq of its paths, epoch
+        the newest log that one of them was granted in.
     """
 
-    __slots__ = ("ends_at", "epoch", "floor", "n", "n_text", "paths", "record", "report", "revision")
+    __slots__ = ("ends_at", "epoch", "min_seq", "paths", "record", "report", "revision", "version", "version_text")
 
     def __init__(self, record: Record, paths: tuple[str, ...], revision: int) -> None:
         self.record = record
         self.paths = paths
         self.revision = revision
         self.report = 0
-        self.n = record.n
-        self.n_text = base36(record.n)
+        self.version = record.version
+        self.version_text = base36(record.version)
         grants = [record.paths[path] for path in paths]
-        self.floor = max((grant.from_ for grant in grants), default=0)
+        self.min_seq = max((grant.from_seq for grant in grants), default=0)
         self.epoch = max((grant.epoch for grant in grants), default=0)
         self.ends_at = min([record.expires, *(grant.until for grant in grants if grant.until is not None)])
 
-    def changes_after(self, told: int) -> list[bytes]:
-        """Return the updates that tell of the changes after number `told`: confirmations and withdrawals, in order."""
-        if told >= self.n:
+    def changes_after(self, acked: int) -> list[bytes]:
+        """Return the updates for what changed after version `acked`: confirmations and withdrawals, in order."""
+        if acked >= self.version:
             return []
         granted = self.record.paths
-        changes = [(granted[path].n, update_of(path, b"")) for path in self.paths if granted[path].n > told]
-        withdrawn = _decode_gone(self.record.gone)
-        changes += [(n, update_of(DISCONNECT_PATH, path.encode())) for path, n in withdrawn.items() if n > told]
+        changes = [(version, update_of(path, b"")) for path in self.paths if (version := granted[path].version) > acked]
+        for path, version in _decode_withdrawn(self.record.withdrawn).items():
+            if version > acked:
+                changes.append((version, update_of(DISCONNECT_PATH, path.encode())))
         changes.sort()
         return [update for _, update in changes]
 
-    def starts(self, seq: int, told: int, epoch: int, epoch_start: int = 0) -> list[tuple[str, int]]:
-        """Return for each path the sequence after which a client at `seq`, told of changes up to `told`, wants it.
+    def starts(self, seq: int, acked: int, epoch: int, epoch_start: int = 0) -> list[tuple[str, int]]:
+        """Return for each path the sequence after which a client at `seq`, with version `acked`, wants it.
 
-        A path that the client was not told of yet is read from its grant on, even where the client's position is past
+        A path that the client does not know of yet is read from its grant on, even where the client's position is past
         it: events between the grant and the position were filtered while the path was not granted. A path granted in
-        a newer log than `epoch` has nothing to tell in this one; one of an older log is heard from `epoch_start` on.
+        a newer log than `epoch` has no events in this one; one of an older log is received from `epoch_start` on.
         """
         starts = []
         for path in self.paths:
             grant = self.record.paths[path]
-            granted_at = grant.from_
+            granted_at = grant.from_seq
             if grant.epoch != epoch:
                 granted_at = epoch_start if grant.epoch < epoch else NEVER
-            starts.append((path, granted_at if told < grant.since else max(seq, granted_at)))
+            starts.append((path, granted_at if acked < grant.since else max(seq, granted_at)))
         return starts
 
 
 class Unknown(enum.Enum):
-    """The view's word for a uid that it holds no answer for; the store has to be asked."""
+    """What the view returns for a uid of which it knows nothing; the store has to be asked."""
 
     UNKNOWN = enum.auto()
 
 
 UNKNOWN: Final = Unknown.UNKNOWN
-Known: TypeAlias = Client | None
+MaybeClient: TypeAlias = ClientGrants | None
 """A client, or None for a uid that has no record."""
 
 
@@ -123,44 +124,47 @@ class GrantsView:
 
     def __init__(self, capacity: int) -> None:
         self.times_voided = 0
+        self.report = 1
+        # Clients that polled since they were reported; each notes the number of the report that it is in.
+        self._served: list[bytes] = []
         self._generation_size = max(1, capacity // 2)
         # A uid without a record stands as the revision of its deletion, so that an older record can't come back.
-        self._young: dict[bytes, Client | int] = {}
-        self._old: dict[bytes, Client | int] = {}
+        self._young: dict[bytes, ClientGrants | int] = {}
+        self._old: dict[bytes, ClientGrants | int] = {}
         self._path_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def recent(self, uid: bytes) -> Client | None:
-        """Return the client when it is among those that were asked for lately; None tells nothing."""
+    def recent(self, uid: bytes) -> ClientGrants | None:
+        """Return the client when it is among those that were asked for lately, else None."""
         entry = self._young.get(uid)
-        return entry if isinstance(entry, Client) else None
+        return entry if isinstance(entry, ClientGrants) else None
 
-    def get(self, uid: bytes) -> Known | Unknown:
+    def get(self, uid: bytes) -> MaybeClient | Unknown:
         """Return the client, None when it has no record, or UNKNOWN."""
         entry = self._entry(uid)
         return None if isinstance(entry, int) else entry
 
-    def apply(self, uid: bytes, raw: bytes, revision: int) -> Known:
+    def apply(self, uid: bytes, raw: bytes, revision: int) -> MaybeClient:
         """Take in the record `raw` (empty when deleted) of `revision`, unless a later one is known; return the latest.
 
         Errors: UnreadableRecordError for what is no record.
         """
         record = _slim(raw) if raw else None
         entry = self._entry(uid)
-        if isinstance(entry, Client) and entry.revision >= revision:
+        if isinstance(entry, ClientGrants) and entry.revision >= revision:
             return entry
         if isinstance(entry, int) and entry >= revision:
             return None
         if record is None:
             self._put(uid, revision)
             return None
-        client = Client(record, self._share(tuple(sorted(record.paths))), revision)
+        client = ClientGrants(record, self._share(tuple(sorted(record.paths))), revision)
         self._put(uid, client)
         return client
 
-    def note_absent(self, uid: bytes) -> Known:
+    def note_absent(self, uid: bytes) -> MaybeClient:
         """Note that the store has no record of `uid`, unless one came meanwhile; return the latest."""
         known = self.get(uid)
         if known is UNKNOWN:
@@ -168,7 +172,7 @@ class GrantsView:
             return None
         return known
 
-    def at(self, client: Client, now: float) -> Known:
+    def at(self, client: ClientGrants, now: float) -> MaybeClient:
         """Return what is left of `client` at `now` (seconds since 1970): the same, one with fewer paths, or None."""
         if now < client.ends_at:
             return client
@@ -176,7 +180,18 @@ class GrantsView:
             return None
         granted = client.record.paths
         left = tuple(path for path in client.paths if now < (granted[path].until or math.inf))
-        return Client(client.record, self._share(left), client.revision)
+        return ClientGrants(client.record, self._share(left), client.revision)
+
+    def note_served(self, uid: bytes, client: ClientGrants) -> None:
+        """Note that `uid` has polled; to be called when its grants are in an older report than the present one."""
+        client.report = self.report
+        self._served.append(uid)
+
+    def take_served(self) -> set[bytes]:
+        """Return the uids with a record that polled since the last call."""
+        served, self._served = self._served, []
+        self.report += 1
+        return set(served)
 
     def void_reads(self) -> None:
         """Make records that were read from the store before this call, and not applied yet, of no use."""
@@ -188,7 +203,7 @@ class GrantsView:
             (uid, entry.revision)
             for generation in (self._young, self._old)
             for uid, entry in generation.items()
-            if isinstance(entry, Client)
+            if isinstance(entry, ClientGrants)
         ]
 
     def forget(self, uids: Collection[bytes]) -> None:
@@ -203,7 +218,7 @@ class GrantsView:
         self._young.clear()
         self._old.clear()
 
-    def _entry(self, uid: bytes) -> Client | int | Unknown:
+    def _entry(self, uid: bytes) -> ClientGrants | int | Unknown:
         entry = self._young.get(uid, UNKNOWN)
         if entry is UNKNOWN:
             entry = self._old.pop(uid, UNKNOWN)
@@ -211,7 +226,7 @@ class GrantsView:
                 self._put(uid, entry)
         return entry
 
-    def _put(self, uid: bytes, entry: Client | int) -> None:
+    def _put(self, uid: bytes, entry: ClientGrants | int) -> None:
         self._old.pop(uid, None)
         self._young[uid] = entry
         if len(self._young) >= self._generation_size:
@@ -227,15 +242,15 @@ class GrantsView:
 def _slim(raw: bytes) -> Record:
     """Return what delivery needs of the record `raw`. Errors: UnreadableRecordError."""
     record = read_record(raw)
-    # Many clients hear the same paths: each is kept once.
+    # Many clients have the same paths: each is kept once.
     return Record(
-        n=record.version,
+        version=record.version,
         paths={
             sys.intern(path): PathGrant(
-                from_=grant.from_seq, n=grant.version, since=grant.since, epoch=grant.epoch, until=grant.until
+                from_seq=grant.from_seq, version=grant.version, since=grant.since, epoch=grant.epoch, until=grant.until
             )
             for path, grant in record.paths.items()
         },
         expires=record.expires,
-        gone=msgspec.json.encode(record.withdrawn),
+        withdrawn=msgspec.json.encode(record.withdrawn),
     )

@@ -5,7 +5,8 @@ import random
 import time
 from collections.abc import Callable, Iterable
 
-from roots_longpoll.delivery.poll import Poll, State
+from roots_longpoll.delivery.poll import Poll
+from roots_longpoll.delivery.states import TABLE, Step
 
 # All held polls are looked at so often: a look at one costs less than to note its deadline in an order of deadlines.
 TICKS_PER_SECOND = 2
@@ -28,11 +29,11 @@ class Holds:
 
     @staticmethod
     def due(polls: Iterable[Poll]) -> list[Poll]:
-        """Return those of `polls` that are held and whose time has come."""
+        """Return those of `polls` whose hold ends now."""
         now = time.monotonic()
-        return [poll for poll in polls if poll.due <= now and poll.state is State.HELD]
+        return [poll for poll in polls if poll.due <= now and Step.HOLD_ENDED in TABLE[poll.state]]
 
     @staticmethod
     def is_over(poll: Poll) -> bool:
-        """Tell whether the time of `poll` has come."""
+        """Return whether the time of `poll` has come."""
         return poll.due <= time.monotonic()

@@ -1,20 +1,18 @@
-"""A poll, and what it needs of the world around it.
-
-`desk` moves polls through their states; this module has what both sides of it share. Nothing here does I/O.
-"""
+"""A poll, the reply that it waits for, and what the dispatcher needs done for it. Nothing here does I/O."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from roots.contracts.timing import DEFAULT_HOLD_SECONDS
 from roots_longpoll.delivery.cursor import Cursor
-from roots_longpoll.delivery.grants import Known
+from roots_longpoll.delivery.grants import ClientGrants, MaybeClient
 from roots_longpoll.delivery.responses import SharedBody
 from roots_longpoll.delivery.ring import Backlog
+from roots_longpoll.delivery.states import State
 
 
 class Reply(Protocol):
@@ -30,23 +28,10 @@ class Reply(Protocol):
         """Send a problem with Retry-After."""
 
 
-class State(enum.IntEnum):
-    """Where a poll stands. It leaves LOOKING and READING only by a call of the world outside, DONE never."""
-
-    LOOKING = 0
-    """Its grant record is being fetched."""
-    READING = 1
-    """Its backlog is being read from the stream."""
-    HELD = 2
-    """It waits for something to tell."""
-    DONE = 3
-    """It has been answered, or its client has gone."""
-
-
 class Poll(msgspec.Struct, eq=False, gc=False):
     """One request of one client, from its arrival to its answer. As a Struct it is made in a quarter of the time.
 
-    Shape: epoch and told are its cursor's, and seq begins as its cursor's: all in the log up to it has been considered.
+    Shape: epoch and acked_grant_version are its cursor's. seq begins as its cursor's: all up to it was considered.
         is_checked tells that its record was compared with the store, so that it is as new as the cursor. The collector
         does not look at it: its reply lets go of it once it is answered.
     Units: it began, and its hold is due, at monotonic seconds.
@@ -56,17 +41,17 @@ class Poll(msgspec.Struct, eq=False, gc=False):
     uid: bytes
     epoch: int
     seq: int
-    told: int
+    acked_grant_version: int
     began: float
     due: float
-    client: Known = None
-    state: State = State.LOOKING
+    client: MaybeClient = None
+    state: State = State.NEW
     is_checked: bool = False
 
     @property
     def cursor(self) -> Cursor:
         """Where its client stands."""
-        return Cursor(self.epoch, self.seq, self.told)
+        return Cursor(self.epoch, self.seq, self.acked_grant_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +66,36 @@ class Replay:
     epoch: int
 
 
-class Outside(Protocol):
-    """What a desk asks of the world; each question is answered later by a call of the desk."""
+@dataclass(frozen=True, slots=True)
+class NeedRecords:
+    """The grant records of `polls` must be read. Result: `grants_found` or `unavailable` for each of them."""
 
-    def look_up(self, poll: Poll) -> None:
-        """Fetch the grant record of the poll's uid; answered by `Desk.grants_found` or `Desk.unavailable`."""
+    polls: Sequence[Poll]
 
-    def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
-        """Read the stream from `starts`; answered by `Desk.replayed` or `Desk.unavailable`."""
 
-    def check_head(self) -> None:
-        """Compare the ring's head with the stream's end; answered by `Desk.head_checked`."""
+@dataclass(frozen=True, slots=True)
+class NeedReplay:
+    """The stream must be read for `poll`, whose grants are `client`. Result: `replayed` or `unavailable`.
 
-    def defer(self, function: Callable[[], None]) -> None:
-        """Call `function` after other work has had its turn."""
+    Shape: starts is (path, sequence after which the path is wanted).
+    """
+
+    poll: Poll
+    client: ClientGrants
+    starts: tuple[tuple[str, int], ...]
+
+
+class Need(enum.Enum):
+    """What the dispatcher needs for many polls at once."""
+
+    HEAD_CHECK = enum.auto()
+    """The ring's head must be compared with the end of the stream. Result: `head_checked`."""
+    NEXT_SLICE = enum.auto()
+    """More polls are to be answered, after other work has had its turn. Result: `answer_woken`."""
+
+
+AnyNeed: TypeAlias = NeedRecords | NeedReplay | Need
+"""What the dispatcher can't do itself. Whoever does it gives the result back by the method that is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a poll of its own is told: the bodies of all answers but those that a fan-out shares.
+"""The bodies of all answers but those that a fan-out shares.
 
 Reads the ring for the cursor of now, and keeps nothing.
 """
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from roots.contracts.uids import Uids
 from roots_longpoll.delivery import responses
 from roots_longpoll.delivery.cursor import render
-from roots_longpoll.delivery.grants import Client
+from roots_longpoll.delivery.grants import ClientGrants
 from roots_longpoll.delivery.poll import Limits, Poll
 from roots_longpoll.delivery.responses import GapReason
 from roots_longpoll.delivery.ring import Event, Ring
 from roots_longpoll.delivery.stats import Stats
 
 
-class Telling:
-    """The words for one replica's polls."""
+class ResponseBuilder:
+    """Makes the bodies of one replica's answers."""
 
     def __init__(self, *, ring: Ring, uids: Uids, stats: Stats, limits: Limits) -> None:
         self._ring = ring
@@ -24,23 +24,23 @@ class Telling:
         self._stats = stats
         self._limits = limits
 
-    def room(self, client: Client, told: int) -> tuple[int, int]:
+    def room(self, client: ClientGrants, acked: int) -> tuple[int, int]:
         """Return how many events, and bytes of them, an answer has room for beside the changes of the grants (I7)."""
         limits = self._limits
-        if told >= client.n:
+        if acked >= client.version:
             return limits.max_updates, limits.max_answer_bytes
-        changes = client.changes_after(told)
+        changes = client.changes_after(acked)
         return max(0, limits.max_updates - len(changes)), limits.max_answer_bytes - sum(map(len, changes))
 
     def news(
-        self, poll: Poll, client: Client, events: Sequence[Event], gaps: Sequence[tuple[str, GapReason]] = ()
+        self, poll: Poll, client: ClientGrants, events: Sequence[Event], gaps: Sequence[tuple[str, GapReason]] = ()
     ) -> bytes:
         """Return the changes of the client's grants, `events` and `gaps`, and the cursor after them."""
         return responses.full(
-            updates=client.changes_after(poll.told) + [event.update for event in events],
+            updates=client.changes_after(poll.acked_grant_version) + [event.update for event in events],
             uid=poll.uid,
             position_text=responses.position(self._ring.epoch_text, poll.seq),
-            grants_text=client.n_text,
+            grants_text=client.version_text,
             gaps=gaps,
         )
 
@@ -51,7 +51,7 @@ class Telling:
             updates=(),
             uid=poll.uid,
             position_text=responses.position(self._ring.epoch_text, self._ring.head),
-            grants_text=b"0" if client is None else client.n_text,
+            grants_text=b"0" if client is None else client.version_text,
             retry_ms=retry_ms,
         )
 

@@ -7,9 +7,10 @@ import enum
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from roots.runtime import logs
 from roots_longpoll.delivery.ring import Event
-from roots_longpoll.delivery.unreadable import Unreadable
 
 HOLD_BOUNDS_SECONDS = (0.005, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0)
 DELIVERY_BOUNDS_SECONDS = (
@@ -20,6 +21,10 @@ DELIVERY_BOUNDS_SECONDS = (
 STAGE_BOUNDS_SECONDS = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
 )  # fmt: skip
+
+UnreadableKind = Literal["event_subject", "event_message", "event_time", "event_traceparent", "grant_record"]
+
+log = logs.get(__name__)
 
 
 class Outcome(enum.IntEnum):
@@ -84,10 +89,23 @@ class Histogram:
         self.exemplars[bisect_left(self.bounds, exemplar.seconds)] = exemplar
 
 
+class Unreadable:
+    """What of NATS could not be read, by kind: counted always, and logged once, so that a flood fills no log."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(get_args(UnreadableKind), 0)
+
+    def note(self, kind: UnreadableKind, seq: int) -> None:
+        """Count what the message `seq` of its stream has of `kind`."""
+        self.counts[kind] += 1
+        if self.counts[kind] == 1:
+            log.warning("unreadable", kind=kind, seq=seq)
+
+
 class Stats:
     """What one replica has done since its start; one event loop writes it, any thread may read it.
 
-    Shape: on_deliveries hears of all that is written to clients, and which histogram has it, if it is set.
+    Shape: on_deliveries, if it is set, is called with all that is written to clients, and the histogram that counts it.
     """
 
     def __init__(self) -> None:

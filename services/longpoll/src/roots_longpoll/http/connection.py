@@ -1,4 +1,4 @@
-"""The public port: HTTP/1.1 on one protocol class, from bytes to a question for the desk and back.
+"""The public port: HTTP/1.1 on one protocol class, from bytes to a poll and back.
 
 It owns connections, their limits and deadlines. One request is under way at a time: one that is pipelined behind a held
 poll ends that poll with its own cursor, which loses nothing. Nothing here allocates a task or a timer for a request; a
@@ -11,12 +11,13 @@ from collections import deque
 from typing import cast
 
 from roots_longpoll.delivery.cursor import parse
+from roots_longpoll.delivery.dispatcher import PollDispatcher
 from roots_longpoll.delivery.poll import Poll
 from roots_longpoll.delivery.responses import SharedBody
 from roots_longpoll.errors import InvalidCursorError
 from roots_longpoll.http import rendering
 from roots_longpoll.http.requests import POLL_BEGIN, UID_END, UID_START, OriginReader, Request, RequestReader
-from roots_longpoll.http.server_state import Connections
+from roots_longpoll.http.server_state import ServerState
 
 HEADER_SECONDS = 10.0
 IDLE_SECONDS = 75.0
@@ -40,11 +41,12 @@ class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        "_cors", "_is_last", "_method", "_paused", "_poll", "_reader", "_route", "_server", "_transport", "_waiting",
-        "deadline", "is_closing",
+        "_cors", "_dispatcher", "_is_last", "_method", "_paused", "_poll", "_reader", "_route", "_server", "_transport",
+        "_waiting", "deadline", "is_closing",
     )  # fmt: skip
 
-    def __init__(self, server: Connections) -> None:
+    def __init__(self, dispatcher: PollDispatcher, server: ServerState) -> None:
+        self._dispatcher = dispatcher
         self._server = server
         self._reader: RequestReader | None = None
         self._poll: Poll | None = None
@@ -77,7 +79,7 @@ class Connection(asyncio.Protocol):
         self.is_closing = True
         self._reader = None
         if self._poll is not None:
-            self._server.desk.abandon(self._poll)
+            self._dispatcher.abandon(self._poll)
             self._poll = None
 
     def data_received(self, data: bytes) -> None:
@@ -154,7 +156,7 @@ class Connection(asyncio.Protocol):
         headers = {"Allow": rendering.ALLOWED_METHODS} if status == rendering.METHOD_NOT_ALLOWED else None
         self._refuse_and_close(status, detail, headers)
 
-    # What the desk calls
+    # What the dispatcher calls
 
     def answer(self, body: bytes) -> None:
         """Send 200 with the JSON `body`."""
@@ -202,28 +204,28 @@ class Connection(asyncio.Protocol):
         """Begin a poll of which all but the cursor was parsed before, perhaps that too; return whether it is one."""
         server = self._server
         uid = data[UID_START:UID_END]
-        client = server.client_of(uid)
-        known = server.known.find(data[UID_END:])
+        client = self._dispatcher.client_of(uid)
+        tail = server.known.find(data[UID_END:])
         # The bytes of an accepted uid are in its place, so that none of them can be part of anything else.
-        if known is None or client is None or not data.startswith(POLL_BEGIN):
+        if tail is None or client is None or not data.startswith(POLL_BEGIN):
             parsed = server.known.parse(data)
             if parsed is None:
                 return False
-            uid, known = parsed
-        origin, epoch, seq, told = known
+            uid, tail = parsed
+        origin, cursor = tail
         if self._poll is not None or origin or self._cors:
             self._begin(origin, is_last=False)
         else:
             self.deadline = math.inf
             self._method = "GET"
         self._route = POLL_ROUTE
-        self._poll = server.desk.poll(self, uid, epoch, seq, told, client)
+        self._poll = self._dispatcher.poll(self, uid, cursor, client)
         return True
 
     def _begin(self, origin: bytes, *, is_last: bool) -> None:
         """Make the next request the one that is under way."""
         if self._poll is not None:
-            self._server.desk.finish_early(self._poll)
+            self._dispatcher.finish_early(self._poll)
         # The answer sets the next one; a poll has its own end.
         self.deadline = math.inf
         self._is_last = is_last
@@ -231,7 +233,6 @@ class Connection(asyncio.Protocol):
         self._method = "GET"
 
     def _handle(self, request: Request) -> None:
-        desk = self._server.desk
         self._begin(request.origin, is_last=request.is_last)
         if request.method != b"GET":
             self._answer_options()
@@ -243,7 +244,7 @@ class Connection(asyncio.Protocol):
         if target in _WELCOME_PATHS:
             self._route = WELCOME_ROUTE
             if self._is_served():
-                desk.welcome(self)
+                self._dispatcher.welcome(self)
         elif not uid or not cursor_text or b"/" in cursor_text:
             self._route = OTHER_ROUTE
             self._refuse(404, "Polls are at / and at /{uid}/{cursor}.")
@@ -271,16 +272,15 @@ class Connection(asyncio.Protocol):
         return False
 
     def _begin_poll(self, uid: bytes, cursor_text: bytes) -> None:
-        desk = self._server.desk
         try:
             cursor = parse(cursor_text)
         except InvalidCursorError:
-            if desk.accepts(uid):
+            if self._dispatcher.accepts(uid):
                 self._refuse(400, "The cursor is not one that this service gave.")
             else:
-                desk.welcome(self)
+                self._dispatcher.welcome(self)
             return
-        self._poll = desk.poll(self, uid, *cursor)
+        self._poll = self._dispatcher.poll(self, uid, cursor)
 
     def _refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         if not self.is_closing:
@@ -295,7 +295,7 @@ class Connection(asyncio.Protocol):
     def _refuse_and_close(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         """Answer, then read and drop what else comes until the client has had time to see the answer."""
         if self._poll is not None:
-            self._server.desk.finish_early(self._poll)
+            self._dispatcher.finish_early(self._poll)
         answer = rendering.problem(
             self._server.heads,
             status,

@@ -10,6 +10,9 @@ from typing import NamedTuple, Protocol
 import httptools
 
 from roots.contracts.uids import UID_CHARACTERS
+from roots_longpoll.delivery import cursor as cursors
+from roots_longpoll.delivery.cursor import Cursor
+from roots_longpoll.errors import InvalidCursorError
 
 MAX_HEADER_BYTES = 16 * 1024
 # Larger reads are parsed in pieces, so that a header over the limit is noticed where it passes it.
@@ -19,10 +22,8 @@ _SMALL_PIECE_BYTES = 512
 METHODS = frozenset((b"GET", b"OPTIONS"))
 
 _GET_LINE = re.compile(rb"GET [^ \r\n]+ HTTP/1\.1\r\n")
-# A poll as nearly all are: uid, epoch, seq and grants, each of the last three within 64 bits.
-_POLL_LINE = re.compile(
-    rb"GET /([A-Za-z0-9_-]{43})/([0-9a-z]{1,12})\.([0-9a-z]{1,12})\.([0-9a-z]{1,12}) HTTP/1\.1\r\n"
-).match
+# A poll as nearly all are: a uid and a cursor.
+_POLL_LINE = re.compile(rb"GET /([A-Za-z0-9_-]{%d})/%b HTTP/1\.1\r\n" % (UID_CHARACTERS, cursors.PATTERN)).match
 POLL_BEGIN = b"GET /"
 UID_START = len(POLL_BEGIN)
 UID_END = UID_START + UID_CHARACTERS
@@ -162,31 +163,29 @@ class OriginReader(RequestReader):
             self._origin = value
 
 
-class Known(NamedTuple):
+class ParsedTail(NamedTuple):
     """What follows the uid in a poll: its cursor, and the origin that its headers name (empty for none)."""
 
     origin: bytes
-    epoch: int
-    seq: int
-    told: int
+    cursor: Cursor
 
 
 class KnownBytes:
     """Bytes that were parsed before, and what they mean: the same bytes mean the same again.
 
     A client sends the same headers with every poll, and so do others like it. Only what follows the request line of one
-    whole GET of HTTP/1.1, which asked to keep the connection, is learned. Clients that were told the same by one
-    fan-out come back with polls that are the same after the uid: one of them is parsed, the others are looked up.
+    whole GET of HTTP/1.1, which asked to keep the connection, is learned. Clients that got the same
+    cursor from one fan-out come back with polls that differ in the uid only: one is parsed, the others are looked up.
     At most `_MAX_KNOWN` of each are kept.
     """
 
     def __init__(self) -> None:
         self._origins: dict[bytes, bytes] = {}
-        self._tails: dict[bytes, Known] = {}
+        self._tails: dict[bytes, ParsedTail] = {}
         self.find = self._tails.get
-        """Return what a poll says from the end of its uid on, or None when it is not known."""
+        """Return what follows the uid of a poll, given its bytes from there on; None when they were not seen before."""
 
-    def parse(self, data: bytes) -> tuple[bytes, Known] | None:
+    def parse(self, data: bytes) -> tuple[bytes, ParsedTail] | None:
         """Return the uid of a poll whose headers are known, and what follows it; None for all else."""
         line = _POLL_LINE(data)
         if line is None:
@@ -194,12 +193,15 @@ class KnownBytes:
         origin = self._origins.get(data[line.end() :])
         if origin is None:
             return None
-        uid, epoch, seq, told = line.groups()
-        known = Known(origin, int(epoch, 36), int(seq, 36), int(told, 36))
+        uid, *digits = line.groups()
+        try:
+            tail = ParsedTail(origin, cursors.from_digits(*digits))
+        except InvalidCursorError:
+            return None
         if len(self._tails) >= _MAX_KNOWN:
             self._tails.clear()
-        self._tails[data[UID_END:]] = known
-        return uid, known
+        self._tails[data[UID_END:]] = tail
+        return uid, tail
 
     def learn(self, data: bytes, reader: RequestReader) -> None:
         """Learn from `data`, which `reader` read from its beginning."""

@@ -1,11 +1,10 @@
-"""What the connections of one replica share: the desk, the limits, the sweep that ends those past their deadline."""
+"""What the connections of one replica share: limits, a clock, and the sweep that ends those past their deadline."""
 
 import time
 from collections.abc import Iterable
 from typing import Protocol
 
 from roots.runtime import descriptors
-from roots_longpoll.delivery.dispatcher import Desk
 from roots_longpoll.delivery.stats import Stats
 from roots_longpoll.http import rendering
 from roots_longpoll.http.rendering import Heads
@@ -32,15 +31,13 @@ class Swept(Protocol):
         """End the connection."""
 
 
-class Connections:
-    """All connections of one replica.
+class ServerState:
+    """The connections of one replica and what they may do.
 
     Shape: origins are those whose pages may poll from elsewhere. refusal is why no poll can be served now, if so.
     """
 
-    def __init__(self, desk: Desk, stats: Stats, *, max_connections: int, origins: Iterable[str] = ()) -> None:
-        self.desk = desk
-        self.client_of = desk.client_of
+    def __init__(self, stats: Stats, *, max_connections: int, origins: Iterable[str] = ()) -> None:
         self.stats = stats
         self.heads = Heads()
         self.origins = frozenset(origins)
@@ -64,7 +61,7 @@ class Connections:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many connections are being refused that there is no room to tell another one why."""
+        """Whether so many connections are being refused that there is no room to answer another one."""
         return len(self) > self._max_connections + MAX_REFUSED
 
     def remove(self, connection: Swept) -> None:

@@ -21,7 +21,7 @@ from roots.nats.streams import StreamState
 from roots.runtime import logs
 from roots.runtime.episodes import Episode
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.reader import JetStreamReader
 
 RECONCILE_SECONDS = 5.0
 RETRY_SECONDS = 0.25
@@ -77,12 +77,12 @@ class Follower:
         preload: int,
         has_holes: bool,
         on_state: Callable[[StreamState], None] | None = None,
-        reader: StreamReader | None = None,
+        reader: JetStreamReader | None = None,
         renew: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self.repairs = 0
         self.repaired_messages = 0
-        self._reader = StreamReader(client, stream) if reader is None else reader
+        self._reader = JetStreamReader(client, stream) if reader is None else reader
         self._renew = renew
         self._stream = stream
         self._subjects = subjects

@@ -2,7 +2,7 @@
 
 Requests go through nats-py. A message that came that way would pass a stream reader, a parser, a queue and a task of
 its own before anybody saw it; here it is read where it arrives, for a few microseconds. What is lost on this way is
-repaired by those who follow a stream (see `source`), so that a connection that breaks is just made again.
+repaired by those who follow a stream (see `follower`), so that a connection that breaks is just made again.
 Source: docs/adr/0009-live-connection.md.
 """
 
@@ -25,7 +25,7 @@ from roots.nats.broker import (
 from roots.nats.nkeys import NkeyError, read_credentials, read_nkey
 from roots.runtime import logs
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stream.nats_protocol import Info, Subscription, Wire
+from roots_longpoll.stream.nats_protocol import Info, NatsProtocol, Subscription
 
 DEFAULT_PORT = 4222
 
@@ -35,12 +35,12 @@ log = logs.get(__name__)
 class LiveFeed:
     """Keeps one connection, whichever server has it, and hands on what comes.
 
-    Shape: on_change is called each time that all subscriptions hear again, and when they don't any more; connections
-        counts how often they did.
+    Shape: on_change is called with is_connected each time that it changes: whether all subscriptions receive.
+        connections counts how often they began to.
     """
 
     def __init__(
-        self, config: BrokerConfig, subscriptions: Sequence[Subscription], on_change: Callable[[], None]
+        self, config: BrokerConfig, subscriptions: Sequence[Subscription], on_change: Callable[[bool], None]
     ) -> None:
         self.is_connected = False
         self.connections = 0
@@ -69,39 +69,39 @@ class LiveFeed:
             await asyncio.sleep(began + RECONNECT_WAIT_SECONDS - loop.time())
 
     async def _listen(self, url: str) -> None:
-        """Hear until the connection is lost. Errors: OSError, TimeoutError, NkeyError, BrokerUnavailableError."""
-        wire = Wire()
+        """Receive until the connection is lost. Errors: OSError, TimeoutError, NkeyError, BrokerUnavailableError."""
+        connection = NatsProtocol()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
-                await self._connect(wire, url)
+                await self._connect(connection, url)
             self.connections += 1
             self.is_connected = True
             log.info("live_connected")
-            self._on_change()
+            self._on_change(self.is_connected)
             while True:
-                await wire.stay(PING_SECONDS)
+                await connection.stay(PING_SECONDS)
                 async with asyncio.timeout(PING_SECONDS * MAX_PINGS):
-                    await wire.ping()
+                    await connection.ping()
         finally:
-            wire.close()
+            connection.close()
             if self.is_connected:
                 self.is_connected = False
-                self._on_change()
+                self._on_change(self.is_connected)
 
-    async def _connect(self, wire: Wire, url: str) -> None:
-        """Let every subscription hear on `wire`. Errors: as _listen."""
+    async def _connect(self, connection: NatsProtocol, url: str) -> None:
+        """Let every subscription receive on `connection`. Errors: as _listen."""
         config = self._config
         address = urlsplit(url if "://" in url else f"nats://{url}")
         host, port = address.hostname or "", address.port or DEFAULT_PORT
         # Certificates, keys and credentials are read again for each connection, so that they can be renewed.
         context = config.tls_context() if config.is_secure else None
         first = context if config.tls_first else None
-        await asyncio.get_running_loop().create_connection(lambda: wire, host, port, ssl=first)
-        info = await wire.info()
+        await asyncio.get_running_loop().create_connection(lambda: connection, host, port, ssl=first)
+        info = await connection.info()
         if context is not None and first is None:
-            await wire.start_tls(context, host)
-        await wire.ping(b"CONNECT %b\r\n" % msgspec.json.encode(_introduction(config, info)))
-        await wire.subscribe(self._subscriptions)
+            await connection.start_tls(context, host)
+        await connection.ping(b"CONNECT %b\r\n" % msgspec.json.encode(_introduction(config, info)))
+        await connection.subscribe(self._subscriptions)
 
 
 def _introduction(config: BrokerConfig, info: Info) -> dict[str, object]:

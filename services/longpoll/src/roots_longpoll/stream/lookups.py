@@ -6,16 +6,17 @@ ends, and an answer that does not reach as far is of no use.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from roots.contracts.subjects import GRANTS_PREFIX
 from roots.nats.stored import Stored
-from roots_longpoll.delivery.dispatcher import Desk
-from roots_longpoll.delivery.grants import GrantsView, Known
-from roots_longpoll.delivery.poll import Poll, State
+from roots_longpoll.delivery.dispatcher import PollDispatcher
+from roots_longpoll.delivery.grants import GrantsView, MaybeClient
+from roots_longpoll.delivery.poll import Poll
+from roots_longpoll.delivery.states import State
 from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.sinks import apply_record, uid_of
 
 LOOKUP_SECONDS = 5.0
@@ -28,15 +29,19 @@ MAX_SINGLES = 128
 
 
 class Lookups:
-    """Questions for records, each answered by a call of the desk.
+    """Reads the records that polls need; each result goes to the dispatcher.
 
     Shape: spawn runs a coroutine as a task that its owner keeps.
     """
 
     def __init__(
-        self, desk: Desk, view: GrantsView, reader: StreamReader, spawn: Callable[[Coroutine[Any, Any, None]], None]
+        self,
+        dispatcher: PollDispatcher,
+        view: GrantsView,
+        reader: JetStreamReader,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._view = view
         self._reader = reader
         self._spawn = spawn
@@ -44,9 +49,9 @@ class Lookups:
         self._workers = 0
         self._singles = asyncio.Semaphore(MAX_SINGLES)
 
-    def ask(self, poll: Poll) -> None:
-        """Fetch the record of `poll`, together with those that others ask for until there is a turn for it."""
-        self._asked.append(poll)
+    def ask(self, polls: Iterable[Poll]) -> None:
+        """Read the records of `polls`, together with those that are asked for until there is a turn for them."""
+        self._asked += polls
         if self._workers < MAX_BATCHES:
             self._workers += 1
             self._spawn(self._work())
@@ -69,14 +74,14 @@ class Lookups:
         except TimeoutError:
             # Those who wait for their turn would not fare better.
             for poll in [*polls, *self._asked]:
-                self._desk.unavailable(poll, "NATS did not tell in time what this client may hear.")
-            # A held poll goes on asking: what it may hear is in doubt until the store has answered (I5).
+                self._dispatcher.unavailable(poll, "NATS did not answer in time what this client may receive.")
+            # A held poll goes on asking: what it may receive is in doubt until the store has answered (I5).
             self._asked += [poll for poll in polls if poll.state is not State.DONE]
         else:
             for poll in polls:
-                self._desk.grants_found(poll, found[poll.uid])
+                self._dispatcher.grants_found(poll, found[poll.uid])
 
-    async def _fetch(self, uids: Sequence[bytes]) -> dict[bytes, Known]:
+    async def _fetch(self, uids: Sequence[bytes]) -> dict[bytes, MaybeClient]:
         while True:
             times_voided = self._view.times_voided
             try:
@@ -84,7 +89,7 @@ class Lookups:
             except BrokerUnavailableError:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                # A later change, or the record's end, may be among what the view was told meanwhile and has dropped.
+                # A later change, or the record's end, may have come to the view meanwhile, and have been dropped there.
                 if times_voided == self._view.times_voided:
                     return {uid: self._take(uid, stored.get(uid)) for uid in uids}
 
@@ -104,9 +109,9 @@ class Lookups:
         async with self._singles:
             return await self._reader.last_of(_subject_of(uid))
 
-    def _take(self, uid: bytes, stored: Stored | None) -> Known:
+    def _take(self, uid: bytes, stored: Stored | None) -> MaybeClient:
         if stored is not None:
-            return apply_record(self._view, stored, self._desk.stats.unreadable)
+            return apply_record(self._view, stored, self._dispatcher.stats.unreadable)
         return self._view.note_absent(uid)
 
 

@@ -52,7 +52,7 @@ class Info(msgspec.Struct):
     nonce: str = ""
 
 
-class Wire(asyncio.Protocol):
+class NatsProtocol(asyncio.Protocol):
     """One connection."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ REQUEST_SECONDS = 2.0
 _ERR_NO_MESSAGE = 10037
 
 
-class StreamReader:
+class JetStreamReader:
     """Reads one stream. Errors: BrokerUnavailableError from each method when NATS has no answer in time."""
 
     def __init__(self, client: Client, stream: str) -> None:
@@ -100,12 +100,12 @@ class StreamReader:
             raise BrokerUnavailableError(f"{self._stream}: {type(error).__name__}") from error
 
 
-class LogReader(StreamReader):
-    """Reads the event stream, in the epoch that the grants' bucket has for it. Errors: as StreamReader."""
+class LogReader(JetStreamReader):
+    """Reads the event stream, in the epoch that the grants' bucket has for it. Errors: as JetStreamReader."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(client, EVENTS_STREAM)
-        self._bucket = StreamReader(client, GRANTS_STREAM)
+        self._bucket = JetStreamReader(client, GRANTS_STREAM)
 
     async def state(self) -> StreamState:
         """Return the log's extent, as its leader has it."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from roots.contracts.subjects import subject_of
 from roots_longpoll.delivery.poll import Limits, Replay
 from roots_longpoll.delivery.ring import Event, Ring, cut
-from roots_longpoll.delivery.unreadable import Unreadable
+from roots_longpoll.delivery.stats import Unreadable
 from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
-from roots_longpoll.stream.reader import StreamReader
+from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.sinks import event_of
 
 DEADLINE_SECONDS = 10.0
@@ -33,7 +33,7 @@ class Replayer:
     """Reads backlogs from the event stream."""
 
     def __init__(
-        self, reader: StreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits, unreadable: Unreadable
+        self, reader: JetStreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits, unreadable: Unreadable
     ) -> None:
         self.results = {"ok": 0, "failed": 0, "refused": 0, "shared": 0}
         self._reader = reader

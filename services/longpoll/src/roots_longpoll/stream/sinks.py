@@ -1,4 +1,4 @@
-"""What the followed streams feed: events go to the desk, grant records to the view and on to the desk."""
+"""The sinks of the two streams: events go to the dispatcher, grant records to the view and on to the dispatcher."""
 
 import time
 from collections.abc import Callable, Collection
@@ -8,10 +8,10 @@ from roots.contracts.grant_records import UnreadableRecordError
 from roots.contracts.subjects import GRANTS_PREFIX, InvalidPathError, path_of
 from roots.nats.log_epoch import LOG_SUBJECT
 from roots.nats.stored import Stored
-from roots_longpoll.delivery.dispatcher import Desk
-from roots_longpoll.delivery.grants import GrantsView, Known
+from roots_longpoll.delivery.dispatcher import PollDispatcher
+from roots_longpoll.delivery.grants import GrantsView, MaybeClient
 from roots_longpoll.delivery.ring import Event
-from roots_longpoll.delivery.unreadable import Unreadable
+from roots_longpoll.delivery.stats import Unreadable
 from roots_longpoll.stream.broker_clock import STORED_HEADER, BrokerClock
 
 # A key-value store's mark of a record that was deleted or purged.
@@ -52,17 +52,17 @@ def event_of(message: Stored, unreadable: Unreadable) -> Event | None:
     return Event(seq=message.seq, path=path, message=message.data, committed_ns=committed_ns, traceparent=traceparent)
 
 
-class EventFeed:
-    """Feeds the desk with events. Shape: on_event hears of each before the desk does."""
+class EventSink:
+    """Feeds the dispatcher with events. Shape: on_event is called with each of them first."""
 
-    def __init__(self, desk: Desk, on_event: Callable[[Event], None] | None = None) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: PollDispatcher, on_event: Callable[[Event], None] | None = None) -> None:
+        self._dispatcher = dispatcher
         self._clock = BrokerClock()
         self._on_event = on_event
-        self._unreadable = desk.stats.unreadable
+        self._unreadable = dispatcher.stats.unreadable
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int, epoch_start: int) -> None:
-        """Let the desk begin with the stream of `epoch`."""
+        """Start the dispatcher with the stream of `epoch`."""
         events = []
         taken_ns = time.time_ns()
         for message in messages:
@@ -70,55 +70,55 @@ class EventFeed:
             if event is not None:
                 event.taken_ns = taken_ns
                 events.append(event)
-        self._desk.begin(epoch, after, events, head, epoch_start)
+        self._dispatcher.begin(epoch, after, events, head, epoch_start)
 
     def receive(self, message: Stored) -> None:
-        """Deliver one event; a message that is none is passed over, since nobody can hear it."""
+        """Deliver one event; a message that is none is passed over, since nobody can receive it."""
         event = event_of(message, self._unreadable)
         if event is None:
-            self._desk.skip_to(message.seq)
+            self._dispatcher.skip_to(message.seq)
         else:
             event.taken_ns = time.time_ns()
             stored_ns = self._clock.read(message.headers.get(STORED_HEADER, ""))
-            self._desk.stats.count_arrival(event.committed_ns, stored_ns, event.taken_ns)
+            self._dispatcher.stats.count_arrival(event.committed_ns, stored_ns, event.taken_ns)
             if self._on_event is not None:
                 self._on_event(event)
-            self._desk.deliver(event)
+            self._dispatcher.deliver(event)
 
     def skip_to(self, seq: int) -> None:
-        """Move the desk's head on."""
-        self._desk.skip_to(seq)
+        """Move the dispatcher's head on."""
+        self._dispatcher.skip_to(seq)
 
     def verified(self) -> None:
-        """Tell the desk that its head is the stream's end."""
-        self._desk.head_checked()
+        """Report that the dispatcher's head is the stream's end."""
+        self._dispatcher.head_checked()
 
 
-class GrantFeed:
-    """Feeds the view and the desk with grant records. Shape: on_epoch is called when the log's epoch may be another."""
+class GrantSink:
+    """Feeds the view and the dispatcher with grant records. Shape: on_epoch is called when the log may be another."""
 
-    def __init__(self, view: GrantsView, desk: Desk, on_epoch: Callable[[], None]) -> None:
+    def __init__(self, view: GrantsView, dispatcher: PollDispatcher, on_epoch: Callable[[], None]) -> None:
         self._view = view
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._on_epoch = on_epoch
 
     def begin(self, _epoch: int, _after: int, _messages: list[Stored], _head: int, _epoch_start: int) -> None:
         """Forget all records: what was known may have changed unseen."""
         self._view.clear()
-        self._desk.forget_grants()
+        self._dispatcher.forget_grants()
 
     def forget(self, uids: Collection[bytes]) -> None:
         """Ask the store for the records of `uids`, which seem to be gone from it."""
         self._view.forget(uids)
-        self._desk.forget_grants(uids)
+        self._dispatcher.forget_grants(uids)
 
     def receive(self, message: Stored) -> None:
         """Take in one record, and wake the poll of its uid."""
         if message.subject == LOG_SUBJECT:
             self._on_epoch()
             return
-        client = apply_record(self._view, message, self._desk.stats.unreadable)
-        self._desk.grants_known(uid_of(message), client)
+        client = apply_record(self._view, message, self._dispatcher.stats.unreadable)
+        self._dispatcher.grants_known(uid_of(message), client)
 
     def skip_to(self, seq: int) -> None:
         """Pass over records that were replaced meanwhile; only the last of each uid counts."""
@@ -132,7 +132,7 @@ def uid_of(message: Stored) -> bytes:
     return message.subject.removeprefix(GRANTS_PREFIX).encode()
 
 
-def apply_record(view: GrantsView, message: Stored, unreadable: Unreadable) -> Known:
+def apply_record(view: GrantsView, message: Stored, unreadable: Unreadable) -> MaybeClient:
     """Take `message` into the view; return the latest that is known of its uid.
 
     One that can't be read counts as none: to keep the record before it would let a withdrawn grant live on (I5).

@@ -14,7 +14,7 @@ from roots.runtime import logs
 from roots.runtime.episodes import Episode
 from roots_longpoll.delivery.grants import GrantsView
 from roots_longpoll.stream.reader import REQUEST_SECONDS
-from roots_longpoll.stream.sinks import GrantFeed
+from roots_longpoll.stream.sinks import GrantSink
 
 # So many records are compared in one turn of the loop: about 2 ms.
 SLICE = 4096
@@ -25,7 +25,7 @@ log = logs.get(__name__)
 class VanishedGrants:
     """Compares the view with the bucket, in rounds."""
 
-    def __init__(self, client: Client, view: GrantsView, feed: GrantFeed) -> None:
+    def __init__(self, client: Client, view: GrantsView, feed: GrantSink) -> None:
         self._check = PresenceCheck(lambda: client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_SECONDS)
         self._view = view
         self._feed = feed

@@ -1,8 +1,7 @@
-"""A desk without NATS and without sockets: the world outside is a list of questions, a reply a list of answers."""
+"""A dispatcher without NATS and without sockets: what it needs is kept in lists, and so are its answers."""
 
 import json
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +9,9 @@ import msgspec
 
 from roots.contracts.uids import Uids
 from roots_longpoll.delivery.cursor import Cursor, parse
-from roots_longpoll.delivery.dispatcher import Desk
+from roots_longpoll.delivery.dispatcher import PollDispatcher
 from roots_longpoll.delivery.grants import GrantsView
-from roots_longpoll.delivery.poll import Limits, Poll
+from roots_longpoll.delivery.poll import AnyNeed, Limits, Need, NeedRecords, NeedReplay, Poll
 from roots_longpoll.delivery.responses import SharedBody
 from roots_longpoll.delivery.ring import Event, Ring
 from roots_longpoll.delivery.stats import Stats
@@ -79,34 +78,25 @@ class FakeReply:
 
 
 @dataclass
-class FakeOutside:
-    """Keeps what the desk asks; the test answers, or does not."""
+class Needs:
+    """Keeps what the dispatcher needs; the test gives it the results, or does not."""
 
     lookups: list[Poll] = field(default_factory=list)
-    replays: list[tuple[Poll, list[tuple[str, int]]]] = field(default_factory=list)
+    replays: list[NeedReplay] = field(default_factory=list)
     head_checks: int = 0
-    deferred: deque[Callable[[], None]] = field(default_factory=deque)
+    slices: int = 0
 
-    def look_up(self, poll: Poll) -> None:
-        """Keep a question for a record."""
-        self.lookups.append(poll)
-
-    def replay(self, poll: Poll, starts: list[tuple[str, int]]) -> None:
-        """Keep a question for a backlog."""
-        self.replays.append((poll, starts))
-
-    def check_head(self) -> None:
-        """Count a question for the stream's end."""
-        self.head_checks += 1
-
-    def defer(self, function: Callable[[], None]) -> None:
-        """Keep `function` until the test calls it."""
-        self.deferred.append(function)
-
-    def run_deferred(self) -> None:
-        """Call all that was deferred, and what that defers."""
-        while self.deferred:
-            self.deferred.popleft()()
+    def take(self, need: AnyNeed) -> None:
+        """Keep `need`."""
+        match need:
+            case NeedRecords(polls=polls):
+                self.lookups += polls
+            case NeedReplay():
+                self.replays.append(need)
+            case Need.HEAD_CHECK:
+                self.head_checks += 1
+            case Need.NEXT_SLICE:
+                self.slices += 1
 
 
 def grant(start: int, n: int = 1, **others: float) -> dict[str, float]:
@@ -125,8 +115,8 @@ def record(
     return msgspec.json.encode({"subject": None, "n": n, "paths": paths, "gone": gone or {}, "expires": expires})
 
 
-class Office:
-    """One desk with its ring and its view, and short ways to talk to it. Shape: uid is a client that has no record."""
+class DispatcherBench:
+    """One dispatcher with its ring and its view, and short ways to use it. Shape: uid is one without a record."""
 
     def __init__(
         self,
@@ -140,13 +130,13 @@ class Office:
         self.ring = Ring(ring_bytes)
         self.view = GrantsView(capacity)
         self.uids = uids or Uids(UID_KEY)
-        self.outside = FakeOutside()
+        self.needs = Needs()
         self.stats = Stats()
-        self.desk = Desk(
-            ring=self.ring, grants=self.view, uids=self.uids, outside=self.outside, stats=self.stats,
-            limits=limits or Limits(),
+        self.dispatcher = PollDispatcher(
+            ring=self.ring, view=self.view, uids=self.uids, stats=self.stats, limits=limits or Limits(),
+            need=self.needs.take,
         )  # fmt: skip
-        self.desk.begin(EPOCH, head, [], head)
+        self.dispatcher.begin(EPOCH, head, [], head)
         self.uid = self.mint()
         self._revision = 0
 
@@ -158,39 +148,50 @@ class Office:
         """Let a record come on the live way."""
         uid = self.uid if uid is None else uid
         self._revision += 1
-        self.desk.grants_known(uid, self.view.apply(uid, raw, self._revision))
+        self.dispatcher.grants_known(uid, self.view.apply(uid, raw, self._revision))
 
     def found(self, raw: bytes = b"", revision: int = 100) -> None:
         """Let the store answer the oldest question for a record."""
-        poll = self.outside.lookups.pop(0)
+        poll = self.needs.lookups.pop(0)
         known = self.view.apply(poll.uid, raw, revision) if raw else self.view.note_absent(poll.uid)
-        self.desk.grants_found(poll, known)
+        self.dispatcher.grants_found(poll, known)
 
     @property
     def asked(self) -> list[bytes]:
-        """The uids whose records the desk has asked for."""
-        return [poll.uid for poll in self.outside.lookups]
+        """The uids whose records the dispatcher has asked for."""
+        return [poll.uid for poll in self.needs.lookups]
 
     def connect(self, *paths: str, start: int | None = None, uid: bytes | None = None) -> None:
         """Grant `paths` by the first change of a record, from `start` on, or from now."""
         start = self.ring.head if start is None else start
         self.put(record(1, {path: grant(start) for path in paths}), uid)
 
-    def poll(self, seq: int, told: int = 0, *, epoch: int = EPOCH, uid: bytes | None = None) -> FakeReply:
+    def poll(self, seq: int, acked: int = 0, *, epoch: int = EPOCH, uid: bytes | None = None) -> FakeReply:
         """Let a client poll; return what it receives, now or later."""
-        return self.poll_at(Cursor(epoch, seq, told), uid)
+        return self.poll_at(Cursor(epoch, seq, acked), uid)
 
     def poll_at(self, cursor: Cursor, uid: bytes | None = None) -> FakeReply:
         """Let a client poll with a cursor that it was given."""
         uid = self.uid if uid is None else uid
         reply = FakeReply()
-        self.desk.poll(reply, uid, *cursor)
+        self.dispatcher.poll(reply, uid, cursor)
         return reply
+
+    def run_slice(self) -> None:
+        """Let the next slice of a fan-out have its turn, if there is one."""
+        if self.needs.slices:
+            self.needs.slices -= 1
+            self.dispatcher.answer_woken()
+
+    def run_slices(self) -> None:
+        """Let a fan-out come to its end."""
+        while self.needs.slices:
+            self.run_slice()
 
     def publish(self, path: str, message: str = "", *, seq: int | None = None) -> int:
         """Let the next event come; return its sequence."""
         seq = self.ring.head + 1 if seq is None else seq
-        self.desk.deliver(event(seq, path, message))
+        self.dispatcher.deliver(event(seq, path, message))
         return seq
 
 

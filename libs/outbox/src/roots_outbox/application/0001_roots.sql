@@ -1,0 +1,261 @@
+-- The schema `roots` in an application's own database: an outbox, the functions that write to it, and what was refused.
+-- No statement needs a superuser. What stands between two @ is filled in by schema.py.
+
+CREATE SCHEMA roots;
+COMMENT ON SCHEMA roots IS 'Events for Roots, written in the transactions that they report';
+
+@outbox_table@;
+
+-- Rows of one transaction, which take their place when it commits: see roots.place.
+ALTER TABLE roots.outbox
+    ADD COLUMN transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    ADD COLUMN is_placed boolean NOT NULL DEFAULT true;
+
+CREATE TABLE roots.refused (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id uuid NOT NULL,
+    path text NOT NULL,
+    ordering_key text NOT NULL,
+    message text NOT NULL,
+    traceparent text,
+    committed_at timestamptz NOT NULL,
+    reason text NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE roots.watched (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    relation regclass NOT NULL,
+    path text NOT NULL,
+    columns jsonb,
+    key text[] NOT NULL,
+    UNIQUE (relation, path)
+);
+
+-- place: give the rows of the committing transaction their ids, in the order in which they were written. The lock of
+-- each ordering key is held until the commit is visible, so that the ids of a key follow commit order. All locks are
+-- taken in one order: two transactions can't wait for each other. It runs once for each row, and all but the first
+-- time find nothing to do.
+CREATE FUNCTION roots.place() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    waiting bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(key)
+    FROM (
+        SELECT DISTINCT hashtextextended(ordering_key, 7665743) AS key FROM roots.outbox
+        WHERE transaction = pg_current_xact_id() AND NOT is_placed ORDER BY key
+    ) AS keys;
+    FOR waiting IN
+        SELECT id FROM roots.outbox WHERE transaction = pg_current_xact_id() AND NOT is_placed ORDER BY id
+    LOOP
+        UPDATE roots.outbox SET id = DEFAULT, is_placed = true WHERE id = waiting;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+CREATE INDEX ON roots.outbox (transaction) WHERE NOT is_placed;
+
+CREATE CONSTRAINT TRIGGER place AFTER INSERT ON roots.outbox
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NOT NEW.is_placed) EXECUTE FUNCTION roots.place();
+
+-- hint: wake the relay when the transaction commits.
+CREATE FUNCTION roots.hint() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify(@channel@, '');
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER hint AFTER INSERT ON roots.outbox FOR EACH STATEMENT EXECUTE FUNCTION roots.hint();
+
+-- publish: send `message` to the clients that receive `path`, if and when this transaction commits. Messages of one
+-- ordering key, by default of one path, arrive in commit order. Returns the id of the event.
+CREATE FUNCTION roots.publish(path text, message text, ordering_key text DEFAULT NULL) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    event_id uuid;
+BEGIN
+    IF path IS NULL OR message IS NULL THEN
+        RAISE EXCEPTION 'roots.publish: the path and the message must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    INSERT INTO roots.outbox (path, message, ordering_key, is_placed)
+    VALUES (path, message, coalesce(ordering_key, path), false)
+    RETURNING outbox.event_id INTO event_id;
+    RETURN event_id;
+END $$;
+
+CREATE FUNCTION roots.publish(path text, message jsonb, ordering_key text DEFAULT NULL) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN roots.publish(path, message::text, ordering_key);
+
+-- revoke: withdraw what matches all of the given: a subject's clients, a path, one client. It takes effect after what
+-- was written before it, and before what is written after it.
+CREATE FUNCTION roots.revoke(subject text DEFAULT NULL, path text DEFAULT NULL, uid text DEFAULT NULL) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF coalesce(subject, path, uid) IS NULL THEN
+        RAISE EXCEPTION 'roots.revoke: give a subject, a path or a uid' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    RETURN roots.publish(
+        @revocations@, jsonb_strip_nulls(jsonb_build_object('subject', subject, 'path', path, 'uid', uid)));
+END $$;
+
+-- watch: publish each INSERT, UPDATE, DELETE and TRUNCATE of a table as JSON, from now on.
+--   path     may name columns: 'users/{owner_id}/tasks'. A row in which one of them is null is not published.
+--   columns  which columns are sent: '["id", "done"]', or with other names '{"is_done": "isDone"}'; by default all.
+--   key      the columns that identify a row; by default the primary key. A deletion sends these and "DELETE": true.
+-- Triggers are of the statement, so that a bulk change costs one more INSERT. Changes of one row arrive in commit order.
+CREATE FUNCTION roots.watch(relation regclass, path text, columns jsonb DEFAULT NULL, key text[] DEFAULT NULL)
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unknown text;
+    names jsonb;
+    watch_id bigint;
+    kind "char";
+    part regclass;
+BEGIN
+    SELECT relkind INTO kind FROM pg_class WHERE oid = relation;
+    IF kind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION 'roots.watch: % is not a table', relation USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF key IS NULL THEN
+        SELECT array_agg(attname::text ORDER BY array_position(indkey::smallint[], attnum)) INTO key
+        FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = relation AND indisprimary;
+    END IF;
+    IF coalesce(cardinality(key), 0) = 0 THEN
+        RAISE EXCEPTION 'roots.watch: % has no primary key; name the columns that identify a row', relation
+            USING ERRCODE = 'invalid_table_definition';
+    END IF;
+    -- Names as they are sent, by the names of the columns; null for all columns.
+    names := CASE jsonb_typeof(columns)
+        WHEN 'array' THEN (SELECT jsonb_object_agg(name, name) FROM jsonb_array_elements_text(columns) AS name)
+        ELSE columns
+    END;
+    SELECT used.name INTO unknown
+    FROM (
+        SELECT unnest(key) UNION SELECT jsonb_object_keys(names)
+        UNION SELECT (regexp_matches(path, '\{([^{}]*)\}', 'g'))[1]
+    ) AS used (name)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = relation AND attname = used.name AND attnum > 0 AND NOT attisdropped);
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'roots.watch: % has no column "%"', relation, unknown USING ERRCODE = 'undefined_column';
+    END IF;
+
+    PERFORM roots.unwatch(relation, path);
+    INSERT INTO roots.watched (relation, path, columns, key) VALUES (relation, path, columns, key)
+    RETURNING id INTO watch_id;
+    PERFORM roots._create_functions(watch_id, relation, path, names, key);
+    -- A statement on a partition fires the triggers of that partition only.
+    FOR part IN SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation LOOP
+        PERFORM roots._create_triggers(watch_id, part);
+    END LOOP;
+END $$;
+
+-- _create_functions: the functions of one watch, with all names in place, so that their plans are kept. Columns are
+-- compared and sent by casts that every type has.
+CREATE FUNCTION roots._create_functions(watch_id bigint, relation regclass, path text, names jsonb, key text[])
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    path_of text;    -- expressions over a row: its path,
+    key_of text;     -- its ordering key,
+    sent_of text;    -- what is sent of it,
+    deleted_of text; -- and what is sent of its deletion.
+    is_same text;    -- whether roots_old and roots_new are one row
+    put constant text := 'INSERT INTO roots.outbox (path, ordering_key, message) SELECT ';
+BEGIN
+    SELECT string_agg(
+        CASE WHEN is_column THEN format('@row@.%I::text', piece) ELSE quote_literal(piece) END, ' || ' ORDER BY place)
+    INTO path_of
+    FROM (
+        SELECT 2 * place AS place, false AS is_column, piece
+        FROM regexp_split_to_table(path, '\{[^{}]*\}') WITH ORDINALITY AS literal (piece, place)
+        UNION ALL
+        SELECT 2 * place + 1, true, match[1]
+        FROM regexp_matches(path, '\{([^{}]*)\}', 'g') WITH ORDINALITY AS reference (match, place)
+    ) AS pieces;
+    SELECT format('concat_ws(''/'', %L, %s)', relation::oid, string_agg(format('@row@.%I::text', name), ', ' ORDER BY place)),
+           format('jsonb_build_object(%s, ''DELETE'', true)::text',
+                  string_agg(format('%L, @row@.%I', coalesce(names ->> name, name), name), ', ' ORDER BY place)),
+           string_agg(format('roots_old.%1$I::text = roots_new.%1$I::text', name), ' AND ' ORDER BY place)
+    INTO key_of, deleted_of, is_same
+    FROM unnest(key) WITH ORDINALITY AS keys (name, place);
+    SELECT format('jsonb_build_object(%s)::text', string_agg(format('%L, @row@.%I', sent.value, sent.key), ', '))
+    INTO sent_of FROM jsonb_each_text(names) AS sent;
+    IF names IS NULL THEN
+        sent_of := 'to_jsonb(@row@)::text';
+    END IF;
+
+    PERFORM roots._create_function(watch_id, 'insert', replace(
+        put || concat_ws(', ', path_of, key_of, sent_of) || ' FROM roots_new WHERE ' || path_of || ' IS NOT NULL;',
+        '@row@', 'roots_new'));
+    PERFORM roots._create_function(watch_id, 'delete', replace(
+        put || concat_ws(', ', path_of, key_of, deleted_of) || ' FROM roots_old WHERE ' || path_of || ' IS NOT NULL;',
+        '@row@', 'roots_old'));
+    -- A row that has another key or path now leaves the old path, and then arrives on the new one.
+    PERFORM roots._create_function(watch_id, 'update',
+        replace(
+            put || concat_ws(', ', path_of, key_of, deleted_of) || ' FROM roots_old WHERE ' || path_of || ' IS NOT NULL '
+            || 'AND NOT EXISTS (SELECT FROM roots_new WHERE ' || is_same || ' AND ' || path_of || ' = ',
+            '@row@', 'roots_old')
+        || replace(
+            path_of || '); '
+            || put || concat_ws(', ', path_of, key_of, sent_of) || ' FROM roots_new WHERE ' || path_of || ' IS NOT NULL;',
+            '@row@', 'roots_new'));
+    PERFORM roots._create_function(watch_id, 'truncate', format('EXECUTE replace(%L, ''@table@'', TG_RELID::regclass::text);',
+        replace(
+            put || concat_ws(', ', path_of, key_of, deleted_of) || ' FROM @table@ AS roots_old WHERE ' || path_of || ' IS NOT NULL',
+            '@row@', 'roots_old')));
+END $$;
+
+CREATE FUNCTION roots._create_function(watch_id bigint, what text, body text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE FUNCTION roots.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+        format('watch_%s_%s', watch_id, what), format('BEGIN %s RETURN NULL; END', body));
+END $$;
+
+CREATE FUNCTION roots._create_triggers(watch_id bigint, relation regclass) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    what text;
+    event text;
+BEGIN
+    FOR what, event IN VALUES
+        ('insert', 'AFTER INSERT ON %2$s REFERENCING NEW TABLE AS roots_new'),
+        ('update', 'AFTER UPDATE ON %2$s REFERENCING OLD TABLE AS roots_old NEW TABLE AS roots_new'),
+        ('delete', 'AFTER DELETE ON %2$s REFERENCING OLD TABLE AS roots_old'),
+        ('truncate', 'BEFORE TRUNCATE ON %2$s')
+    LOOP
+        -- TRUNCATE of a partitioned table fires the triggers of its partitions too, which have the rows.
+        CONTINUE WHEN what = 'truncate' AND EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p');
+        EXECUTE format('CREATE TRIGGER %1$I ' || event || ' FOR EACH STATEMENT EXECUTE FUNCTION roots.%1$I()',
+            format('watch_%s_%s', watch_id, what), relation);
+    END LOOP;
+END $$;
+
+-- unwatch: end a watch, by default all watches of the table. Returns how many there were.
+CREATE FUNCTION roots.unwatch(relation regclass, path text DEFAULT NULL) RETURNS integer
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    watch roots.watched;
+    what text;
+    ended integer := 0;
+BEGIN
+    FOR watch IN
+        DELETE FROM roots.watched AS w
+        WHERE w.relation = unwatch.relation AND (unwatch.path IS NULL OR w.path = unwatch.path)
+        RETURNING *
+    LOOP
+        FOREACH what IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
+            EXECUTE format('DROP FUNCTION roots.%I() CASCADE', format('watch_%s_%s', watch.id, what));
+        END LOOP;
+        ended := ended + 1;
+    END LOOP;
+    RETURN ended;
+END $$;
+
+-- Whoever may publish has to be told so: GRANT USAGE ON SCHEMA roots, and the functions. A watched table needs neither.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA roots FROM PUBLIC;

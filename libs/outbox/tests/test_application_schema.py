@@ -1,0 +1,275 @@
+"""The schema `roots` in an application's own database: what its functions write, and in which order."""
+
+import itertools
+import json
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from roots_devstack.postgres import Postgres
+from roots_outbox.application import schema
+from roots_outbox.application.schema import Connection, SchemaError
+
+_numbers = itertools.count(1)
+
+TASKS = """
+CREATE TABLE "To do" (
+    id integer PRIMARY KEY, "is done" boolean NOT NULL DEFAULT false, "100%" text, owner integer
+)
+"""
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    """Create a database of the test's own, and return how its owner, who is no superuser, connects."""
+    name = f"application{next(_numbers)}"
+    with psycopg.connect(postgres.superuser_url, autocommit=True) as superuser:
+        superuser.execute(sql.SQL("CREATE DATABASE {} OWNER tasks_owner").format(sql.Identifier(name)))
+    return postgres.owner_url.removesuffix("/tasks") + f"/{name}"
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    """Yield a connection to a database with the schema, and with a table whose names need quotes."""
+    with psycopg.connect(url, autocommit=True) as opened:
+        schema.install(opened)
+        opened.execute(TASKS)
+        yield opened
+
+
+def take(connection: Connection) -> list[tuple[str, Any]]:
+    """Return and delete what waits, as paths and messages, in the order in which the relay reads it."""
+    rows = connection.execute("SELECT path, message FROM roots.outbox ORDER BY id").fetchall()
+    connection.execute("DELETE FROM roots.outbox")
+    return [(path, json.loads(message)) for path, message in rows]
+
+
+def test_schema_is_the_same_when_it_is_installed_again(connection: Connection) -> None:
+    """What waits stays; an upgrade is the same command."""
+    connection.execute("SELECT roots.publish('tasks', '1')")
+    assert 0 == schema.install(connection)
+    assert [("tasks", 1)] == take(connection)
+
+
+def test_schema_is_whole_when_two_install_it_at_one_moment(url: str) -> None:
+    """One of them creates it, the other finds it."""
+    steps: list[int] = []
+
+    def install() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            steps.append(schema.install(connection))
+
+    threads = [threading.Thread(target=install) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [0, 0, 0, 1] == sorted(steps)
+
+
+def test_install_is_refused_when_the_schema_is_newer_or_anothers(connection: Connection) -> None:
+    """An older program does not touch what it does not know."""
+    connection.execute("UPDATE roots.schema_version SET version = 99")
+    with pytest.raises(SchemaError, match="version 99"):
+        schema.install(connection)
+    connection.execute("DROP SCHEMA roots CASCADE")
+    connection.execute("CREATE SCHEMA roots")
+    with pytest.raises(SchemaError, match="not of this program"):
+        schema.install(connection)
+
+
+def test_triggers_are_gone_when_the_schema_is_removed(connection: Connection) -> None:
+    """What waits is not dropped unless it is asked for."""
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks')""")
+    connection.execute("""INSERT INTO "To do" VALUES (1)""")
+    with pytest.raises(SchemaError, match="1 events wait"):
+        schema.uninstall(connection)
+    schema.uninstall(connection, loses_events=True)
+    connection.execute("""INSERT INTO "To do" VALUES (2)""")
+    with pytest.raises(SchemaError, match="install it"):
+        schema.status(connection)
+
+
+def test_event_is_there_when_its_transaction_commits(connection: Connection) -> None:
+    """I11: with a rollback, of the whole or to a savepoint, nothing is published."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("SELECT roots.publish('tasks', '1')")
+    with connection.transaction():
+        connection.execute("SELECT roots.publish('tasks', '2')")
+        with connection.transaction(force_rollback=True):
+            connection.execute("SELECT roots.publish('tasks', '3')")
+        connection.execute("SELECT roots.publish('users/7', jsonb_build_object('a', 4))")
+    assert [("tasks", 2), ("users/7", {"a": 4})] == take(connection)
+
+
+@pytest.mark.parametrize(
+    "call", ["publish(NULL, '1')", "publish('tasks', NULL::text)", "publish('tasks', NULL::jsonb)", "revoke()"]
+)
+def test_call_is_refused_when_it_names_nothing(connection: Connection, call: str) -> None:
+    """It is a mistake in the application's code, and its transaction is told so."""
+    with pytest.raises(psycopg.errors.NullValueNotAllowed):
+        connection.execute(f"SELECT roots.{call}".encode())
+
+
+def test_revocation_stands_between_what_was_written_before_and_after_it(connection: Connection) -> None:
+    """The relay does all in this order."""
+    with connection.transaction():
+        connection.execute("SELECT roots.publish('rooms/7', '1')")
+        connection.execute("SELECT roots.revoke(subject => 'ann', path => 'rooms/7')")
+        connection.execute("SELECT roots.publish('rooms/7', '2')")
+    revocation = (schema.REVOCATIONS, {"subject": "ann", "path": "rooms/7"})
+    assert [("rooms/7", 1), revocation, ("rooms/7", 2)] == take(connection)
+
+
+def test_messages_of_a_key_have_commit_order_when_an_earlier_writer_commits_late(
+    connection: Connection, url: str
+) -> None:
+    """I2: who writes first and commits last, comes last."""
+    with psycopg.connect(url) as late:
+        late.execute("SELECT roots.publish('tasks', '1')")
+        connection.execute("SELECT roots.publish('tasks', '2')")
+        late.execute("SELECT roots.publish('tasks', '3')")
+    assert [("tasks", 2), ("tasks", 1), ("tasks", 3)] == take(connection)
+
+
+def test_writers_do_not_wait_for_each_other_for_ever_when_their_keys_come_in_any_order(
+    connection: Connection, url: str
+) -> None:
+    """No transaction is ended as a deadlock, and each key has its messages in commit order."""
+    paths = [f"rooms/{number}" for number in range(5)]
+    faults: list[BaseException] = []
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311  # no secret
+        try:
+            with psycopg.connect(url) as own:
+                for _ in range(30):
+                    for path in chance.sample(paths, 3):
+                        # The counter's lock makes the order of commits known.
+                        own.execute("SELECT roots.publish(%s, '0')", [path])
+                    own.commit()
+        except BaseException as error:  # noqa: BLE001  # for the test's own thread
+            faults.append(error)
+
+    threads = [threading.Thread(target=write, args=[seed]) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [] == faults
+    assert 8 * 30 * 3 == len(take(connection))
+
+
+def test_row_is_published_when_it_is_inserted_changed_and_deleted(connection: Connection) -> None:
+    """By the names of its columns, whatever they are; also by COPY, an upsert and a bulk statement."""
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks')""")
+    connection.execute("""INSERT INTO "To do" VALUES (1, false, 'a'), (2, true, NULL)""")
+    first, second = take(connection)
+    assert ("tasks", {"id": 1, "is done": False, "100%": "a", "owner": None}) == first
+    assert ("tasks", {"id": 2, "is done": True, "100%": None, "owner": None}) == second
+    connection.execute("""INSERT INTO "To do" VALUES (1), (3) ON CONFLICT (id) DO UPDATE SET owner = 7""")
+    assert {(1, 7), (3, None)} == {(message["id"], message["owner"]) for _, message in take(connection)}
+    connection.execute("""DELETE FROM "To do" WHERE id < 3""")
+    assert [{"id": 1, "DELETE": True}, {"id": 2, "DELETE": True}] == [message for _, message in take(connection)]
+    with connection.cursor().copy("""COPY "To do" (id) FROM STDIN""") as copy:
+        copy.write_row([4])
+    assert [4] == [message["id"] for _, message in take(connection)]
+    connection.execute('TRUNCATE "To do"')
+    assert {3, 4} == {message["id"] for _, message in take(connection) if message["DELETE"]}
+
+
+def test_row_leaves_its_old_path_when_the_column_of_the_path_changes(connection: Connection) -> None:
+    """A row without the column has no path."""
+    connection.execute("""SELECT roots.watch('"To do"', 'users/{owner}/tasks', '["id"]')""")
+    connection.execute("""INSERT INTO "To do" (id, owner) VALUES (1, 7), (2, NULL)""")
+    connection.execute("""UPDATE "To do" SET owner = 8 WHERE id = 1""")
+    connection.execute("""UPDATE "To do" SET id = 5 WHERE id = 1""")
+    connection.execute("""UPDATE "To do" SET owner = NULL""")
+    assert [
+        ("users/7/tasks", {"id": 1}),
+        ("users/7/tasks", {"id": 1, "DELETE": True}),
+        ("users/8/tasks", {"id": 1}),
+        ("users/8/tasks", {"id": 1, "DELETE": True}),
+        ("users/8/tasks", {"id": 5}),
+        ("users/8/tasks", {"id": 5, "DELETE": True}),
+    ] == take(connection)
+
+
+def test_columns_have_other_names_when_the_watch_says_so(connection: Connection) -> None:
+    """A deletion has the key by its new name too."""
+    connection.execute(
+        """SELECT roots.watch('"To do"', 'tasks', '{"id": "guid", "is done": "isDone", "100%": "share"}')"""
+    )
+    connection.execute("""INSERT INTO "To do" VALUES (1, true, 'x')""")
+    connection.execute('DELETE FROM "To do"')
+    assert [{"guid": 1, "isDone": True, "share": "x"}, {"guid": 1, "DELETE": True}] == [
+        message for _, message in take(connection)
+    ]
+
+
+def test_partitions_are_published_once_when_a_statement_is_for_them_or_for_the_whole(connection: Connection) -> None:
+    """Also when a change moves a row to another partition."""
+    connection.execute("CREATE TABLE log (id integer, day integer, PRIMARY KEY (id, day)) PARTITION BY LIST (day)")
+    connection.execute("CREATE TABLE log_1 PARTITION OF log FOR VALUES IN (1)")
+    connection.execute("CREATE TABLE log_2 PARTITION OF log FOR VALUES IN (2)")
+    connection.execute("SELECT roots.watch('log', 'log')")
+    connection.execute("INSERT INTO log VALUES (1, 1), (2, 2)")
+    connection.execute("INSERT INTO log_1 VALUES (3, 1)")
+    assert [1, 2, 3] == [message["id"] for _, message in take(connection)]
+    connection.execute("UPDATE log SET day = 2 WHERE id = 1")
+    assert [{"id": 1, "day": 1, "DELETE": True}, {"id": 1, "day": 2}] == [message for _, message in take(connection)]
+    connection.execute("TRUNCATE log")
+    assert 3 == len(take(connection))
+
+
+def test_watch_is_replaced_or_ended_when_it_is_asked_for_again(connection: Connection) -> None:
+    """A table may be watched for several paths."""
+    for path in ("tasks", "tasks", "other"):
+        connection.execute("""SELECT roots.watch('"To do"', %s)""", [path])
+    connection.execute("""INSERT INTO "To do" VALUES (1)""")
+    assert ["tasks", "other"] == [path for path, _ in take(connection)]
+    assert [('"To do"', "tasks"), ('"To do"', "other")] == schema.status(connection).watched
+    assert (1,) == connection.execute("""SELECT roots.unwatch('"To do"', 'tasks')""").fetchone()
+    assert (1,) == connection.execute("""SELECT roots.unwatch('"To do"')""").fetchone()
+    connection.execute("""INSERT INTO "To do" VALUES (2)""")
+    assert [] == take(connection)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("'keyless', 'tasks'", "no primary key"),
+        ("'seen', 'tasks'", "not a table"),
+        ("""'"To do"', 'users/{nobody}'""", 'no column "nobody"'),
+        ("""'"To do"', 'tasks', '["nothing"]'""", 'no column "nothing"'),
+        ("""'"To do"', 'tasks', NULL, ARRAY['none']""", 'no column "none"'),
+    ],
+)
+def test_watch_is_refused_when_it_names_what_is_not_there(
+    connection: Connection, arguments: str, expected: str
+) -> None:
+    """One sentence says what is wrong; nothing is changed."""
+    connection.execute("CREATE TABLE keyless (a integer)")
+    connection.execute('CREATE VIEW seen AS SELECT * FROM "To do"')
+    with pytest.raises(psycopg.Error, match=expected):
+        connection.execute(f"SELECT roots.watch({arguments})".encode())
+    assert [] == schema.status(connection).watched
+
+
+def test_application_writes_without_rights_on_the_outbox_when_its_table_is_watched(
+    connection: Connection, postgres: Postgres, url: str
+) -> None:
+    """The role may not publish by itself, unless it is granted that."""
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks')""")
+    connection.execute("""GRANT INSERT ON "To do" TO tasks""")
+    name = url.rpartition("/")[2]
+    with psycopg.connect(postgres.url.removesuffix("/tasks") + f"/{name}", autocommit=True) as application:
+        application.execute("""INSERT INTO "To do" VALUES (1)""")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            application.execute("SELECT roots.publish('tasks', '1')")
+    assert 1 == len(take(connection))

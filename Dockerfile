@@ -58,7 +58,7 @@ EXPOSE 8002 8004 9002
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --start-interval=1s \
     CMD ["python", "-m", "roots.runtime.probe", "9002"]
 CMD ["python", "-m", "roots_subscriptions"]
-LABEL org.opencontainers.image.description="Decides which uid may hear which path; the back end's door"
+LABEL org.opencontainers.image.description="Decides which uid may hear which path; the back-end API"
 
 
 FROM runtime AS run-longpoll

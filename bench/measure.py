@@ -14,8 +14,8 @@ import msgspec
 import uvloop
 
 from bench import scenarios, writes
+from bench.backend_api import BackendApi, backend_api
 from bench.costs import costs
-from bench.door import Door, door
 from bench.errors import LoadError, MissingPeerError
 from bench.storm import storm
 from bench.subscribe import Subscriptions, subscribe
@@ -31,12 +31,12 @@ SCENARIOS: dict[str, Callable[..., Awaitable[scenarios.Figures]]] = {
     "storm": storm,
     "costs": costs,
     "subscribe": subscribe,
-    "door": door,
+    "backend-api": backend_api,
     "posts": writes.posts,
     "write_to_event": writes.write_to_event,
 }
 _KINDS: tuple[type[Target], ...] = (
-    *(Roots, Nchan, Floor, Granian, Waitress, Subscriptions, Door),
+    *(Roots, Nchan, Floor, Granian, Waitress, Subscriptions, BackendApi),
     *(Tasks, TasksWithoutOutbox, Writes, WritesThroughGateway),
 )
 TARGETS: dict[str, Callable[[], Target]] = {

@@ -28,7 +28,7 @@ class Subscriptions(Roots):
 
     def __init__(self) -> None:
         super().__init__()
-        self.door_port = ports.reserve()
+        self.backend_api_port = ports.reserve()
         self._service = Service(
             "subscriptions", "roots_subscriptions", http_port=ports.reserve(), env=inherited(self.settings())
         )
@@ -37,7 +37,7 @@ class Subscriptions(Roots):
         """Return the settings of the service."""
         return {
             "ROOTS_HTTP_HOST": ports.HOST,
-            "ROOTS_BACKEND_API_PORT": str(self.door_port),
+            "ROOTS_BACKEND_API_PORT": str(self.backend_api_port),
             "ROOTS_NATS_URL": self.broker.url,
             "ROOTS_NATS_USER": "subscriptions",
             "ROOTS_NATS_PASSWORD": self.broker.password("subscriptions"),

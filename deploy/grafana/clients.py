@@ -161,11 +161,11 @@ _REFUSALS = Row(
     ],
 )
 
-_DOOR = Row(
-    title="The door: back ends",
+_BACKEND_API = Row(
+    title="The back-end API: back ends",
     panels=[
         Panel(
-            title="Uses of the door",
+            title="Uses of the back-end API",
             description="Requests of back ends by outcome. unauthorized has no key that is known, limited came too "
             "fast.",
             unit="ops",
@@ -191,5 +191,5 @@ CLIENTS = Dashboard(
     uid="roots-clients",
     title="Roots: Clients",
     description="Who listens, who comes and goes, and who was refused what.",
-    rows=[_NOW, _HELD, _GRANTS, _REFUSALS, _DOOR],
+    rows=[_NOW, _HELD, _GRANTS, _REFUSALS, _BACKEND_API],
 )

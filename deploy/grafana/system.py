@@ -4,7 +4,7 @@ from deploy.grafana.panels import Dashboard, Panel, Query, Row
 from deploy.grafana.promql import quantile, rate
 
 _FAULTS = (("green", None), ("red", 0.05))
-_HTTP = (("tasks", "tasks"), ("subscriptions", "subscriptions"), ("door", "subscriptions_door"))
+_HTTP = (("tasks", "tasks"), ("subscriptions", "subscriptions"), ("backend-api", "subscriptions_backend_api"))
 
 
 _REQUESTS = Row(
@@ -12,7 +12,7 @@ _REQUESTS = Row(
     panels=[
         Panel(
             title="Requests",
-            description="Answered each second. door is the back ends' door of subscriptions.",
+            description="Answered each second. backend-api is the back-end API of subscriptions.",
             unit="reqps",
             width=8,
             is_logarithmic=True,

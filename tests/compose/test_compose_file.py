@@ -166,7 +166,7 @@ def test_container_is_given_time_when_it_drains(name: str) -> None:
 
 
 def test_gateway_alone_is_published_when_the_profile_is_off() -> None:
-    """The door is on loopback; longpoll, of which there may be many, binds no port of the machine and has no name."""
+    """The back-end API is on loopback; longpoll, which may have many replicas, binds no port of the machine."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert published["gateway"] == ["127.0.0.1:4020:4020"]

@@ -49,7 +49,7 @@ def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterato
     django_port, port = ports.reserve(), ports.reserve()
     assert DJANGO.strip().endswith("runserver 8000")
     env = {
-        "ROOTS_BACKEND_API_URL": str(stack.processes["subscriptions"].door_url),
+        "ROOTS_BACKEND_API_URL": str(stack.processes["subscriptions"].backend_api_url),
         "ROOTS_GATEWAY": stack.url.removeprefix("http://"),
         "DJANGO": f"127.0.0.1:{django_port}",
         "EXAMPLE_ADDRESS": f":{port}",
@@ -105,7 +105,7 @@ async def add(page: Page, description: str) -> None:
 async def test_other_page_shows_change_within_a_second_when_django_has_committed_it(
     open_page: OpenPage, tmp_path: Path
 ) -> None:
-    """Add, tick, delete: from a page to Django, through the door, to the other page."""
+    """Add, tick, delete: from a page to Django, through the back-end API, to the other page."""
     mine, theirs = await open_page(), await open_page()
     await expect(mine.get_by_test_id("empty")).to_be_visible()
     await mine.screenshot(path=tmp_path / "empty.png")
@@ -174,7 +174,7 @@ async def test_page_says_what_is_wrong_when_django_refuses(open_page: OpenPage) 
 async def test_pages_see_each_other_again_when_roots_was_killed(
     open_page: OpenPage, stack: Stack, background: LoopThread
 ) -> None:
-    """I1: what Django commits while the door is away is published when it is back, or loaded when the page is."""
+    """I1: what Django commits during an outage of the API is published afterwards, or loaded with the page."""
     mine, theirs = await open_page(), await open_page()
     for name in ("subscriptions", "longpoll-1", "longpoll-2"):
         await asyncio.to_thread(background.run, stack.kill(name))
@@ -191,7 +191,7 @@ def test_logs_name_no_client_when_pages_have_polled(checkout: Path, example_url:
 
 
 @pytest.mark.timeout(400)
-def test_door_is_where_django_looks_for_it_when_roots_is_started_as_written(
+def test_backend_api_is_where_django_looks_for_it_when_roots_is_started_as_written(
     tmp_path: Path, background: LoopThread
 ) -> None:
     """The first terminal's command, with a free port in place of that of 2009, in a checkout of its own."""
@@ -205,4 +205,4 @@ def test_door_is_where_django_looks_for_it_when_roots_is_started_as_written(
         answer = background.run(probes.get(f"http://localhost:{port}/v1/clients/{'A' * 43}"), seconds=READY_SECONDS)
         assert answer is not None
         assert 401 == answer.status
-    assert (folder / ".roots" / "secrets" / "door-todos").is_file()
+    assert (folder / ".roots" / "secrets" / "backend-todos").is_file()

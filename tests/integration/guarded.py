@@ -18,8 +18,8 @@ from .listener import Listener
 
 SECRET = b"a secret for tests, of 32 bytes or more"
 KEY = Ed25519PrivateKey.generate()
-DOOR_KEY = "a-door-key-for-the-tests-of-identity"
-WARDEN_KEY = "a-door-key-that-may-revoke-users"
+BACKEND_KEY = "a-back-end-key-for-the-tests-of-identity"
+WARDEN_KEY = "a-back-end-key-that-may-revoke-users"
 POLICY = """
 [tokens]
 audience = "roots"
@@ -35,7 +35,7 @@ read = "anyone"
 write = "signed-in"
 
 [backends.todos]
-key_file = "door"
+key_file = "backend"
 publish = ["**"]
 grant = ["fence"]
 
@@ -52,7 +52,7 @@ async def run_guarded(folder: Path) -> AsyncIterator[Stack]:
     (folder / "secret").write_bytes(SECRET)
     pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (folder / "public.pem").write_bytes(pem)
-    (folder / "door").write_text(DOOR_KEY)
+    (folder / "backend").write_text(BACKEND_KEY)
     (folder / "warden").write_text(WARDEN_KEY)
     written: list[str] = []
     config = StackConfig(
@@ -64,7 +64,7 @@ async def run_guarded(folder: Path) -> AsyncIterator[Stack]:
     async with Stack(config) as running:
         yield running
     # I10, after whatever the tests have done to it.
-    assert [] == Leaks(config.home, [SECRET.decode(), DOOR_KEY, WARDEN_KEY]).lines(written)
+    assert [] == Leaks(config.home, [SECRET.decode(), BACKEND_KEY, WARDEN_KEY]).lines(written)
 
 
 def token(subject: str, expires: int) -> str:
@@ -88,15 +88,15 @@ async def ask(url: str, target: str, body: object, headers: dict[str, str]) -> A
 
 async def publish(stack: Stack, path: str, message: str) -> None:
     """Publish as a back end."""
-    door = str(stack.processes["subscriptions"].door_url)
-    answer = await ask(door, "/v1/publish", [{"path": path, "message": json.dumps(message)}], bearer(DOOR_KEY))
+    url = str(stack.processes["subscriptions"].backend_api_url)
+    answer = await ask(url, "/v1/publish", [{"path": path, "message": json.dumps(message)}], bearer(BACKEND_KEY))
     assert 200 == answer.status, answer
 
 
 async def fence(stack: Stack, client: Listener) -> None:
     """Let `client` hear of a change that is newer than everything published before, and all before it."""
-    door = str(stack.processes["subscriptions"].door_url)
+    url = str(stack.processes["subscriptions"].backend_api_url)
     before = client.updates.count(("fence", ""))
-    answer = await ask(door, "/", [{"path": "::connect", "message": f"{client.uid}->fence"}], bearer(DOOR_KEY))
+    answer = await ask(url, "/", [{"path": "::connect", "message": f"{client.uid}->fence"}], bearer(BACKEND_KEY))
     assert b"{success:true}" == answer.body
     await client.poll_until(lambda: client.updates.count(("fence", "")) > before)

@@ -51,7 +51,7 @@ HEADERS = ["If-Match", "If-None-Match", "Idempotency-Key", "Content-Type", "Acce
 TARGETS = {
     "longpoll": ["/{}/{}", "/{}", "/{}/{}/{}", "/?{}"],
     "connect": ["/tasks/connect/{}", "/tasks/disconnect/{}", "/{}/connect/{}", "/{}"],
-    "door": ["/", "/v1/publish", "/v1/revoke", "/v1/clients/{}", "/v1/clients/{}?path={}", "/{}"],
+    "backend-api": ["/", "/v1/publish", "/v1/revoke", "/v1/clients/{}", "/v1/clients/{}?path={}", "/{}"],
     "tasks": ["/tasks", "/tasks?{}={}", "/tasks?after={}", "/task/{}", "/{}"],
 }
 MAX_DEPTH = 4

@@ -1,4 +1,4 @@
-"""Cornelius against the running system: through the door, and out again at a client's poll."""
+"""Cornelius against the running system: through the back-end API, and out again at a client's poll."""
 
 import asyncio
 import json
@@ -37,9 +37,9 @@ FOREIGN_UID = "A" * 43
 
 
 @pytest.fixture
-def door_url(stack: Stack) -> str:
-    """Return where the back end's door is."""
-    url = stack.processes["subscriptions"].door_url
+def backend_api_url(stack: Stack) -> str:
+    """Return where the back-end API is."""
+    url = stack.processes["subscriptions"].backend_api_url
     assert isinstance(url, str)
     return url
 
@@ -47,21 +47,21 @@ def door_url(stack: Stack) -> str:
 @pytest.fixture
 def key(home: Path) -> str:
     """Return the key of the stack's back end."""
-    return Keys(home / "secrets").get("door-todos")
+    return Keys(home / "secrets").get("backend-todos")
 
 
 @pytest.fixture
-def dudley(door_url: str, key: str) -> Iterator[Dudley]:
-    """Yield the back end's door."""
-    door = Dudley(url=door_url, key=key, timeout_seconds=60)
-    yield door
-    door.close()
+def dudley(backend_api_url: str, key: str) -> Iterator[Dudley]:
+    """Yield the back-end API."""
+    client = Dudley(url=backend_api_url, key=key, timeout_seconds=60)
+    yield client
+    client.close()
 
 
 async def test_client_hears_updates_from_connect_to_disconnect_when_a_back_end_says_so(
     stack: Stack, dudley: Dudley
 ) -> None:
-    """I2, I5: what the tutorial does, with its names, through the real door."""
+    """I2, I5: what the tutorial does, with its names, through the real API."""
     async with Listener(stack.url, stack.url, prefix="/comet") as client:
         await client.poll()
         await asyncio.to_thread(dudley.connect, client.uid, [PATH])
@@ -133,9 +133,9 @@ def test_listeners_slow_down_when_they_have_the_same_uid(stack: Stack) -> None:
     assert QUICK_POLLS in waits
 
 
-def test_errors_say_what_to_do_when_the_real_door_refuses(dudley: Dudley, door_url: str) -> None:
-    """The door's answers are those that the client was made for."""
-    nobody = Dudley(url=door_url)
+def test_errors_say_what_to_do_when_the_real_api_refuses(dudley: Dudley, backend_api_url: str) -> None:
+    """The back-end API's answers are those that the client was made for."""
+    nobody = Dudley(url=backend_api_url)
     with pytest.raises(KeyRefusedError):
         nobody.update("tasks", "x")
     with pytest.raises(ForbiddenError):
@@ -151,7 +151,7 @@ def test_errors_say_what_to_do_when_the_real_door_refuses(dudley: Dudley, door_u
     with pytest.raises(InvalidError):
         dudley.connect(FOREIGN_UID, ["no path"])
     with pytest.raises(KeyRefusedError):
-        Dudley(url=door_url, key="not-the-key-of-anybody").update(PATH, "x")
+        Dudley(url=backend_api_url, key="not-the-key-of-anybody").update(PATH, "x")
     with pytest.raises(PublishError) as caught:
         dudley.updates([(PATH, '"good"'), ("no path", "1"), ("::connect", "2"), (PATH, '"good"')])
     assert [("no path", 422), ("::connect", 422)] == [
@@ -178,9 +178,9 @@ async def test_updates_are_stored_once_when_subscriptions_is_killed_while_they_a
     assert list(range(5000)) == client.messages(PATH)
 
 
-def test_command_publishes_lines_when_they_are_piped_into_it(door_url: str, key: str) -> None:
+def test_command_publishes_lines_when_they_are_piped_into_it(backend_api_url: str, key: str) -> None:
     """`python -m cornelius publish`, as a process, with the key in its environment."""
-    environment = {**os.environ, "ROOTS_BACKEND_API_URL": door_url, "ROOTS_BACKEND_API_KEY": key}
+    environment = {**os.environ, "ROOTS_BACKEND_API_URL": backend_api_url, "ROOTS_BACKEND_API_KEY": key}
     started = clock()
     done = subprocess.run(
         [sys.executable, "-m", "cornelius", "publish", PATH],

@@ -14,7 +14,7 @@ import pytest
 from roots_devstack.deadlines import within
 from roots_devstack.stack import Stack
 
-from .guarded import DOOR_KEY, ask, bearer, fence, publish, token
+from .guarded import BACKEND_KEY, ask, bearer, fence, publish, token
 from .hostile import TARGETS, Hostile, Request
 from .http_client import HttpConnection
 from .listener import Listener
@@ -36,8 +36,8 @@ def _urls(stack: Stack, service: str) -> list[str]:
     parts = stack.processes
     if service == "longpoll":
         return [str(parts[name].url) for name in ("longpoll-1", "longpoll-2")]
-    if service == "door":
-        return [str(parts["subscriptions"].door_url)]
+    if service == "backend-api":
+        return [str(parts["subscriptions"].backend_api_url)]
     return [str(parts["subscriptions" if service == "connect" else "tasks"].url)]
 
 
@@ -85,7 +85,7 @@ async def test_services_answer_and_keep_secrets_when_requests_are_anything(guard
         await client.poll()
     uids = [client.uid for client in clients]
     cursors = [client.reconnect_with.partition("/")[2] for client in clients]
-    hostile = Hostile(SEED, uids=uids, cursors=cursors, tokens=[good], key=DOOR_KEY)
+    hostile = Hostile(SEED, uids=uids, cursors=cursors, tokens=[good], key=BACKEND_KEY)
     statuses = await _attack(guarded, hostile)
     assert pids == {name: guarded.processes[name].pid for name in PORTS}
     # They came through to the services, and were not all refused for the same reason.

@@ -82,7 +82,7 @@ async def test_held_polls_hear_of_the_end_within_a_second_when_a_token_ends(guar
 
 
 async def test_task_api_and_connect_agree_on_who_asks_when_they_share_a_policy(guarded: Stack) -> None:
-    """The same token opens both doors through the gateway, and both refuse a foreign page."""
+    """The same token is accepted by both services through the gateway, and both refuse a foreign page."""
     good = bearer(token("bob", int(time.time()) + 600))
     task = {"description": "milk"}
     statuses = [
@@ -110,7 +110,7 @@ async def test_task_api_and_connect_agree_on_who_asks_when_they_share_a_policy(g
 async def test_thousand_held_polls_hear_within_a_second_when_their_subject_is_revoked(guarded: Stack) -> None:
     """I5: on both replicas, every client of the subject is told; nobody else is, and nothing is heard afterwards."""
     path, others = "users/carol/told", "users/ann/told"
-    door = str(guarded.processes["subscriptions"].door_url)
+    url = str(guarded.processes["subscriptions"].backend_api_url)
     expires = int(time.time()) + 600
 
     async def connect(client: Listener) -> None:
@@ -125,7 +125,7 @@ async def test_thousand_held_polls_hear_within_a_second_when_their_subject_is_re
         await crowd.begin(path, connect)
         hearing = await crowd.hear(("::+::disconnect", path))
 
-        answer = await ask(door, "/v1/revoke", {"subject": "carol"}, bearer(WARDEN_KEY))
+        answer = await ask(url, "/v1/revoke", {"subject": "carol"}, bearer(WARDEN_KEY))
         answered_at = clock()
         told_at = await asyncio.gather(*hearing)
 

@@ -22,8 +22,8 @@ from .leaks import Leaks
 from .listener import Listener
 
 SECRET = "a-secret-for-the-tests-of-logs-of-32-bytes-or-more"
-DOOR_KEY = "a-door-key-for-the-tests-of-logs"
-WRONG_KEY = "not-a-door-key-but-somebodys-password"
+BACKEND_KEY = "a-back-end-key-for-the-tests-of-logs"
+WRONG_KEY = "not-a-back-end-key-but-somebodys-password"
 MALFORMED_TOKEN = "a-malformed-token"
 ENV = {"ROOTS_LOG_LEVEL": "debug"}
 WRITERS = {"postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"}
@@ -39,7 +39,7 @@ read = "anyone"
 write = "signed-in"
 
 [backends.todos]
-key_file = "door"
+key_file = "backend"
 publish = ["**"]
 grant = ["**"]
 """
@@ -63,11 +63,11 @@ class Everything:
     """
 
     def __init__(self, stack: Stack, background: LoopThread) -> None:
-        self.used = {SECRET, DOOR_KEY, WRONG_KEY, MALFORMED_TOKEN}
+        self.used = {SECRET, BACKEND_KEY, WRONG_KEY, MALFORMED_TOKEN}
         self.statuses: set[int] = set()
         self._stack = stack
         self._background = background
-        self._door = str(stack.processes["subscriptions"].door_url)
+        self._api = str(stack.processes["subscriptions"].backend_api_url)
 
     async def happen(self) -> None:
         """Do it all, and end with the death of a replica, of NATS and of the service that connects."""
@@ -116,18 +116,18 @@ class Everything:
         assert 405 == (await self._ask(target, headers=bearer(good))).status
 
     async def _publish(self, client: Listener) -> None:
-        key = bearer(DOOR_KEY)
+        key = bearer(BACKEND_KEY)
         message = [{"path": "users/ann/inbox", "message": '"hello"'}]
-        assert 200 == (await self._ask("/v1/publish", message, key, url=self._door)).status
-        for wrong in (bearer(WRONG_KEY), bearer(f"{DOOR_KEY}x"), {"Authorization": DOOR_KEY}, {}):
-            assert 401 == (await self._ask("/v1/publish", message, wrong, url=self._door)).status
-        wrong_item = [{"path": client.uid, "message": DOOR_KEY, client.uid: 1}]
-        assert 422 == (await self._ask("/v1/publish", wrong_item, key, url=self._door)).status
-        assert 404 == (await self._ask(f"/v1/{DOOR_KEY}/{client.uid}", url=self._door)).status
+        assert 200 == (await self._ask("/v1/publish", message, key, url=self._api)).status
+        for wrong in (bearer(WRONG_KEY), bearer(f"{BACKEND_KEY}x"), {"Authorization": BACKEND_KEY}, {}):
+            assert 401 == (await self._ask("/v1/publish", message, wrong, url=self._api)).status
+        wrong_item = [{"path": client.uid, "message": BACKEND_KEY, client.uid: 1}]
+        assert 422 == (await self._ask("/v1/publish", wrong_item, key, url=self._api)).status
+        assert 404 == (await self._ask(f"/v1/{BACKEND_KEY}/{client.uid}", url=self._api)).status
         items = [{"path": "::connect", "message": f"{client.uid}->rooms/7"}]
-        assert 200 == (await self._ask("/", items, key, url=self._door)).status
-        assert 200 == (await self._ask(f"/v1/clients/{client.uid}?path=rooms/8", headers=key, url=self._door)).status
-        assert 410 == (await self._ask(f"/v1/clients/{client.uid[:-1]}", headers=key, url=self._door)).status
+        assert 200 == (await self._ask("/", items, key, url=self._api)).status
+        assert 200 == (await self._ask(f"/v1/clients/{client.uid}?path=rooms/8", headers=key, url=self._api)).status
+        assert 410 == (await self._ask(f"/v1/clients/{client.uid[:-1]}", headers=key, url=self._api)).status
         await client.poll_until(lambda: "hello" in client.messages("users/ann/inbox"))
 
     async def _write_tasks(self, uid: str) -> None:
@@ -154,19 +154,17 @@ class Everything:
         self.used.add(good)
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        writer.write(f"GE/{uid} ?{good}\r\nAuthorization Bearer {good}\r\n : {DOOR_KEY}\r\n\r\n".encode())
+        writer.write(f"GE/{uid} ?{good}\r\nAuthorization Bearer {good}\r\n : {BACKEND_KEY}\r\n\r\n".encode())
         writer.write_eof()
         async with within(20):
             assert b" 200 " not in await reader.read()
         writer.close()
 
     async def _take_away(self, client: Listener) -> None:
-        key = bearer(DOOR_KEY)
-        for body, status in (({"uid": client.uid}, 200), ({"uid": DOOR_KEY}, 410), ({"subject": "ann"}, 200)):
-            assert status == (await self._ask("/v1/revoke", body, key, url=self._door)).status
-        assert (
-            200 == (await self._ask(f"/v1/clients/{client.uid}", headers=key, url=self._door, method="DELETE")).status
-        )
+        key = bearer(BACKEND_KEY)
+        for body, status in (({"uid": client.uid}, 200), ({"uid": BACKEND_KEY}, 410), ({"subject": "ann"}, 200)):
+            assert status == (await self._ask("/v1/revoke", body, key, url=self._api)).status
+        assert 200 == (await self._ask(f"/v1/clients/{client.uid}", headers=key, url=self._api, method="DELETE")).status
         await client.poll_until(lambda: ("::+::disconnect", "rooms/7") in client.updates)
 
     async def _break(self, client: Listener) -> None:
@@ -202,7 +200,7 @@ def metrics_of(stack: Stack) -> list[str]:
 @pytest.mark.timeout(180)
 def test_nothing_written_holds_a_secret_when_everything_is_done(background: LoopThread, tmp_path: Path) -> None:
     """I10: at the finest level of the services, through every kind of refusal and the death of three parts."""
-    for name, text in (("policy.toml", POLICY), ("secret", SECRET), ("door", DOOR_KEY)):
+    for name, text in (("policy.toml", POLICY), ("secret", SECRET), ("backend", BACKEND_KEY)):
         (tmp_path / name).write_text(text)
     written: list[tuple[str, str]] = []
     config = StackConfig(

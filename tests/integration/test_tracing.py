@@ -28,7 +28,7 @@ from .otlp import WAIT_SECONDS, Receiver, Span
 
 PARENT = "00f067aa0ba902b7"
 DESCRIPTION = "a description that belongs in no span"
-DOOR_KEY = "a-door-key-for-the-tests-of-tracing"
+BACKEND_KEY = "a-back-end-key-for-the-tests-of-tracing"
 RECEIVER_KEY = "a-key-that-the-receiver-wants-to-see"
 POLICY = """
 [apps.tasks]
@@ -37,7 +37,7 @@ read = "anyone"
 write = "anyone"
 
 [backends.todos]
-key_file = "door"
+key_file = "backend"
 publish = ["**"]
 grant = ["**"]
 """
@@ -85,9 +85,9 @@ class Traced(NamedTuple):
     lines: Lines
 
     @property
-    def door(self) -> str:
+    def backend_api(self) -> str:
         """Where back ends publish."""
-        return str(self.stack.processes["subscriptions"].door_url)
+        return str(self.stack.processes["subscriptions"].backend_api_url)
 
     @property
     def replica(self) -> str:
@@ -104,7 +104,7 @@ class Traced(NamedTuple):
 def traced(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """Yield the system, with two replicas of longpoll."""
     folder = tmp_path_factory.mktemp("traced")
-    for name, text in (("policy.toml", POLICY), ("door", DOOR_KEY), ("headers", f"authorization={RECEIVER_KEY}")):
+    for name, text in (("policy.toml", POLICY), ("backend", BACKEND_KEY), ("headers", f"authorization={RECEIVER_KEY}")):
         (folder / name).write_text(text)
     lines = Lines()
     with Receiver() as receiver:
@@ -206,14 +206,14 @@ def test_write_is_one_trace_when_a_client_hears_it(traced: Traced) -> None:
 
 
 @pytest.mark.parametrize(("target", "name"), [("/v1/publish", "POST /v1/publish"), ("/", "POST /")])
-def test_publish_is_one_trace_when_it_came_through_the_door(traced: Traced, target: str, name: str) -> None:
-    """The door publishes itself; the rest of the way is the same, in the form of 2009 as well."""
+def test_publish_is_one_trace_when_it_came_through_the_backend_api(traced: Traced, target: str, name: str) -> None:
+    """The back-end API publishes itself; the rest of the way is the same, in the form of 2009 as well."""
     trace, headers = begin()
     path = f"rooms/{trace[:8]}"
     message = [{"path": path, "message": json.dumps(DESCRIPTION)}]
-    headers["Authorization"] = f"Bearer {DOOR_KEY}"
+    headers["Authorization"] = f"Bearer {BACKEND_KEY}"
 
-    asyncio.run(hear(traced, path, ask(traced.door, target, message, headers)))
+    asyncio.run(hear(traced, path, ask(traced.backend_api, target, message, headers)))
     request = check_way(traced.receiver, trace, publisher="roots-subscriptions", path=path)
     assert ("roots-subscriptions", name) == (request.service, request.name)
 
@@ -379,7 +379,7 @@ def test_process_ends_in_time_when_the_receiver_is_silent(monkeypatch: pytest.Mo
 
 def test_no_span_holds_a_secret_when_everything_was_done(traced: Traced) -> None:
     """I10: no uid, key or text of a message is in what the tests above let the services send, or write about it."""
-    leaks = Leaks(traced.home, [DOOR_KEY, DESCRIPTION, RECEIVER_KEY])
+    leaks = Leaks(traced.home, [BACKEND_KEY, DESCRIPTION, RECEIVER_KEY])
     assert {RECEIVER_KEY} == traced.receiver.keys
     assert {"roots-tasks", "roots-relay", "roots-subscriptions", "roots-longpoll"} <= {
         span.service for span in traced.receiver.spans

@@ -35,8 +35,8 @@ async def under_load(
 class _Load:
     def __init__(self, stack: Stack, home: Path, pause_seconds: float) -> None:
         self._url = stack.url
-        self._door_url = str(stack.processes["subscriptions"].door_url)
-        self._key = (home / "secrets" / "door-todos").read_text(encoding="utf-8").strip()
+        self._backend_api_url = str(stack.processes["subscriptions"].backend_api_url)
+        self._key = (home / "secrets" / "backend-todos").read_text(encoding="utf-8").strip()
         self._pause_seconds = pause_seconds
 
     async def listen(self) -> None:
@@ -70,14 +70,14 @@ class _Load:
                 uid = (await self._poll(connection, "")).partition("/")[0]
                 for action, paths in asks:
                     await connection.request("POST", f"/tasks/{action}/{uid}", paths)
-                await self._at_the_door("DELETE", f"/v1/clients/{uid}")
+                await self._at_the_api("DELETE", f"/v1/clients/{uid}")
                 await asyncio.sleep(self._pause_seconds * 4)
 
     async def publish(self) -> None:
         """Publish as a back end does, and once without a key that is known."""
         for number in itertools.count():
             message = {"path": "news", "message": str(number)}
-            await self._at_the_door("POST", "/v1/publish", [message], key=self._key if number else "wrong")
+            await self._at_the_api("POST", "/v1/publish", [message], key=self._key if number else "wrong")
             await asyncio.sleep(self._pause_seconds * 4)
 
     async def _hear(self, paths: list[str], pause_seconds: float) -> None:
@@ -98,6 +98,6 @@ class _Load:
                 return str(answer.json["reconnectWith"])
             await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
 
-    async def _at_the_door(self, method: str, target: str, body: object = None, key: str | None = None) -> None:
-        async with HttpConnection(self._door_url) as connection:
+    async def _at_the_api(self, method: str, target: str, body: object = None, key: str | None = None) -> None:
+        async with HttpConnection(self._backend_api_url) as connection:
             await connection.request(method, target, body, {"Authorization": f"Bearer {key or self._key}"})

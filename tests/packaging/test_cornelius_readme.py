@@ -20,7 +20,7 @@ from roots_devstack.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = "clients/cornelius/README.md"
-INSTALL, EXPORTS, DOOR_COMMANDS, LISTEN = commands("clients/cornelius/README.md")
+INSTALL, EXPORTS, BACKEND_COMMANDS, LISTEN = commands("clients/cornelius/README.md")
 PYTHON = [block.text for block in blocks(DOCUMENT) if block.language == "python"]
 COMMAND_SECONDS = 300
 
@@ -113,9 +113,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory, stack: Stack, home: Path) ->
     shell = Shell(folder)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=stretched(COMMAND_SECONDS))
     shell.run(INSTALL)
-    door_url = str(stack.processes["subscriptions"].door_url)
-    shell.setup = replaced(EXPORTS, "http://localhost:8004", door_url)
-    shell.setup = replaced(shell.setup, "/run/secrets/roots", shlex.quote(str(home / "secrets" / "door-todos")))
+    backend_api_url = str(stack.processes["subscriptions"].backend_api_url)
+    shell.setup = replaced(EXPORTS, "http://localhost:8004", backend_api_url)
+    shell.setup = replaced(shell.setup, "/run/secrets/roots", shlex.quote(str(home / "secrets" / "backend-todos")))
     return shell
 
 
@@ -135,7 +135,7 @@ def first_poll(stack: Stack) -> str:
 def test_commands_do_what_they_say_when_they_are_typed(shell: Shell, stack: Stack) -> None:
     """Each prints what the README shows below it: the same members, with this log's positions."""
     uid = first_poll(stack)
-    typed = re.split(r"^\$ ", DOOR_COMMANDS, flags=re.MULTILINE)[1:]
+    typed = re.split(r"^\$ ", BACKEND_COMMANDS, flags=re.MULTILINE)[1:]
     assert len(typed) >= 8
     for command, _, shown in (part.partition("\n") for part in typed):
         printed = shell.run(command.replace("UID", uid))

@@ -43,7 +43,7 @@ HELD = Scripted(-1)
 
 
 SUCCESS, ERROR = Scripted(200, b"{success:true}"), Scripted(200, b"{error:true}")
-"""What the door answers to commands, as in 2009."""
+"""What the back-end API answers to commands, as in 2009."""
 
 
 REVOKED = Scripted(200, {"revoked": {"clients": 1, "paths": 2}})
@@ -56,7 +56,7 @@ def problem(status: int, detail: str = "because", headers: dict[str, str] | None
 
 
 class Log:
-    """What a door stores: each id once, in the order in which it came."""
+    """What a back-end API stores: each id once, in the order in which it came."""
 
     def __init__(self) -> None:
         self.stored: dict[str, tuple[str, str]] = {}
@@ -68,7 +68,7 @@ class Log:
         return [message for _, message in self.stored.values()]
 
     def publish(self, request: Request) -> Scripted:
-        """Store, and answer as the door does."""
+        """Store, and answer as the back-end API does."""
         self.batch_sizes.append(len(request.body))
         for item in request.body:
             self.stored.setdefault(item["id"], (item["path"], item["message"]))
@@ -162,6 +162,6 @@ class ScriptedServer:
 KEY = "k-of-todos"
 
 
-def door(server: ScriptedServer, timeout_seconds: float = 20.0) -> Dudley:
-    """Return a client of the scripted door."""
+def client_of(server: ScriptedServer, timeout_seconds: float = 20.0) -> Dudley:
+    """Return a client of the scripted server."""
     return Dudley(url=server.url, key=KEY, timeout_seconds=timeout_seconds)

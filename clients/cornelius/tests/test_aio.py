@@ -16,29 +16,29 @@ from .support import REVOKED, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Ste
 HANG_SECONDS = 2.0
 
 
-async def test_twin_does_what_the_door_does_when_it_is_awaited() -> None:
+async def test_twin_does_what_the_api_does_when_it_is_awaited() -> None:
     """Every name is there, with the same answers."""
     log = Log()
     told = Scripted(200, {"a": 1})
     script: list[Step] = [log.publish, log.publish, SUCCESS, SUCCESS, told, REVOKED, REVOKED]
     with ScriptedServer(script) as server:
-        door = AsyncDudley(Dudley(url=server.url))
-        assert Published("tasks", 1) == await door.update("tasks", "1", id="x")
+        dudley = AsyncDudley(Dudley(url=server.url))
+        assert Published("tasks", 1) == await dudley.update("tasks", "1", id="x")
         again = [Message("tasks", "1", "x"), Message("tasks", "2")]
-        assert [Published("tasks", 1), Published("tasks", 2)] == await door.updates(again)
-        await door.connect(UID_A, ["tasks"])
-        await door.disconnect(UID_A, ["tasks"])
-        assert {"a": 1} == await door.explain(UID_A)
-        assert Revoked(clients=1, paths=2) == await door.forget(UID_A)
-        assert Revoked(clients=1, paths=2) == await door.revoke(subject="7")
+        assert [Published("tasks", 1), Published("tasks", 2)] == await dudley.updates(again)
+        await dudley.connect(UID_A, ["tasks"])
+        await dudley.disconnect(UID_A, ["tasks"])
+        assert {"a": 1} == await dudley.explain(UID_A)
+        assert Revoked(clients=1, paths=2) == await dudley.forget(UID_A)
+        assert Revoked(clients=1, paths=2) == await dudley.revoke(subject="7")
 
 
-async def test_loop_goes_on_when_the_door_hangs() -> None:
+async def test_loop_goes_on_when_the_api_hangs() -> None:
     """I7: calls beyond the threads wait no longer than they may, and nothing else waits for them."""
     with ScriptedServer([]) as server:
-        door = AsyncDudley(Dudley(url=server.url, timeout_seconds=HANG_SECONDS))
+        dudley = AsyncDudley(Dudley(url=server.url, timeout_seconds=HANG_SECONDS))
         started = clock()
-        calls = [asyncio.create_task(door.update("tasks", "1")) for _ in range(2 * MAX_CONNECTIONS)]
+        calls = [asyncio.create_task(dudley.update("tasks", "1")) for _ in range(2 * MAX_CONNECTIONS)]
         # All of them ask for a thread before something else does.
         await asyncio.sleep(0)
         await asyncio.to_thread(lambda: None)
@@ -54,14 +54,14 @@ def test_twin_works_when_each_call_has_a_loop_of_its_own() -> None:
     """As under `async_to_sync`: no connection belongs to a loop."""
     log = Log()
     with ScriptedServer([log.publish] * 3) as server:
-        door = AsyncDudley(Dudley(url=server.url))
+        dudley = AsyncDudley(Dudley(url=server.url))
         for number in range(3):
-            asyncio.run(door.update("tasks", str(number)))
+            asyncio.run(dudley.update("tasks", str(number)))
     assert ["0", "1", "2"] == log.messages
 
 
 def test_twin_of_the_default_door_has_its_settings_when_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cornelius.aio.dudley` and `cornelius.dudley` are one door."""
+    """`cornelius.aio.dudley` and `cornelius.dudley` are one client."""
     log = Log()
     synchronous_dudley.configure()
     with ScriptedServer([log.publish]) as server:

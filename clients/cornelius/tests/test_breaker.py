@@ -1,4 +1,4 @@
-"""After a call has failed, the next ones do not wait for a door that is away."""
+"""After a call has failed, the next ones do not wait for a back-end API that is away."""
 
 import itertools
 import threading
@@ -13,7 +13,7 @@ from cornelius.breaker import MAX_OPEN_SECONDS, OPEN_SECONDS, TRIAL_SECONDS, Bre
 from cornelius.errors import DeadlineError
 from roots_devstack.deadlines import clock, stretched
 
-from .support import CUT, Log, ScriptedServer, door
+from .support import CUT, Log, ScriptedServer, client_of
 
 
 class Clock:
@@ -100,10 +100,10 @@ def test_breaker_lets_one_trial_through_when_many_threads_ask_at_once() -> None:
         assert [True] == trials
 
 
-def test_calls_fail_at_once_when_the_door_was_away_a_moment_ago() -> None:
+def test_calls_fail_at_once_when_the_api_was_away_a_moment_ago() -> None:
     """I7: the sum over many calls is that of the first one."""
     with ScriptedServer([]) as server:
-        dudley = door(server, timeout_seconds=1)
+        dudley = client_of(server, timeout_seconds=1)
     with pytest.raises(UnavailableError, match="the last try: no connection"):
         dudley.update("tasks", "1")
     started = clock()
@@ -123,7 +123,7 @@ def test_calls_fail_at_once_when_the_door_was_away_a_moment_ago() -> None:
 def test_refused_call_has_its_messages_when_nothing_was_sent() -> None:
     """They can be published later, with their ids."""
     with ScriptedServer([]) as server:
-        dudley = door(server, timeout_seconds=stretched(0.2))
+        dudley = client_of(server, timeout_seconds=stretched(0.2))
     with pytest.raises(UnavailableError):
         dudley.update("a", "1")
     with pytest.raises(BreakerOpenError) as caught:
@@ -132,7 +132,7 @@ def test_refused_call_has_its_messages_when_nothing_was_sent() -> None:
     assert str(caught.value) == "not tried, since an earlier call has failed: no connection"
 
 
-def test_calls_go_through_when_the_door_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_go_through_when_the_api_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial is an ordinary call that makes one try; when that is answered, no call waits any more."""
     monkeypatch.setattr("cornelius.breaker.OPEN_SECONDS", 0.05)
     monkeypatch.setattr("cornelius.breaker.PAUSE_PER_TRIAL", 0.0)
@@ -140,7 +140,7 @@ def test_calls_go_through_when_the_door_is_back(monkeypatch: pytest.MonkeyPatch)
     is_away.set()
     answer = lambda request: CUT if is_away.is_set() else log.publish(request)  # noqa: E731
     with ScriptedServer(itertools.repeat(answer)) as server:
-        dudley = door(server, timeout_seconds=1)
+        dudley = client_of(server, timeout_seconds=1)
         assert "the last try" in failure_of(dudley)
         requests = len(server.requests)
         while (failure := failure_of(dudley)).startswith("not tried"):

@@ -171,7 +171,7 @@ def test_changes_without_a_signal_are_told_when_the_project_says_so(log: Log) ->
 
 
 @pytest.mark.parametrize("is_atomic", [True, False])
-def test_failure_is_logged_when_the_door_is_gone(caplog: pytest.LogCaptureFixture, *, is_atomic: bool) -> None:
+def test_failure_is_logged_when_the_api_is_gone(caplog: pytest.LogCaptureFixture, *, is_atomic: bool) -> None:
     """The change is committed: its request must not fail for that."""
     with ScriptedServer([CUT] * 100) as server:
         dudley.configure(url=server.url, timeout_seconds=0.2)
@@ -205,7 +205,7 @@ def test_app_is_the_same_when_it_is_named_as_in_2009(name: str) -> None:
     assert ("cornelius.django", "cornelius") == (config.name, config.label)
 
 
-def test_settings_configure_the_door_when_the_project_has_them() -> None:
+def test_settings_configure_the_api_when_the_project_has_them() -> None:
     """CORNELIUS has the arguments of `dudley.configure`."""
     config, stored = apps.get_app_config("cornelius"), Log()
     with ScriptedServer([stored.publish]) as server:
@@ -257,7 +257,7 @@ def test_page_is_connected_to_what_the_view_allows_when_it_asks(page: Client) ->
 
 
 def test_page_is_refused_when_the_view_allows_nothing(page: Client) -> None:
-    """I5: 403, and the door is not asked."""
+    """I5: 403, and the back-end API is not asked."""
     with ScriptedServer([]) as server:
         dudley.configure(url=server.url)
         answer = ask(page, "connect", ["users/7"])
@@ -343,7 +343,7 @@ def test_view_takes_posts_only_when_it_is_asked(page: Client) -> None:
     ("script", "status"),
     [([CUT], 503), ([ERROR, Scripted(200, {"hears": []})], 422), ([Scripted(410, b"{}")], 410)],
 )
-def test_page_hears_whether_to_try_again_when_the_door_fails(page: Client, script: list[Step], status: int) -> None:
+def test_page_hears_whether_to_try_again_when_the_api_fails(page: Client, script: list[Step], status: int) -> None:
     """Pomona tries a 503 again, begins anew after a 410, and takes anything else as a refusal."""
     with ScriptedServer(script) as server:
         dudley.configure(url=server.url, timeout_seconds=0.3)
@@ -364,7 +364,7 @@ def test_page_is_told_which_paths_are_over_the_limit_when_its_client_is_full(pag
     assert asked[:room] == answer.json().get("connected", [])
 
 
-def test_page_waits_as_long_as_the_door_asks_when_it_is_busy(page: Client) -> None:
+def test_page_waits_as_long_as_the_api_asks_when_it_is_busy(page: Client) -> None:
     """An earlier try of the page would be refused as well."""
     with ScriptedServer([problem(503, headers={"Retry-After": "60"})]) as server:
         dudley.configure(url=server.url, timeout_seconds=1)

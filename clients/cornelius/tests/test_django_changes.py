@@ -315,8 +315,8 @@ def test_save_and_delete_go_through_when_their_message_can_not_be_made(
     [({"path": "no path"}, 422), ({"message": lambda _task: {"text": "x" * 70_000}}, 413)],
     ids=["path", "size"],
 )
-def test_save_goes_through_when_the_door_refuses_its_message(wrong: dict[str, Any], status: int) -> None:
-    """A path that is none, or a text that is too large, is the door's to refuse."""
+def test_save_goes_through_when_the_api_refuses_its_message(wrong: dict[str, Any], status: int) -> None:
+    """A path that is none, or a text that is too large, is the back-end API's to refuse."""
     failures: list[CorneliusError] = []
     refused = problem(status, errors=[{"index": 0, "field": "path", "detail": "no"}])
     with ScriptedServer([refused]) as server:
@@ -351,7 +351,7 @@ def test_save_and_later_hooks_go_on_when_on_failure_raises(
     assert record.message.startswith("on_failure has raised an exception; it was called because: the time is over")
 
 
-def test_saves_wait_once_when_the_door_is_away() -> None:
+def test_saves_wait_once_when_the_api_is_away() -> None:
     """I7: the first one waits for its time; the others are saved at once, and each failure is reported."""
     failures: list[CorneliusError] = []
     with ScriptedServer([]) as server:

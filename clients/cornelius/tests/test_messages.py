@@ -15,7 +15,7 @@ LARGE = st.builds(lambda text, times: text * times, st.text(min_size=1, max_size
 
 @given(texts=st.lists(st.one_of(TEXTS, LARGE), max_size=40))
 def test_batches_hold_every_message_in_order_when_they_are_joined(texts: list[str]) -> None:
-    """I2: nothing is lost, doubled or moved, and no request is larger than the door reads, unless one message is."""
+    """I2: nothing is lost, doubled or moved, and no request is too large, unless one message is."""
     messages = [Message("tasks", text) for text in texts]
     joined = []
     for group, body in batches(messages):

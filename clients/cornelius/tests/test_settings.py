@@ -1,4 +1,4 @@
-"""Where the door's address and key come from."""
+"""Where the back-end API's address and key come from."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from cornelius.settings import DEFAULT_URL, TIMEOUT_SECONDS, Settings
 from .support import Log, ScriptedServer
 
 
-def test_settings_are_the_door_of_2009_when_nothing_is_said() -> None:
+def test_settings_are_the_api_of_2009_when_nothing_is_said() -> None:
     """Port 8004 of this machine, no key."""
     assert Settings(url=DEFAULT_URL, key=None, timeout_seconds=TIMEOUT_SECONDS) == Settings.read(environ={})
 
@@ -20,9 +20,9 @@ def test_settings_come_from_the_environment_when_the_caller_is_silent(tmp_path: 
     """The key may come from a file, as container secrets do."""
     file = tmp_path / "key"
     file.write_text("k-file\n", encoding="ascii")
-    environ = {"ROOTS_BACKEND_API_URL": "https://roots.example/door", "ROOTS_BACKEND_API_KEY_FILE": str(file)}
+    environ = {"ROOTS_BACKEND_API_URL": "https://roots.example/api", "ROOTS_BACKEND_API_KEY_FILE": str(file)}
     settings = Settings.read(environ=environ)
-    assert ("https://roots.example/door", "k-file") == (settings.url, settings.key)
+    assert ("https://roots.example/api", "k-file") == (settings.url, settings.key)
     assert {"Authorization": "Bearer k-file"} == settings.headers
 
 
@@ -35,7 +35,7 @@ def test_settings_are_the_callers_when_both_speak() -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8004", "ftp://a", "http://", "http://a:x", "http://[", "http://a:0"])
 def test_settings_are_refused_when_the_address_is_none(url: str) -> None:
-    """At once, and not as a door that never answers."""
+    """At once, and not as a back-end API that never answers."""
     with pytest.raises(ConfigurationError, match="no http or https URL"):
         Dudley().configure(url=url)
 
@@ -98,7 +98,7 @@ def test_settings_show_no_key_when_they_are_printed() -> None:
     assert "secret" not in repr(Settings(key="secret"))
 
 
-def test_door_is_another_when_it_is_configured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_client_is_another_when_it_is_configured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment is read by the first call, not by the import; `configure` counts from the next call on."""
     first, second = Log(), Log()
     with ScriptedServer([first.publish]) as one, ScriptedServer([second.publish]) as other:

@@ -1,4 +1,4 @@
-"""A door behind TLS."""
+"""A back-end API behind TLS."""
 
 import ssl
 from pathlib import Path

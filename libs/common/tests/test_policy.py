@@ -182,7 +182,7 @@ def test_policy_allows_what_any_rule_of_the_app_allows_when_there_are_several() 
 def test_policy_names_the_place_and_the_line_when_it_is_wrong(
     text: str, place: str, line: int | None, problem: str
 ) -> None:
-    """Nothing unknown is ignored: a rule that silently does not count would open or close a door."""
+    """Nothing unknown is ignored: a rule that silently does not count would open or close a back-end API."""
     with pytest.raises(PolicyError) as caught:
         parse_policy(text)
     assert (place, line) == (caught.value.place, caught.value.line)

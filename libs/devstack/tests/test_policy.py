@@ -11,11 +11,11 @@ def test_policy_is_made_once_when_the_caller_names_none(tmp_path: Path) -> None:
     """What its owner changes in it stays, as the key does."""
     made = policy.settings(tmp_path, {})
     file = Path(made["ROOTS_POLICY"])
-    key = (tmp_path / "secrets/door-todos").read_text(encoding="ascii")
+    key = (tmp_path / "secrets/backend-todos").read_text(encoding="ascii")
     file.write_text("[apps]", encoding="utf-8")
 
     assert made == policy.settings(tmp_path, {})
-    assert ("[apps]", key) == (file.read_text(encoding="utf-8"), (tmp_path / "secrets/door-todos").read_text())
+    assert ("[apps]", key) == (file.read_text(encoding="utf-8"), (tmp_path / "secrets/backend-todos").read_text())
 
 
 @pytest.mark.parametrize("name", ["ROOTS_POLICY", "ROOTS_POLICY_FILE"])

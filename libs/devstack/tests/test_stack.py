@@ -166,9 +166,9 @@ def test_gateway_asks_subscriptions_when_an_app_connects(stack: Stack, app: str,
 @pytest.mark.parametrize(
     "path", ["/", "/v1/publish", "/v1/revoke", "/v1/clients/x", "/comet/v1/publish", "//v1/publish"]
 )
-def test_gateway_leads_to_no_door_when_a_back_end_knocks(home: Path, stack: Stack, path: str) -> None:
+def test_gateway_has_no_route_to_the_api_when_a_back_end_calls(home: Path, stack: Stack, path: str) -> None:
     """What browsers reach publishes nothing for back ends, with or without their key."""
-    key = Keys(home / "secrets").get("door-todos")
+    key = Keys(home / "secrets").get("backend-todos")
     body = '[{"path": "tasks", "message": "from outside"}]'
 
     reply = ask(stack, "POST", path, body, Authorization=f"Bearer {key}")

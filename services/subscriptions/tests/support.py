@@ -122,7 +122,7 @@ class Service:
     """`python -m roots_subscriptions` as a process; what it logs goes to `log_file`."""
 
     def __init__(self, nats: Nats, folder: Path, **environment: str) -> None:
-        self.port, self.admin_port, self.door_port = ports.reserve(), ports.reserve(), ports.reserve()
+        self.port, self.admin_port, self.backend_api_port = ports.reserve(), ports.reserve(), ports.reserve()
         self.log_file = folder / "subscriptions.log"
         self.http = urllib3.PoolManager(retries=False, timeout=stretched(10), maxsize=32)
         self._is_terminated = False
@@ -130,7 +130,7 @@ class Service:
             "PATH": os.environ["PATH"],
             "ROOTS_HTTP_PORT": str(self.port),
             "ROOTS_ADMIN_PORT": str(self.admin_port),
-            "ROOTS_BACKEND_API_PORT": str(self.door_port),
+            "ROOTS_BACKEND_API_PORT": str(self.backend_api_port),
             "ROOTS_NATS_URL": nats.server.url,
             "ROOTS_NATS_PASSWORD": nats.server.password("subscriptions"),
             "ROOTS_UID_KEY": UID_KEY,
@@ -215,16 +215,16 @@ class Service:
         """POST /tasks/disconnect/{uid}."""
         return self.request("POST", f"/tasks/disconnect/{uid}", json.dumps(paths).encode())
 
-    def door(self, method: str, path: str, body: object = None, **headers: str) -> urllib3.BaseHTTPResponse:
-        """Send a request to the door; a body that is no bytes goes as JSON."""
+    def backend_api(self, method: str, path: str, body: object = None, **headers: str) -> urllib3.BaseHTTPResponse:
+        """Send a request to the back-end API; a body that is no bytes goes as JSON."""
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return self.http.request(method, f"http://127.0.0.1:{self.door_port}{path}", body=data, headers=headers)
+        return self.http.request(method, f"http://127.0.0.1:{self.backend_api_port}{path}", body=data, headers=headers)
 
     def publish(self, *messages: object, key: str = KEY, **headers: str) -> urllib3.BaseHTTPResponse:
         """POST /v1/publish with the key of the back end `todos`, or another."""
-        return self.door("POST", "/v1/publish", messages, Authorization=f"Bearer {key}", **headers)
+        return self.backend_api("POST", "/v1/publish", messages, Authorization=f"Bearer {key}", **headers)
 
     def audit_lines(self) -> list[dict[str, Any]]:
         """Return what the audit log has so far."""
         lines = [json.loads(line) for line in self.log_file.read_text().splitlines()]
-        return [line for line in lines if line["event"] == "door_used"]
+        return [line for line in lines if line["event"] == "backend_api_called"]

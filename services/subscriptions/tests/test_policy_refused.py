@@ -47,13 +47,13 @@ def test_what_is_unknown_gets_503_when_the_newer_policy_is_refused(nats: Nats, f
         wait_until(lambda: service.metric("roots_subscriptions_policy_file_invalid") == 1)
         answers = [
             service.publish(MESSAGE, key=OTHER_KEY),
-            service.door("POST", "/v1/publish", [MESSAGE]),
+            service.backend_api("POST", "/v1/publish", [MESSAGE]),
             service.request("POST", f"/news/connect/{uid}", b'["news"]'),
         ]
         for answer in answers:
             assert (503, "10") == (answer.status, answer.headers["Retry-After"])
             assert "policy is refused" in answer.json()["detail"]
-        old_form = service.door("POST", "/", [MESSAGE])
+        old_form = service.backend_api("POST", "/", [MESSAGE])
         assert (503, b"{error:true}") == (old_form.status, old_form.data)
         assert (200, 200) == (service.publish(MESSAGE).status, service.connect(uid, "tasks").status)
         assert '"line": 15' in service.log_file.read_text()
@@ -63,7 +63,7 @@ def test_what_is_unknown_gets_503_when_the_newer_policy_is_refused(nats: Nats, f
 
 
 def test_back_ends_alone_are_a_policy_when_no_app_is_named(nats: Nats, file: Path, uid: str) -> None:
-    """I5: without apps nobody may hear anything by itself, and the door works."""
+    """I5: without apps nobody may hear anything by itself, and the back-end API works."""
     file.write_text(POLICY[POLICY.index("[backends") :])
     with Service(nats, file.parent, ROOTS_POLICY=str(file)) as service:
         wait_until(service.is_ready)

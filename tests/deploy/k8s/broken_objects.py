@@ -19,7 +19,7 @@ BROKEN: list[Broken] = [
     (
         "is in no namespace",
         checks_objects.namespaces,
-        lambda one: one.get("Service", "door")["metadata"].update(namespace="default"),
+        lambda one: one.get("Service", "backend-api")["metadata"].update(namespace="default"),
     ),
     (
         "tasks does not select its own pods",
@@ -27,9 +27,9 @@ BROKEN: list[Broken] = [
         lambda one: relabel(one, "tasks", "app.kubernetes.io/name"),
     ),
     (
-        "the service door leads to 0 workloads",
+        "the service backend-api leads to 0 workloads",
         checks_objects.selectors,
-        lambda one: spec(one, "Service", "door")["selector"].update({"app.kubernetes.io/name": "door"}),
+        lambda one: spec(one, "Service", "backend-api")["selector"].update({"app.kubernetes.io/name": "backend-api"}),
     ),
     (
         "a port http that is not there",
@@ -94,7 +94,7 @@ BROKEN: list[Broken] = [
         lambda one: container(one, "relay")["env"].append({"name": "ROOTS_NATS_PASSWORD", "value": "kSecret"}),
     ),
     (
-        "needs Secret/door-keys todo",
+        "needs Secret/backend-keys todo",
         checks_objects.wired,
         lambda one: pod(one, "subscriptions")["volumes"][1]["projected"]["sources"][1]["secret"]["items"][0].update(
             key="todo"
@@ -112,10 +112,10 @@ BROKEN: list[Broken] = [
         lambda one: one.objects.append({"kind": "ConfigMap", "metadata": {"name": "spare"}, "data": {}}),
     ),
     (
-        "leads to subscriptions:door",
+        "leads to subscriptions:backend-api",
         checks_objects.ways_in,
         lambda one: spec(one, "Ingress", "gateway")["rules"][0]["http"]["paths"][0]["backend"].update(
-            service={"name": "subscriptions", "port": {"name": "door"}}
+            service={"name": "subscriptions", "port": {"name": "backend-api"}}
         ),
     ),
     (
@@ -129,19 +129,19 @@ BROKEN: list[Broken] = [
         lambda one: spec(one, "HTTPRoute", "gateway")["rules"][0]["backendRefs"][0].update(port=4021),
     ),
     (
-        "the gateway leads to the door",
+        "the gateway leads to the back-end API",
         checks_objects.ways_in,
-        lambda one: data(one, "gateway").update(ROOTS_TASKS_UPSTREAM="door:8004"),
+        lambda one: data(one, "gateway").update(ROOTS_TASKS_UPSTREAM="backend-api:8004"),
     ),
     (
         "open to whoever reaches a node",
         checks_objects.ways_in,
-        lambda one: spec(one, "Service", "door").update(type="NodePort"),
+        lambda one: spec(one, "Service", "backend-api").update(type="NodePort"),
     ),
     (
-        "the service tasks leads to the door",
+        "the service tasks leads to the back-end API",
         checks_objects.ways_in,
-        lambda one: spec(one, "Service", "tasks")["ports"][0].update(targetPort="door"),
+        lambda one: spec(one, "Service", "tasks")["ports"][0].update(targetPort="backend-api"),
     ),
     (
         "1 copies of each stream for 3 servers",
@@ -235,12 +235,12 @@ BROKEN: list[Broken] = [
     (
         "applications needs subscriptions:8004",
         checks_network.edges,
-        lambda one: drop(one, "NetworkPolicy", "door"),
+        lambda one: drop(one, "NetworkPolicy", "backend-api"),
     ),
     (
         "elsewhere may reach subscriptions:8004",
         checks_network.edges,
-        lambda one: spec(one, "NetworkPolicy", "door")["ingress"][0].pop("from"),
+        lambda one: spec(one, "NetworkPolicy", "backend-api")["ingress"][0].pop("from"),
     ),
     (
         "gateway may reach nats:4222",

@@ -30,7 +30,7 @@ class Party:
 
 
 MONITORING = Party(name="monitoring", namespace={"kubernetes.io/metadata.name": "monitoring"})
-APPLICATIONS = Party(name="applications", namespace={"roots/door": "open"})
+APPLICATIONS = Party(name="applications", namespace={"roots/backend-api": "open"})
 ELSEWHERE = Party(name="elsewhere", namespace={"kubernetes.io/metadata.name": "elsewhere"})
 OUTSIDE = (MONITORING, APPLICATIONS, ELSEWHERE)
 
@@ -64,7 +64,7 @@ def used_edges(manifests: Manifests) -> Iterator[Edge]:
         # Scraped whether or not there is a monitor: what is called `admin` or `metrics` is there for it.
         for name in {"admin", "metrics"} & workload.ports.keys():
             yield "monitoring", workload.name, workload.ports[name]
-    yield "applications", "subscriptions", manifests.workload("subscriptions").ports["door"]
+    yield "applications", "subscriptions", manifests.workload("subscriptions").ports["backend-api"]
     for party in OUTSIDE:
         yield party.name, "gateway", manifests.workload("gateway").ports["http"]
 

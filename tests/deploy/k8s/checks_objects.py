@@ -11,7 +11,7 @@ from .manifests import WORKLOADS, Manifests, Object, bytes_of, decoded, referenc
 
 _CLUSTER_KINDS = {"Namespace", "PriorityClass"}
 _SECRET_TEXT = re.compile(r"-----BEGIN|://[^/\s:@]+:(?!\$\()[^/\s@]+@")
-DOOR_PORT = 8004
+BACKEND_API_PORT = 8004
 
 
 def namespaces(manifests: Manifests) -> Iterator[str]:
@@ -109,7 +109,7 @@ def wired(manifests: Manifests) -> Iterator[str]:
 
 
 def ways_in(manifests: Manifests) -> Iterator[str]:
-    """Find ways in that lead elsewhere than to the gateway, end polls early, or lead to the door."""
+    """Find ways in that lead elsewhere than to the gateway, end polls early, or lead to the back-end API."""
     for found in manifests.of("Ingress", "HTTPRoute"):
         for name, port in _backends(found):
             ports = {
@@ -124,10 +124,10 @@ def ways_in(manifests: Manifests) -> Iterator[str]:
         name, spec = found["metadata"]["name"], found["spec"]
         if spec.get("type", "ClusterIP") != "ClusterIP":
             yield f"the service {name} is open to whoever reaches a node"
-        if any(port["targetPort"] == "door" for port in spec["ports"]) and name != "door":
-            yield f"the service {name} leads to the door"
-    if any(str(DOOR_PORT) in value for value in manifests.env(manifests.workload("gateway").main).values()):
-        yield "the gateway leads to the door"
+        if any(port["targetPort"] == "backend-api" for port in spec["ports"]) and name != "backend-api":
+            yield f"the service {name} leads to the back-end API"
+    if any(str(BACKEND_API_PORT) in value for value in manifests.env(manifests.workload("gateway").main).values()):
+        yield "the gateway leads to the back-end API"
 
 
 def _backends(found: Object) -> Iterator[tuple[str, str | int]]:

@@ -146,7 +146,7 @@ def ports(manifests: Manifests) -> Iterator[str]:
             with laid_out_env(manifests, workload) as laid_out:
                 loaded: object = load(config, laid_out)
             listening = programs.listening_ports(loaded)
-            hosts = {getattr(loaded, name, "0.0.0.0") for name in ("http_host", "door_host")}  # noqa: S104  # in a pod
+            hosts = {getattr(loaded, name, "0.0.0.0") for name in ("http_host", "backend_api_host")}  # noqa: S104  # in a pod
             if hosts != {"0.0.0.0"}:  # noqa: S104
                 yield f"{workload.name} listens on {sorted(hosts)}, where nobody reaches it"
         if listening is not None and set(workload.ports.values()) != listening:

@@ -86,7 +86,7 @@ def _gateway_defaults() -> dict[str, str]:
 
 def listening_ports(config: object) -> set[int]:
     """Return the ports on which a service listens with this configuration."""
-    return {getattr(config, name) for name in ("http_port", "admin_port", "door_port") if hasattr(config, name)}
+    return {getattr(config, name) for name in ("http_port", "admin_port", "backend_api_port") if hasattr(config, name)}
 
 
 def drain_seconds(config: object) -> float:

@@ -4,7 +4,7 @@
 `cornelius.aio` has its asynchronous twin, `cornelius.django` what Django needs.
 """
 
-from cornelius.door import Dudley, Revoked
+from cornelius.backend_api import Dudley, Revoked
 from cornelius.errors import (
     AnswerError,
     BreakerOpenError,

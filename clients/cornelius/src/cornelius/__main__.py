@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cornelius.door import Dudley
+from cornelius.backend_api import Dudley
 from cornelius.errors import ConfigurationError, CorneliusError, Failure, LineError, PublishError
 from cornelius.lines import Line, read_argument, read_blocks, read_line
 from cornelius.listener import Gap, Listener, Update
@@ -84,31 +84,31 @@ def _report_waiting(reason: str | None) -> None:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    door = _door(options)
+    dudley = _dudley(options)
     if options.message is not None:
-        return _publish_block(door, [read_argument(options.path, options.message)])
+        return _publish_block(dudley, [read_argument(options.path, options.message)])
     status = 0
     for lines in read_blocks(None if sys.stdin is None else sys.stdin.buffer):
-        status |= _publish_lines(door, lines, options.path)
+        status |= _publish_lines(dudley, lines, options.path)
     return status
 
 
-def _publish_lines(door: Dudley, lines: list[Line], path: str | None) -> int:
+def _publish_lines(dudley: Dudley, lines: list[Line], path: str | None) -> int:
     """Publish the lines; when one is no message, those before it. Errors: LineError for that one."""
     messages: list[Publishable] = []
     try:
         for line in lines:
             messages.append(read_line(line, path))  # noqa: PERF401  # what was read before an error counts
     except LineError:
-        _publish_block(door, messages)
+        _publish_block(dudley, messages)
         raise
-    return _publish_block(door, messages)
+    return _publish_block(dudley, messages)
 
 
-def _publish_block(door: Dudley, messages: list[Publishable]) -> int:
+def _publish_block(dudley: Dudley, messages: list[Publishable]) -> int:
     failures: list[Failure] = []
     try:
-        published = door.updates(messages)
+        published = dudley.updates(messages)
     except PublishError as error:
         published, failures = error.published, error.failures
     for item in published:
@@ -121,23 +121,23 @@ def _publish_block(door: Dudley, messages: list[Publishable]) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    print(json.dumps(_door(options).explain(options.uid, path=options.path), indent=2))
+    print(json.dumps(_dudley(options).explain(options.uid, path=options.path), indent=2))
     return 0
 
 
 def _connect(options: argparse.Namespace) -> int:
-    _door(options).connect(options.uid, options.paths)
+    _dudley(options).connect(options.uid, options.paths)
     return 0
 
 
 def _disconnect(options: argparse.Namespace) -> int:
-    _door(options).disconnect(options.uid, options.paths)
+    _dudley(options).disconnect(options.uid, options.paths)
     return 0
 
 
-def _door(options: argparse.Namespace) -> Dudley:
+def _dudley(options: argparse.Namespace) -> Dudley:
     key = None if options.key_file is None else read_key_file(options.key_file)
-    return Dudley(url=options.door, key=key, timeout_seconds=options.timeout)
+    return Dudley(url=options.backend_api, key=key, timeout_seconds=options.timeout)
 
 
 def _say(line: str) -> None:
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("uid", metavar="UID")
         command.add_argument("paths", nargs="+", metavar="PATH")
     for command in (publish, explain, connect, disconnect):
-        _add_door(command)
+        _add_backend_api(command)
     return parser
 
 
@@ -190,9 +190,9 @@ def _add_listen(listen: argparse.ArgumentParser) -> None:
     listen.set_defaults(run=_listen)
 
 
-def _add_door(command: argparse.ArgumentParser) -> None:
+def _add_backend_api(command: argparse.ArgumentParser) -> None:
     default_url, default_key = f"{URL_VARIABLE}, else {DEFAULT_URL}", f"{KEY_VARIABLE}, or {KEY_VARIABLE}_FILE"
-    command.add_argument("--door", type=_url, metavar="URL", help=f"the back end's door (default: {default_url})")
+    command.add_argument("--backend-api", type=_url, metavar="URL", help=f"the back-end API (default: {default_url})")
     command.add_argument("--key-file", metavar="FILE", help=f"has the back end's key (default: {default_key})")
     command.add_argument("--timeout", type=_positive_seconds, metavar="S", help="give up after S seconds (default: 15)")
 

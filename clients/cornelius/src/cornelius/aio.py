@@ -1,4 +1,4 @@
-"""The same door for asynchronous programs: the same names, awaited.
+"""The same client for asynchronous programs: the same names, awaited.
 
     from cornelius.aio import dudley
 
@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cornelius import dudley as synchronous_dudley
-from cornelius.door import ASKED_AT, Dudley, Revoked
+from cornelius.backend_api import ASKED_AT, Dudley, Revoked
 from cornelius.messages import Publishable, Published
 from cornelius.transport import MAX_CONNECTIONS
 
@@ -30,37 +30,37 @@ T = TypeVar("T")
 class AsyncDudley:
     """A Dudley for asynchronous programs. It has the Dudley's settings: configure that."""
 
-    def __init__(self, door: Dudley) -> None:
-        self._door = door
+    def __init__(self, dudley: Dudley) -> None:
+        self._dudley = dudley
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     async def update(self, path: str, message: str, *, id: str | None = None) -> Published:  # noqa: A002  # the wire's name
         """As `Dudley.update`."""
-        return await self._call(partial(self._door.update, path, message, id=id))
+        return await self._call(partial(self._dudley.update, path, message, id=id))
 
     async def updates(self, messages: Iterable[Publishable]) -> list[Published]:
         """As `Dudley.updates`."""
-        return await self._call(partial(self._door.updates, list(messages)))
+        return await self._call(partial(self._dudley.updates, list(messages)))
 
     async def connect(self, uid: str, paths: Iterable[str]) -> None:
         """As `Dudley.connect`."""
-        await self._call(partial(self._door.connect, uid, paths))
+        await self._call(partial(self._dudley.connect, uid, paths))
 
     async def disconnect(self, uid: str, paths: Iterable[str]) -> None:
         """As `Dudley.disconnect`."""
-        await self._call(partial(self._door.disconnect, uid, paths))
+        await self._call(partial(self._dudley.disconnect, uid, paths))
 
     async def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
         """As `Dudley.explain`."""
-        return await self._call(partial(self._door.explain, uid, path=path))
+        return await self._call(partial(self._dudley.explain, uid, path=path))
 
     async def forget(self, uid: str) -> Revoked:
         """As `Dudley.forget`."""
-        return await self._call(partial(self._door.forget, uid))
+        return await self._call(partial(self._dudley.forget, uid))
 
     async def revoke(self, *, uid: str | None = None, subject: str | None = None, path: str | None = None) -> Revoked:
         """As `Dudley.revoke`."""
-        return await self._call(partial(self._door.revoke, uid=uid, subject=subject, path=path))
+        return await self._call(partial(self._dudley.revoke, uid=uid, subject=subject, path=path))
 
     async def _call(self, function: Callable[[], T]) -> T:
         context = contextvars.copy_context()
@@ -70,7 +70,7 @@ class AsyncDudley:
     def _own_threads(self) -> ThreadPoolExecutor:
         """Return the threads of this process: those of its parent are not in it.
 
-        They are not the loop's own: a door that hangs must not keep these from what else a program does on threads.
+        They are not the loop's default threads: calls to a back-end API that hangs must not occupy those.
         """
         if self._threads is None or self._threads[0] != os.getpid():
             threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="dudley")

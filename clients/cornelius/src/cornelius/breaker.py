@@ -29,7 +29,7 @@ class _Open:
 
 
 class Breaker:
-    """The state of one door. It has no lock: one that is held at a fork would never be released in the child."""
+    """The state of one back-end API. It has no lock: a lock held at a fork is never released in the child."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -51,7 +51,7 @@ class Breaker:
         return True
 
     def close(self) -> None:
-        """Let all calls through: the door has answered, or the failure is not its own."""
+        """Let all calls through: the back-end API has answered, or the failure is not its own."""
         self._state = None
 
     def open(self, error: DeadlineError) -> None:

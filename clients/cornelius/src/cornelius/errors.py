@@ -47,11 +47,11 @@ class DeadlineError(CorneliusError):
 
 
 class UnavailableError(DeadlineError):
-    """The door could not be reached, or could not do it, in time; it may have done it or not. Try again later."""
+    """The back-end API did not answer in time, or could not do it. It may have done it or not. Try again later."""
 
 
 class BreakerOpenError(UnavailableError):
-    """Nothing was sent: an earlier call has failed, and the door is not tried again before `retry_after_seconds`."""
+    """Nothing was sent: an earlier call has failed, and the next try is in `retry_after_seconds`."""
 
     def __str__(self) -> str:
         return f"not tried, since an earlier call has failed: {self.reason}"
@@ -67,7 +67,7 @@ class AnswerError(CorneliusError):
 
 
 class KeyRefusedError(AnswerError):
-    """The door does not know the key (401): set ROOTS_BACKEND_API_KEY to the one in the policy's `[backends]`."""
+    """The key is unknown (401): set ROOTS_BACKEND_API_KEY to the one in the policy's `[backends]`."""
 
 
 class ForbiddenError(AnswerError):
@@ -111,7 +111,7 @@ class Failure:
 
 
 class PublishError(CorneliusError):
-    """The door refused some messages, and publishing them again won't help; all others are published.
+    """The back-end API refused some messages, and publishing them again won't help; all others are published.
 
     Shape: failures has those that were not, published those that were, in the caller's order.
     """
@@ -138,7 +138,7 @@ _BY_STATUS: dict[int, type[AnswerError]] = {
 
 
 _DETAILS = {
-    401: "the door does not know this key",
+    401: "the back-end API does not know this key",
     403: "this key may not do that",
     410: "the client has ended, or is none of this Roots",
 }

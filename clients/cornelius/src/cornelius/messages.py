@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 MAX_BATCH_MESSAGES = 1000
-# A message of 64 KiB, its path and its id fit, however much JSON escapes. The door would read 8 MiB, but what fails is
-# sent again whole.
+# A message of 64 KiB, its path and its id fit, however much JSON escapes. The back-end API reads up to 8 MiB, but a
+# batch that fails is sent again whole.
 MAX_BATCH_BYTES = 1 << 20
 _BRACKETS_BYTES = 2
 _COMMA_BYTES = 1
@@ -41,7 +41,7 @@ class Message:
             value.encode()
 
     def encode(self) -> bytes:
-        """Return the message as the door reads it."""
+        """Return the message as the back-end API reads it."""
         members = {"path": self.path, "message": self.message, "id": self.id}
         return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -64,9 +64,9 @@ def read_messages(items: Iterable[Publishable]) -> list[Message]:
 
 
 def batches(messages: Iterable[Message]) -> Iterator[tuple[list[Message], bytes]]:
-    """Yield the messages in their order, in groups that the door takes at once, each with the body to send.
+    """Yield the messages in their order, in groups that the back-end API takes at once, each with the body to send.
 
-    A message that is too large for any body is a group of its own: the door says so.
+    A message that is too large for any body is a group of its own: the back-end API says so.
     """
     group: list[Message] = []
     parts: list[bytes] = []

@@ -1,8 +1,8 @@
-"""What becomes of messages: reads the door's answers to `POST /v1/publish`. Pure.
+"""What becomes of messages: reads the back-end API's answers to `POST /v1/publish`. Pure.
 
-The door publishes a batch whole, or tells which of its messages it refuses (422 names them under `errors`, 403 under
-`refused`) and publishes none. Only the log itself can refuse some after others were stored (502, under `failed`).
-Source: docs/protocol.md, The back end's door.
+The back-end API publishes a whole batch, or publishes none of it and names the refused messages (under `errors` with
+422, under `refused` with 403). Only the log itself can refuse some after others were stored (502, under `failed`).
+Source: docs/protocol.md, The back-end API.
 """
 
 import json
@@ -54,8 +54,8 @@ class Outcome:
         return self._published
 
 
-def door_passing_reason(answer: Answer) -> str | None:
-    """Return why the door may answer otherwise later; None when the answer stands.
+def api_passing_reason(answer: Answer) -> str | None:
+    """Return why the back-end API may answer otherwise later; None when the answer stands.
 
     It stands when the log has refused messages, which looks like the failure of a proxy.
     """
@@ -67,7 +67,7 @@ def _read_published(answer: Answer) -> list[Published]:
     try:
         return [Published(item["path"], item["seq"]) for item in answer.json()["published"]]
     except (KeyError, TypeError) as error:
-        raise AnswerError(answer.status, "the answer is none of the door's; is this its address?") from error
+        raise AnswerError(answer.status, "the answer is none of the back-end API's; is this its address?") from error
 
 
 def _read_refusals(answer: Answer, size: int) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Where the door is, and which key opens it: told by the caller, else by the environment."""
+"""Where the back-end API is, and which key opens it: told by the caller, else by the environment."""
 
 import os
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from cornelius.transport import check_url
 URL_VARIABLE = "ROOTS_BACKEND_API_URL"
 KEY_VARIABLE = "ROOTS_BACKEND_API_KEY"
 DEFAULT_URL = "http://localhost:8004"
-# The door itself takes up to 10 s, for a batch on a slow disk; then there is time for another try.
+# The back-end API itself takes up to 10 s, for a batch on a slow disk; then there is time for another try.
 TIMEOUT_SECONDS = 15.0
 TRY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How one door is reached. The key stays out of the object's repr (I10).
+    """How one back-end API is reached. The key stays out of the object's repr (I10).
 
     Units: timeout_seconds is how long a call may take with all its tries.
     Errors: ConfigurationError when a value can't be used.

@@ -32,7 +32,7 @@ class RunConfig(DrainConfig):
     nats_port: Port = setting("ROOTS_NATS_PORT", default=0)
     tasks_port: Port = setting("ROOTS_TASKS_PORT", default=0)
     subscriptions_port: Port = setting("ROOTS_SUBSCRIPTIONS_PORT", default=0)
-    door_port: Port = setting("ROOTS_BACKEND_API_PORT", default=0)
+    backend_api_port: Port = setting("ROOTS_BACKEND_API_PORT", default=0)
     longpoll_port: Port = setting("ROOTS_LONGPOLL_PORT", default=0)
 
     @property
@@ -56,7 +56,7 @@ async def run(config: RunConfig) -> None:
             nats_port=config.nats_port,
             tasks_port=config.tasks_port,
             subscriptions_port=config.subscriptions_port,
-            door_port=config.door_port,
+            backend_api_port=config.backend_api_port,
             longpoll_port=config.longpoll_port,
             sink=console,
         )

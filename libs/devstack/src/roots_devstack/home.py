@@ -24,7 +24,7 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     pid: int | None
     url: str | None
     admin_url: str | None
-    door_url: str | msgspec.UnsetType = msgspec.UNSET
+    backend_api_url: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ class StackConfig:
     nats_port: int = 0
     tasks_port: int = 0
     subscriptions_port: int = 0
-    door_port: int = 0
+    backend_api_port: int = 0
     longpoll_port: int = 0
 
 
@@ -53,7 +53,7 @@ class Parts:
     longpolls: list[Service]
     healing: Healing
     wiring: Wiring
-    door_url: str
+    backend_api_url: str
 
     @classmethod
     def create(cls, config: StackConfig, watch: Watch) -> "Parts":
@@ -65,7 +65,7 @@ class Parts:
         wiring = Wiring(home=config.home, postgres=postgres, broker=broker, extra_env=config.extra_env)
         tasks_port = ports.claim(config.tasks_port, "ROOTS_TASKS_PORT")
         subscriptions_port = ports.claim(config.subscriptions_port, "ROOTS_SUBSCRIPTIONS_PORT")
-        door_port = ports.claim(config.door_port, "ROOTS_BACKEND_API_PORT")
+        backend_api_port = ports.claim(config.backend_api_port, "ROOTS_BACKEND_API_PORT")
         longpoll_ports = _claim_row(config.longpoll_port, config.longpoll_replicas, "ROOTS_LONGPOLL_PORT")
         web = Web(config.home, sink=watch.sink)
         gateway = Gateway(
@@ -78,7 +78,7 @@ class Parts:
             watch=watch,
         )
         policy_env = policy.settings(config.home, config.extra_env)
-        door_env = {"ROOTS_BACKEND_API_HOST": ports.HOST, "ROOTS_BACKEND_API_PORT": str(door_port)}
+        backend_api_env = {"ROOTS_BACKEND_API_HOST": ports.HOST, "ROOTS_BACKEND_API_PORT": str(backend_api_port)}
         tasks_env = wiring.env("tasks", policy_env, has_database=True)
         return cls(
             postgres=postgres,
@@ -98,7 +98,7 @@ class Parts:
                 "subscriptions",
                 "roots_subscriptions",
                 http_port=subscriptions_port,
-                env=wiring.env("subscriptions", policy_env | door_env, has_uid_key=True),
+                env=wiring.env("subscriptions", policy_env | backend_api_env, has_uid_key=True),
                 watch=watch,
             ),
             longpolls=[
@@ -113,14 +113,14 @@ class Parts:
             ],
             healing=Healing(broker.servers, watch),
             wiring=wiring,
-            door_url=f"http://{ports.HOST}:{door_port}",
+            backend_api_url=f"http://{ports.HOST}:{backend_api_port}",
         )
 
     def unused_settings(self) -> list[str]:
         """Return which variables of the user the stack does not use, since it chooses that itself."""
         parts: list[Part] = [self.gateway, self.tasks, self.relay, self.subscriptions, *self.longpolls]
         environments = [*(part.process.program.env for part in parts), self.wiring.provision().env]
-        # The door's port is the user's choice: the environment of subscriptions has the one that 0 became.
+        # The back-end API's port is the user's choice: the environment of subscriptions has the one that 0 became.
         return [name for name in unused(self.wiring.extra_env, environments) if name != "ROOTS_BACKEND_API_PORT"]
 
     def all(self) -> list[Part]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from roots_devstack.keys import Keys
 
 VARIABLE = "ROOTS_POLICY"
-KEY_NAME = "door-todos"
+KEY_NAME = "backend-todos"
 """The key of the back end `todos`, among the stack's secrets."""
 
 _NAME = "policy.toml"

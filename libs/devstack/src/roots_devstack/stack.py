@@ -141,9 +141,13 @@ class Stack:
             self._home.publish(StackInfo(url=self.url, processes=list(self.processes.values())))
 
     def _info(self, part: Part) -> ProcessInfo:
-        door_url = self._parts.door_url if part is self._parts.subscriptions else msgspec.UNSET
+        backend_api_url = self._parts.backend_api_url if part is self._parts.subscriptions else msgspec.UNSET
         return ProcessInfo(
-            name=part.name, pid=part.process.pid, url=part.url, admin_url=part.admin_url, door_url=door_url
+            name=part.name,
+            pid=part.process.pid,
+            url=part.url,
+            admin_url=part.admin_url,
+            backend_api_url=backend_api_url,
         )
 
 

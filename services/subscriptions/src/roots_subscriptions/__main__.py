@@ -16,7 +16,7 @@ from roots.runtime import descriptors, logs
 from roots.runtime.config import exit_usage, load_or_exit
 from roots.runtime.lifecycle import catch_stop
 from roots.tracing.tracing import open_tracing
-from roots_subscriptions.backend_api.app import create_door
+from roots_subscriptions.backend_api.app import create_backend_api
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.keyless import policy_parser
 from roots_subscriptions.backend_api.messages import MAX_BATCH_BYTES
@@ -35,7 +35,7 @@ from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
 # Six of the largest batches.
-DOOR_MAX_HELD_BYTES = 6 * MAX_BATCH_BYTES
+BACKEND_API_MAX_HELD_BYTES = 6 * MAX_BATCH_BYTES
 
 log = logs.get(__name__)
 
@@ -50,7 +50,7 @@ class Service:
         metrics = Metrics(registry)
         self._policy = PolicyWatch(
             config.policy_file,
-            policy_parser(config.door_host),
+            policy_parser(config.backend_api_host),
             name=config.policy_name,
             service="subscriptions",
             registry=registry,
@@ -79,7 +79,7 @@ class Service:
             registry=registry,
             tracing=self._tracing,
         )
-        door = create_door(
+        backend_api = create_backend_api(
             policy=self._policy,
             uids=uids,
             audit=Audit(config.uid_key.encode()),
@@ -91,15 +91,15 @@ class Service:
             tracing=self._tracing,
         )
         self._http = HttpServer(app, host=config.http_host, port=config.http_port)
-        self._door = HttpServer(
-            door,
-            host=config.door_host,
-            port=config.door_port,
+        self._backend_api = HttpServer(
+            backend_api,
+            host=config.backend_api_host,
+            port=config.backend_api_port,
             max_body_bytes=MAX_BATCH_BYTES,
-            max_held_bytes=DOOR_MAX_HELD_BYTES,
+            max_held_bytes=BACKEND_API_MAX_HELD_BYTES,
         )
         self._admin = health.create_admin_server(self._health, registry, host=config.http_host, port=config.admin_port)
-        metrics.queue_depth.set_function(lambda: self._http.queue_depth + self._door.queue_depth)
+        metrics.queue_depth.set_function(lambda: self._http.queue_depth + self._backend_api.queue_depth)
         metrics.clients.set_function(lambda: len(self._index))
         metrics.broker_connected.set_function(lambda: self._broker.is_connected)
         self._add_checks()
@@ -113,15 +113,16 @@ class Service:
         self._broker.start()
         self._admin.start()
         self._http.start()
-        self._door.start()
-        log.info("service_started", http_port=self._http.port, door_port=self._door.port, admin_port=self._admin.port)
+        self._backend_api.start()
+        ports = {"http": self._http, "backend_api": self._backend_api, "admin": self._admin}
+        log.info("service_started", **{f"{name}_port": server.port for name, server in ports.items()})
 
     def stop(self) -> None:
         """Be unready, answer what is under way, leave NATS, and close the probes' port last."""
         started = time.monotonic()
         self._health.drain()
         with ThreadPoolExecutor() as pool:
-            is_complete = all(pool.map(self._drain, [self._http, self._door]))
+            is_complete = all(pool.map(self._drain, [self._http, self._backend_api]))
         self._policy.stop()
         self._authenticator.close()
         self._broker.stop()
@@ -147,7 +148,7 @@ class Service:
         self._health.add("stream", self._readiness.stream)
         self._health.add("writes", self._readiness.writes)
         self._health.add("policy", self._policy.check)
-        self._health.add("connections", health.room_check(self._http, self._door))
+        self._health.add("connections", health.room_check(self._http, self._backend_api))
 
     async def _serve(self, client: Client) -> None:
         await answer_refusals(client, self._refusals)

@@ -19,13 +19,13 @@ class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
     """What subscriptions is told at its start.
 
     Shape: policy is a file's path, empty for the packaged default;
-        door_host is where back ends reach the door, and never where browsers come from.
+        backend_api_host is where back ends reach the back-end API, and never where browsers come from.
     """
 
     http_port: Port = setting("ROOTS_HTTP_PORT", default=8002)
     admin_port: Port = setting("ROOTS_ADMIN_PORT", default=9002)
-    door_host: str = setting("ROOTS_BACKEND_API_HOST", default="127.0.0.1")
-    door_port: Port = setting("ROOTS_BACKEND_API_PORT", default=8004)
+    backend_api_host: str = setting("ROOTS_BACKEND_API_HOST", default="127.0.0.1")
+    backend_api_port: Port = setting("ROOTS_BACKEND_API_PORT", default=8004)
     user: str = setting("ROOTS_NATS_USER", default="subscriptions")
     policy: str = setting("ROOTS_POLICY", default="", is_file_name=True)
 

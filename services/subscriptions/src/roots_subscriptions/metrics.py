@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# What a request at the door may be for.
-DoorAction = Literal["publish", "explain", "revoke", "tutorial"]
+# What a request at the back-end API may be for.
+BackendAction = Literal["publish", "explain", "revoke", "tutorial"]
 BROKER_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 NOBODY = "-"
@@ -60,13 +60,13 @@ class Metrics:
             ("result",),
             registry=registry,
         )
-        self.door_uses = Counter(
+        self.backend_api_calls = Counter(
             "roots_subscriptions_backend_api_calls_total",
-            "Requests at the door, by back end (- for none), action and outcome.",
+            "Requests at the back-end API, by back end (- for none), action and outcome.",
             ("backend", "action", "outcome"),
             registry=registry,
         )
-        self.door_messages = Counter(
+        self.backend_api_messages = Counter(
             "roots_subscriptions_backend_api_messages_total",
             "Messages of back ends that were sent to the log, by back end and outcome: stored, repeated, unavailable, "
             "unknown (no acknowledgement) or refused.",
@@ -116,8 +116,8 @@ class Metrics:
             self.disconnects.labels(result)
         for result in ("extended", "fresh", "unknown", "failed"):
             self.renewals.labels(result)
-        for action in get_args(DoorAction):
-            self.door_uses.labels(NOBODY, action, "unauthorized")
+        for action in get_args(BackendAction):
+            self.backend_api_calls.labels(NOBODY, action, "unauthorized")
 
     @contextmanager
     def broker_operation(self, operation: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Gives the door the project's settings when Django starts. Nothing connects."""
+"""Gives the back-end API the project's settings when Django starts. Nothing connects."""
 
 from django.apps import AppConfig
 from django.conf import settings

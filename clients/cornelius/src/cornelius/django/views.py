@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from cornelius import InvalidError, TooManyPathsError, UnavailableError, UnknownUidError, dudley
-from cornelius.door import MAX_PATHS
+from cornelius.backend_api import MAX_PATHS
 
 RETRY_AFTER_SECONDS = 1
 
@@ -70,7 +70,7 @@ def _disconnect(_request: HttpRequest, uid: str, paths: list[str]) -> JsonRespon
 
 
 def _asked_by_page(view: Callable[[HttpRequest, str, list[str]], JsonResponse]) -> View:
-    """Return `view` for what Pomona sends: its paths read, its origin checked, the door's errors answered."""
+    """Return `view` for what Pomona sends: its paths read, its origin checked, the back-end API's errors answered."""
 
     @csrf_exempt  # Pomona sends no token; `_check_origin` does what that would do
     @require_POST

@@ -1,4 +1,4 @@
-"""The back ends that may use the door: their keys, and the paths that each may publish on and grant.
+"""The back ends that may use the back-end API: their keys, and the paths that each may publish on and grant.
 
 A policy file has a table for each:
 

@@ -2,7 +2,7 @@
 
 A policy is TOML: a table `[apps.NAME]` for each app, whose `allow` is a list of rules; a path that no rule allows is
 refused. `[tokens]` says whose tokens are accepted (without it everyone is anonymous), and `[backends.NAME]` who may use
-the back end's door. Every service reads the file by `parse_policy`, so that none takes in what another refuses.
+the back-end API. Every service reads the file by `parse_policy`, so that none takes in what another refuses.
 Deciding does no I/O. Source: docs/operations.md, The policy file.
 """
 

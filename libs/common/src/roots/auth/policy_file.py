@@ -1,7 +1,7 @@
 """The policy file (TOML): read, checked, and every mistake named with its line.
 
-A key that is not known is an error: a rule that is silently ignored would open or close a door. What is in the file is
-described in docs/operations.md, and read by `policy.parse_policy`.
+An unknown key is an error: a rule that is silently ignored would grant or refuse access. docs/operations.md describes
+what is in the file; `policy.parse_policy` reads it.
 """
 
 import bisect

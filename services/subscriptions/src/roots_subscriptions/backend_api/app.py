@@ -1,4 +1,4 @@
-"""The WSGI application of the door, on a port of its own that no browser can reach."""
+"""The WSGI application of the back-end API, on a port of its own that no browser can reach."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from roots_subscriptions.grants.writes import Writes
 from roots_subscriptions.metrics import Metrics
 
 
-def create_door(
+def create_backend_api(
     *,
     policy: PolicyWatch[Policy],
     uids: Uids,
@@ -37,7 +37,7 @@ def create_door(
     tracing: Tracing,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application that back ends reach."""
-    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_door", registry)])
+    app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_backend_api", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
     gate = Gate(lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics)
     publishing = Publishing(gate, broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)

@@ -1,7 +1,7 @@
-"""The audit log of the door: one line for every use, with who, what, on which path, and what became of it.
+"""The audit log of the back-end API: one line for each request: the back end, the action, the path, the outcome.
 
-The lines are in the service's log with the event `door_used`, whatever level that log has. No message, key or uid is in
-them: a client is named by a fingerprint, which is the same in each of its lines and tells nothing of the uid (I10).
+The lines are in the service's log with the event `backend_api_called`, at any log level. They have no message, key or
+uid: a client is named by a fingerprint, the same in each of its lines, that does not reveal the uid (I10).
 """
 
 import hmac
@@ -43,7 +43,7 @@ class Audit:
         if about.uid is not None:
             fields["client"] = self._fingerprint(about.uid)
         told = {name: value for name, value in fields.items() if value is not None}
-        log.info("door_used", backend=backend, action=action, outcome=outcome, **told)
+        log.info("backend_api_called", backend=backend, action=action, outcome=outcome, **told)
 
     def note_each(self, backend: str, action: str, results: Iterable[tuple[str, str]]) -> None:
         """Write a line for each different pair of a path and an outcome, with how many there were."""

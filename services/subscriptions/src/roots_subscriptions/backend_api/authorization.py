@@ -1,7 +1,7 @@
-"""Who may come in at the door: keys, origins and rates, and the audit line that every use leaves behind.
+"""Who may come in at the back-end API: keys, origins and rates, and the audit line that every use leaves behind.
 
 Browsers have no business here. Every POST that a page sends carries an `Origin`, so a request with one is refused,
-whatever else it has: a page that its user happens to open can't use a door on that user's machine.
+whatever else it has: a page that its user happens to open can't use a back-end API on that user's machine.
 """
 
 import math
@@ -18,7 +18,7 @@ from roots_subscriptions.backend_api.audit import About, Audit
 from roots_subscriptions.backend_api.keyless import is_loopback
 from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.metrics import NOBODY, DoorAction, Metrics
+from roots_subscriptions.metrics import NOBODY, BackendAction, Metrics
 
 RETRY_AFTER_SECONDS = 1
 _SCHEME = "bearer"
@@ -37,7 +37,7 @@ _OUTCOMES = {
 
 @dataclass(slots=True, kw_only=True)
 class Use:
-    """One use of the door.
+    """One use of the back-end API.
 
     Shape: what is added to `results`, pairs of a path and an outcome, gets audit lines; without them there is one line,
         with what `about` has for it.
@@ -69,7 +69,7 @@ class Gate:
         self._metrics = metrics
 
     @contextmanager
-    def use(self, req: falcon.Request, action: DoorAction, *, is_key_needed: bool = True) -> Iterator[Use]:
+    def use(self, req: falcon.Request, action: BackendAction, *, is_key_needed: bool = True) -> Iterator[Use]:
         """Yield the use of the back end that sent `req`, which costs one token; write its audit lines at the end.
 
         Errors: Problem 403 for a browser's request, and for one without a key from another machine; 401 without a key
@@ -92,7 +92,7 @@ class Gate:
             raise
         finally:
             name = NOBODY if use is None else use.backend.name
-            self._metrics.door_uses.labels(name, action, outcome).inc()
+            self._metrics.backend_api_calls.labels(name, action, outcome).inc()
             if use is not None and use.results:
                 self._audit.note_each(name, action, use.results)
             else:
@@ -131,5 +131,5 @@ class Unauthorized(Problem):
     """The request has no key that is known; no word tells whether it had one."""
 
     def __init__(self) -> None:
-        super().__init__(401, "The door needs the key of a back end: Authorization: Bearer KEY.")
+        super().__init__(401, "The back-end API needs the key of a back end: Authorization: Bearer KEY.")
         self.headers = {"WWW-Authenticate": "Bearer"}

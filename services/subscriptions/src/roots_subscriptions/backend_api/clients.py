@@ -1,4 +1,4 @@
-"""HTTP at the door: what a client hears and why, and taking it away. `/v1/clients/{uid}` and `/v1/revoke`.
+"""HTTP at the back-end API: what a client hears and why, and taking it away. `/v1/clients/{uid}` and `/v1/revoke`.
 
 A back end withdraws the paths that it may grant, and sees those and the ones that it may publish on; other paths of the
 same client are none of its business.
@@ -39,7 +39,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Revoking:
-    """Revokes for a use of the door."""
+    """Revokes for a use of the back-end API."""
 
     def __init__(self, broker: BrokerThread, grants: Grants, uids: Uids) -> None:
         self._broker = broker

@@ -1,7 +1,7 @@
 """What a client hears, why, and why not something else: the answer of `GET /v1/clients/{uid}`.
 
 Built from what others know: the client's record, the policy, and the answers of the replicas. Nothing here does I/O.
-Source: docs/protocol.md, The back end's door.
+Source: docs/protocol.md, The back-end API.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """Requests without a key, as the client of 2009 sends them: from this machine alone.
 
-Whoever may send them can publish any message on the paths of that back end. So the policy names the back end, the door
-listens on a loopback address, and the request comes from one. May import: roots.
+Whoever may send them can publish any message on the paths of that back end. So the policy has to name the back end,
+the back-end API has to listen on a loopback address, and the request has to come from one. May import: roots.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from roots.auth.policy import BACKENDS, Policy, parse_policy
 from roots.auth.policy_file import PolicyError, join_place, with_line
 
 
-def policy_parser(door_host: str) -> Callable[[str, Path], Policy]:
-    """Return what parses a policy for a door that listens on `door_host`.
+def policy_parser(host: str) -> Callable[[str, Path], Policy]:
+    """Return what parses a policy for a back-end API that listens on `host`.
 
-    Errors: the parser's PolicyError, also for a back end without a key when others than this machine reach the door.
+    Errors: the parser's PolicyError, also for a back end without a key when other machines can reach the API.
     """
 
     def parse(text: str, folder: Path) -> Policy:
         policy = parse_policy(text, folder)
         keyless = find_keyless(policy.backends)
-        if keyless is not None and not is_loopback(door_host):
-            reason = f"keyless is for a door on a loopback address, and ROOTS_BACKEND_API_HOST is {door_host}"
+        if keyless is not None and not is_loopback(host):
+            reason = f"keyless needs a back-end API on a loopback address, and ROOTS_BACKEND_API_HOST is {host}"
             raise with_line(PolicyError(reason, f"{join_place(BACKENDS, keyless.name)}.keyless"), text)
         return policy
 

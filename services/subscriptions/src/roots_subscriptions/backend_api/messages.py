@@ -1,6 +1,6 @@
 """The messages of a publish request: what back ends send, checked item by item and made into events.
 
-May import: msgspec, roots. Source: docs/protocol.md, The back end's door.
+May import: msgspec, roots. Source: docs/protocol.md, The back-end API.
 """
 
 import re

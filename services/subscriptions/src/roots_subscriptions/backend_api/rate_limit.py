@@ -1,4 +1,4 @@
-"""How much each back end may do at the door: a token bucket for each, in the memory of this process.
+"""How much each back end may do at the back-end API: a token bucket for each, in the memory of this process.
 
 Replicas of subscriptions don't share their buckets, so each lets the whole rate through.
 """

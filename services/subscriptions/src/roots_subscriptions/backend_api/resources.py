@@ -1,4 +1,4 @@
-"""HTTP at the door: `POST /v1/publish`, translated to events and back."""
+"""HTTP at the back-end API: `POST /v1/publish`, translated to events and back."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ CALL_SECONDS = BATCH_SECONDS + 2
 
 
 class Publishing:
-    """Publishes for a use of the door: the rights of its back end, its rate, and what its audit lines tell."""
+    """Publishes for a use of the back-end API: the rights of its back end, its rate, and what its audit lines tell."""
 
     def __init__(self, gate: Gate, broker: BrokerThread, publisher: EventPublisher, metrics: Metrics) -> None:
         self._gate = gate
@@ -50,7 +50,7 @@ class Publishing:
         results = self._broker.call(self._publisher.publish(events), timeout_seconds=CALL_SECONDS)
         outcomes = [result.outcome.value for result in results]
         for outcome in outcomes:
-            self._metrics.door_messages.labels(use.backend.name, outcome).inc()
+            self._metrics.backend_api_messages.labels(use.backend.name, outcome).inc()
         use.results += [(message.path, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
         return results
 

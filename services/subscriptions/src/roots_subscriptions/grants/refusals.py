@@ -1,4 +1,4 @@
-"""What clients were refused lately, in the memory of this process, so that the door can explain it.
+"""What clients were refused lately, in the memory of this process, so that the back-end API can explain it.
 
 Nothing of a refusal is stored: a client that may hear nothing leaves no record. The replicas together know what each of
 them has refused; each answers requests on `roots.clients.refused`, which are a uid, with a JSON array of `Refusal`.

@@ -11,7 +11,7 @@ from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES
 from roots.contracts.uids import Uids
 from roots_devstack.deadlines import wait_until
 
-from .support import Nats, Service
+from ..support import Nats, Service
 
 LONG = [f"many/{number:03}{'/' + 'x' * 60}{'/' + 'y' * 60}{'/' + 'z' * 60}" for number in range(MAX_PATHS)]
 

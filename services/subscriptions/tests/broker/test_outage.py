@@ -10,7 +10,7 @@ import pytest
 
 from roots_devstack.deadlines import wait_until
 
-from .support import Nats, Service
+from ..support import Nats, Service
 
 
 @pytest.fixture

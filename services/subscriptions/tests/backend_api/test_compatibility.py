@@ -9,7 +9,7 @@ import pytest
 from roots.contracts.uids import Uids
 from roots_devstack.deadlines import stretched
 
-from .support import KEY, Nats, Service
+from ..support import KEY, Nats, Service
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -18,7 +18,7 @@ def post(service: Service, items: Any, **headers: str) -> tuple[int, str]:
     """Send what Cornelius of 2009 sends, and return the status and the answer."""
     body = items if isinstance(items, bytes) else json.dumps(items).encode()
     headers = {"Content-Type": FORM, "Accept-Encoding": "identity", "User-Agent": "Python-urllib/2.7", **headers}
-    answer = service.door("POST", "/", body, **headers)
+    answer = service.backend_api("POST", "/", body, **headers)
     assert "text/html" in answer.headers["Content-Type"]
     return answer.status, answer.data.decode()
 
@@ -54,7 +54,7 @@ def test_answer_is_exactly_that_of_2009_when_python_2_asks(
     """Byte by byte, in HTTP/1.0 too, where the answer ends with the connection."""
     end = nats.events_end()
     body = json.dumps([{"path": path, "message": "\u00e9"}]).encode()
-    with socket.create_connection(("127.0.0.1", service.door_port), timeout=stretched(10)) as connection:
+    with socket.create_connection(("127.0.0.1", service.backend_api_port), timeout=stretched(10)) as connection:
         for byte in head.format(length=len(body)).encode() + body:
             connection.sendall(bytes([byte]))
         told, _, text = connection.makefile("rb").read().partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""One door used by many threads, and by processes that were forked from one that had used it."""
+"""One client used by many threads, and by processes that were forked from one that had used it."""
 
 import asyncio
 import itertools

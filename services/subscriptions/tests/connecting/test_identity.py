@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from roots.contracts.uids import Uids
 from roots_devstack.deadlines import clock, wait_until
 
-from .support import Nats, Service
+from ..support import Nats, Service
 
 SECRET = b"a secret for tests, of 32 bytes or more"
 KEY = Ed25519PrivateKey.generate()

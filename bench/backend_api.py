@@ -1,4 +1,4 @@
-"""The back end's door as an application uses it: single updates at a steady pace, and many messages from a file.
+"""The back-end API as an application uses it: single updates at a steady pace, and many messages from a file.
 
 Both go through Cornelius, whose own time is in the figures.
 """
@@ -19,42 +19,44 @@ from cornelius.aio import AsyncDudley
 from roots_devstack import ports
 
 PATH = "tasks"
-_POLICY = f'[apps.tasks]\nallow = []\n[backends.bench]\nkey_file = "secrets/door"\npublish = ["{PATH}"]\n'
+_POLICY = f'[apps.tasks]\nallow = []\n[backends.bench]\nkey_file = "secrets/backend"\npublish = ["{PATH}"]\n'
 _WARM_UP_UPDATES = 50
 
 
-class Door(Subscriptions):
+class BackendApi(Subscriptions):
     """The service with a back end that may publish."""
 
-    name = "door"
+    name = "backend-api"
 
     @property
     def url(self) -> str:
-        """Where the door is."""
-        return f"http://{ports.HOST}:{self.door_port}"
+        """Where the back-end API is."""
+        return f"http://{ports.HOST}:{self.backend_api_port}"
 
     @property
     def key(self) -> str:
         """The back end's key."""
-        return self.keys.get("door")
+        return self.keys.get("backend")
 
     def settings(self) -> dict[str, str]:
         """Return the service's own settings, with a policy."""
         file = self.home / "policy.toml"
         file.write_text(_POLICY, encoding="utf-8")
         # Makes the file that the policy names.
-        self.keys.get("door")
+        self.keys.get("backend")
         return {**super().settings(), "ROOTS_POLICY": str(file)}
 
 
-async def door(target: Target, *, updates_per_second: int, seconds: float, messages: int, size_bytes: int) -> Figures:
+async def backend_api(
+    target: Target, *, updates_per_second: int, seconds: float, messages: int, size_bytes: int
+) -> Figures:
     """Publish one by one at a steady pace, then `messages` at once with `python -m cornelius publish`.
 
     Shape: the percentiles are of single updates, from the moment at which each was due; the command's time begins with
         its process.
     """
-    if not isinstance(target, Door):
-        raise LoadError("the scenario door needs the target door")
+    if not isinstance(target, BackendApi):
+        raise LoadError("the scenario backend-api needs the target backend-api")
     dudley = AsyncDudley(Dudley(url=target.url, key=target.key))
     message = "x" * size_bytes
     for _ in range(_WARM_UP_UPDATES):
@@ -84,7 +86,7 @@ async def _update_steadily(dudley: AsyncDudley, message: str, per_second: int, c
     return await asyncio.gather(*(update(number) for number in range(count)))
 
 
-async def _publish_lines(target: Door, lines: bytes) -> float:
+async def _publish_lines(target: BackendApi, lines: bytes) -> float:
     """Return how long the command takes for `lines`. Errors: LoadError when it fails."""
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(

@@ -9,8 +9,8 @@ from roots_devstack.deadlines import wait_until
 from roots_subscriptions.grants import writes
 from roots_subscriptions.grants.writes import Writes
 
-from .support import Nats, Service
-from .test_outage import lonely, start_provisioned
+from ..broker.test_outage import lonely, start_provisioned
+from ..support import Nats, Service
 
 __all__ = ["lonely"]
 

@@ -20,10 +20,10 @@ from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.config import DEFAULT_POLICY
 from roots_subscriptions.metrics import Metrics
 
-from .support import Nats, Service
-from .test_config import start
+from ..support import Nats, Service
+from ..test_config import start
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested
 KEYLESS = '[backends.tutorial]\nkeyless = true\npublish = ["tasks"]\n'
 LOOPBACK = ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST"]
@@ -34,21 +34,21 @@ OTHERS = [
     "192.168.1.2",
     "::ffff:10.0.0.7",
     "fe80::1%eth0",
-    "door",
+    "backend-api",
     "localhost.example",
     "",
 ]
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_keyless_back_end_is_taken_when_the_door_is_on_loopback(host: str, tmp_path: Path) -> None:
+def test_keyless_back_end_is_taken_when_the_api_is_on_loopback(host: str, tmp_path: Path) -> None:
     """I5: whatever names this machine alone will do."""
     assert find_keyless(policy_parser(host)(KEYLESS, tmp_path).backends) is not None
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", OTHERS)
-def test_keyless_back_end_is_refused_when_others_reach_the_door(host: str, tmp_path: Path) -> None:
+def test_keyless_back_end_is_refused_when_others_reach_the_api(host: str, tmp_path: Path) -> None:
     """I5: the message names the place and the variable; a policy with keys alone is taken."""
     with pytest.raises(PolicyError, match="ROOTS_BACKEND_API_HOST is") as caught:
         policy_parser(host)(KEYLESS, tmp_path)
@@ -67,7 +67,7 @@ def admit(remote_address: str, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
 def test_request_without_a_key_is_taken_when_it_comes_from_this_machine(address: str, tmp_path: Path) -> None:
-    """The client of 2009 runs beside the door."""
+    """The client of 2009 runs beside the back-end API."""
     assert admit(address, tmp_path) == "tutorial"
 
 
@@ -80,7 +80,7 @@ def test_request_without_a_key_is_refused_when_it_comes_from_elsewhere(address: 
     assert "without a key" in str(caught.value.description)
 
 
-def test_service_exits_2_with_one_sentence_when_a_keyless_door_is_open_to_others(tmp_path: Path) -> None:
+def test_service_exits_2_with_one_sentence_when_a_keyless_api_is_open_to_others(tmp_path: Path) -> None:
     """I5: it does not start, and says what to change."""
     file = tmp_path / "policy.toml"
     file.write_text(KEYLESS, encoding="utf-8")
@@ -92,7 +92,7 @@ def test_service_exits_2_with_one_sentence_when_a_keyless_door_is_open_to_others
     assert "ROOTS_BACKEND_API_HOST is 0.0.0.0" in ended.stderr
 
 
-def test_newer_policy_is_refused_when_it_opens_a_keyless_door_to_others(nats: Nats, tmp_path: Path) -> None:
+def test_newer_policy_is_refused_when_it_opens_a_keyless_api_to_others(nats: Nats, tmp_path: Path) -> None:
     """I5: a running service keeps the policy before."""
     file = tmp_path / "policy.toml"
     file.write_text("[apps]", encoding="utf-8")
@@ -100,7 +100,7 @@ def test_newer_policy_is_refused_when_it_opens_a_keyless_door_to_others(nats: Na
         wait_until(service.is_ready)
         file.write_text(KEYLESS, encoding="utf-8")
         wait_until(lambda: service.metric("roots_subscriptions_policy_file_invalid") == 1)
-        answer = service.door("POST", "/", [{"path": "tasks", "message": "{}"}])
+        answer = service.backend_api("POST", "/", [{"path": "tasks", "message": "{}"}])
         assert (answer.status, answer.data) == (503, b"{error:true}")
 
 
@@ -118,7 +118,7 @@ def test_tutorial_needs_no_key_when_run_on_one_machine(tmp_path: Path) -> None:
     """`make run` lets the client of 2009 in, on the path of the tutorial alone."""
     text = (ROOT / "libs/devstack/src/roots_devstack/policy.toml").read_text(encoding="utf-8")
     (tmp_path / "secrets").mkdir()
-    (tmp_path / "secrets/door-todos").write_text("k" * 16, encoding="ascii")
+    (tmp_path / "secrets/backend-todos").write_text("k" * 16, encoding="ascii")
     tutorial = find_keyless(policy_parser("127.0.0.1")(text, tmp_path).backends)
     assert tutorial is not None
     assert (tutorial.may_publish("tasks"), tutorial.may_publish("news")) == (True, False)

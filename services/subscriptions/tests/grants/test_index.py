@@ -15,7 +15,7 @@ from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
-from .support import Nats, serve_nothing
+from ..support import Nats, serve_nothing
 
 SOON = int(time.time()) + 3600
 

@@ -1,4 +1,4 @@
-"""The door while NATS is away, and while the service itself is killed."""
+"""The back-end API while NATS is away, and while the service itself is killed."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ import urllib3
 from roots_devstack.deadlines import clock, wait_until
 from roots_subscriptions.backend_api.publishing import BATCH_SECONDS
 
-from .support import Nats, Service
+from ..support import Nats, Service
 
 MESSAGE_BYTES = 8000
 
@@ -57,7 +57,7 @@ def test_publish_answers_503_and_stores_nothing_when_nats_is_away(lonely: Servic
     )
     assert not {"published", "failed"} & set(answer.json())
     for item in ({"path": "tutorial/1", "message": "x"}, {"path": "::connect", "message": f"{uid}->tutorial/1"}):
-        old = lonely.door("POST", "/", [item])
+        old = lonely.backend_api("POST", "/", [item])
         assert (503, "1", b"{error:true}") == (old.status, old.headers["Retry-After"], old.data)
 
     own_nats.loop.run(own_nats.server.start())
@@ -105,7 +105,7 @@ def test_retry_completes_the_batch_when_nats_is_killed_in_the_middle(lonely: Ser
 
 
 def test_each_event_is_stored_once_when_the_service_is_killed_in_the_middle(lonely: Service, own_nats: Nats) -> None:
-    """I1: a back end whose door dies in the middle of a batch sends it again, with its ids, and each event is one."""
+    """I1: when the service dies amid a batch, a back end sends it again, with its ids, and each event is one."""
     batch = batch_of("")
     server = own_nats.server.servers[0]
 
@@ -142,7 +142,7 @@ def test_publish_answers_503_when_nobody_keeps_events(lonely: Service, own_nats:
     assert [(0, "unavailable"), (1, "unavailable")] == [
         (item["index"], item["reason"]) for item in answer.json()["failed"]
     ]
-    old = lonely.door("POST", "/", [{"path": "tutorial/1", "message": "x"}])
+    old = lonely.backend_api("POST", "/", [{"path": "tutorial/1", "message": "x"}])
     assert (503, "1", b"{error:true}") == (old.status, old.headers["Retry-After"], old.data)
 
 

@@ -7,7 +7,7 @@ import pytest
 from roots.contracts.uids import Uids
 from roots_devstack.deadlines import wait_until
 
-from .support import KEY, Nats, Service
+from ..support import KEY, Nats, Service
 
 RECORDS = {
     "blank": b" ",
@@ -41,10 +41,10 @@ def test_revocation_removes_what_is_no_record(nats: Nats, service: Service, uid:
     """I5: whoever takes everything from a uid is not kept from it by what is stored there."""
     nats.put_raw(uid, raw)
     if how == "uid":
-        answer = service.door("DELETE", f"/v1/clients/{uid}", Authorization=f"Bearer {KEY}")
+        answer = service.backend_api("DELETE", f"/v1/clients/{uid}", Authorization=f"Bearer {KEY}")
     elif how == "uid and path":
         target = {"uid": uid, "path": "tasks"}
-        answer = service.door("POST", "/v1/revoke", target, Authorization=f"Bearer {KEY}")
+        answer = service.backend_api("POST", "/v1/revoke", target, Authorization=f"Bearer {KEY}")
     else:
         answer = service.disconnect(uid, "tasks")
     assert 200 == answer.status, answer.data
@@ -54,9 +54,9 @@ def test_revocation_removes_what_is_no_record(nats: Nats, service: Service, uid:
 
 @each
 def test_explanation_has_nothing_when_the_record_is_none(nats: Nats, service: Service, uid: str, raw: bytes) -> None:
-    """The client hears nothing, which is what the door says of one without a record."""
+    """The client hears nothing, which is what the back-end API says of one without a record."""
     nats.put_raw(uid, raw)
-    answer = service.door("GET", f"/v1/clients/{uid}", Authorization=f"Bearer {KEY}")
+    answer = service.backend_api("GET", f"/v1/clients/{uid}", Authorization=f"Bearer {KEY}")
     assert (200, []) == (answer.status, answer.json()["hears"])
 
 
@@ -67,7 +67,7 @@ def test_index_goes_on_when_it_meets_what_is_no_record(nats: Nats, service: Serv
         nats.put_raw(uids.mint(), raw)
     uid = uids.mint()
     assert 200 == service.connect(uid, "many/9").status
-    answer = service.door("POST", "/v1/revoke", {"path": "many/9"}, Authorization=f"Bearer {KEY}")
+    answer = service.backend_api("POST", "/v1/revoke", {"path": "many/9"}, Authorization=f"Bearer {KEY}")
     assert {"revoked": {"clients": 1, "paths": 1}} == answer.json()
     wait_until(lambda: service.metric("roots_subscriptions_unreadable_records_total") == before + len(RECORDS))
     lines = [json.loads(line) for line in service.log_file.read_text().splitlines()]

@@ -11,7 +11,7 @@ from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
-from .support import Nats
+from ..support import Nats
 
 
 def test_service_is_unready_until_its_clock_is_right_when_it_differs_from_the_brokers(

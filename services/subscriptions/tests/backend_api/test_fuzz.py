@@ -1,4 +1,4 @@
-"""Whatever is sent to the door, it answers with what the protocol has for it, and goes on."""
+"""Whatever is sent to the back-end API, it answers with what the protocol has for it, and goes on."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .support import KEY, Service
+from ..support import KEY, Service
 
 REFUSALS = {400, 401, 403, 404, 405, 410, 413, 422, 429}
 FUZZ = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -46,7 +46,7 @@ BODIES = st.one_of(
 @given(body=BODIES)
 def test_publish_answers_as_documented_when_the_body_is_anything(service: Service, body: bytes) -> None:
     """No body is a failure of the service's."""
-    answer = service.door("POST", "/v1/publish", body, Authorization=f"Bearer {KEY}")
+    answer = service.backend_api("POST", "/v1/publish", body, Authorization=f"Bearer {KEY}")
     assert answer.status == 200 or answer.status in REFUSALS, (body, answer.data)
     assert "json" in answer.headers["Content-Type"]
 
@@ -58,7 +58,7 @@ def test_form_of_2009_answers_as_documented_when_the_body_is_anything(
 ) -> None:
     """There are two answers, and one of them is it."""
     headers = {"Authorization": f"Bearer {KEY}"} if has_key else {}
-    answer = service.door("POST", "/", body, **headers)
+    answer = service.backend_api("POST", "/", body, **headers)
     assert answer.status == 200 or answer.status in REFUSALS, (body, answer.data)
     assert answer.data in {b"{success:true}", b"{error:true}"}
     assert answer.status == 200 or answer.data == b"{error:true}"
@@ -68,7 +68,7 @@ def test_form_of_2009_answers_as_documented_when_the_body_is_anything(
 @given(body=BODIES)
 def test_revoke_answers_as_documented_when_the_body_is_anything(service: Service, body: bytes) -> None:
     """Nothing that is no revocation withdraws or fails."""
-    answer = service.door("POST", "/v1/revoke", body, Authorization=f"Bearer {KEY}")
+    answer = service.backend_api("POST", "/v1/revoke", body, Authorization=f"Bearer {KEY}")
     assert answer.status == 200 or answer.status in REFUSALS, (body, answer.data)
 
 
@@ -79,13 +79,13 @@ def test_client_answers_as_documented_when_the_uid_is_anything(
 ) -> None:
     """What is no uid is refused, however it is written."""
     target = f"/v1/clients/{quote(uid, safe='')}?path={quote(path, safe='')}"
-    answer = service.door(method, target, Authorization=f"Bearer {KEY}")
+    answer = service.backend_api(method, target, Authorization=f"Bearer {KEY}")
     assert answer.status in REFUSALS, (uid, answer.data)
 
 
 @FUZZ
 @given(key=st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=60))
 def test_key_is_refused_when_it_is_anything_else(service: Service, key: str) -> None:
-    """No text but a key opens the door."""
-    answer = service.door("POST", "/v1/publish", b"[]", Authorization=f"Bearer {key}")
+    """No text but a key opens the back-end API."""
+    answer = service.backend_api("POST", "/v1/publish", b"[]", Authorization=f"Bearer {key}")
     assert answer.status in {400, 401}, key

@@ -1,9 +1,9 @@
-"""The back end's door of Roots, which publishes, and decides what a client may hear.
+"""The back-end API of Roots, which publishes, and decides what a client may hear.
 
-Promises: every call ends within its time; every request is safe to repeat, so a failure that passes is waited out, but
-while the door is known to be away calls fail at once; may be used by many threads, and in forked processes. Nothing
+Promises: every call ends within its time. Every request is safe to repeat, so a temporary failure is retried. While the
+back-end API is known to be away, calls fail at once. It may be used by many threads, and in forked processes. Nothing
 connects before the first call.
-Source: docs/protocol.md, The back end's door.
+Source: docs/protocol.md, The back-end API.
 """
 
 import json
@@ -38,7 +38,7 @@ from cornelius.messages import (
     new_id,
     read_messages,
 )
-from cornelius.outcome import Outcome, door_passing_reason
+from cornelius.outcome import Outcome, api_passing_reason
 from cornelius.settings import TRY_SECONDS, Settings
 from cornelius.transport import Answer, Transport
 
@@ -63,7 +63,7 @@ class Revoked:
 
 
 class Dudley:
-    """One door, by its URL and the back end's key; what is not given comes from the environment, at the first call.
+    """A client of one back-end API. A URL or key that is not given comes from the environment, at the first call.
 
         from cornelius import dudley      # the one that most programs need
 
@@ -103,10 +103,10 @@ class Dudley:
             raise error_of(failure.status, failure.detail) from None
 
     def updates(self, messages: Iterable[Publishable]) -> list[Published]:
-        """Publish messages in their order, in as few requests as the door allows; each of these has its own time.
+        """Publish messages in their order, in as few requests as possible; each request has its own time.
 
-        Errors: PublishError when the door refuses some of them, after all others were published; UnavailableError with
-            the messages that may be unpublished.
+        Errors: PublishError when some of them are refused, after all others were published; UnavailableError with the
+            messages that may be unpublished.
         """
         waiting = read_messages(messages)
         outcome = Outcome()
@@ -145,7 +145,7 @@ class Dudley:
     def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
         """Return what the client `uid` may hear, since when and until when; with `path`, why it may not hear that.
 
-        Shape: the door's answer as it is, see docs/protocol.md.
+        Shape: the back-end API's answer as it is, see docs/protocol.md.
         """
         query = "" if path is None else f"?{urlencode({'path': path})}"
         explanation: dict[str, Any] = self._ask("GET", f"{_client(uid)}{query}")
@@ -175,14 +175,14 @@ class Dudley:
             opened.transport.close()
 
     def _publish(self, batch: list[Message], body: bytes, deadline: float, outcome: Outcome) -> None:
-        """Publish a batch. The door publishes none of it while it refuses one, so it is sent again without those."""
+        """Publish a batch. A batch with a refused message is not published, so it is sent again without those."""
         while batch:
             answer = self._request("POST", "/v1/publish", body, deadline=deadline)
             batch = outcome.add(batch, answer)
             body = encode_batch(batch)
 
     def _command(self, command: str, uid: str, paths: list[str]) -> None:
-        """Send a command in the form of 2009, which has one for each path, in as few requests as the door allows."""
+        """Send a command in the form of 2009, which has one for each path, in as few requests as possible."""
         _check_uid(uid)
         deadline = self._deadline()
         for start in range(0, len(paths), MAX_BATCH_MESSAGES):
@@ -237,7 +237,7 @@ class Dudley:
                 settings.url,
                 headers=settings.headers,
                 try_seconds=TRY_SECONDS,
-                passing_reason=door_passing_reason,
+                passing_reason=api_passing_reason,
             )
             opened = self._opened = _Opened(source, settings, transport, Breaker())
         return opened
@@ -261,7 +261,7 @@ def _read_revoked(body: Any) -> Revoked:
     try:
         return Revoked(clients=body["revoked"]["clients"], paths=body["revoked"]["paths"])
     except (KeyError, TypeError) as error:
-        raise AnswerError(_OK, "the answer is none of the door's; is this its address?") from error
+        raise AnswerError(_OK, "the answer is none of the back-end API's; is this its address?") from error
 
 
 def _read_paths(paths: Iterable[str]) -> list[str]:
@@ -271,6 +271,6 @@ def _read_paths(paths: Iterable[str]) -> list[str]:
 
 
 def _check_uid(uid: str) -> None:
-    # It comes from a browser. What can't be one would be another resource of the door, or another command.
+    # It comes from a browser. What can't be one would be another resource of the back-end API, or another command.
     if not _UID.fullmatch(uid):
         raise UnknownUidError(_GONE, "this is no uid")

@@ -15,7 +15,7 @@ from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.grants.store import TTL_MARGIN_SECONDS
 from roots_subscriptions.metrics import Metrics
 
-from .support import Nats
+from ..support import Nats
 
 
 def test_connect_grants_from_the_last_event_when_the_client_is_new(

@@ -17,7 +17,7 @@ from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
-from .support import Nats
+from ..support import Nats
 
 FAR = 4_000_000_000
 MAX_CLIENTS = 3

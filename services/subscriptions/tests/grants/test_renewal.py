@@ -12,7 +12,7 @@ from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, GRANT_RENEWAL
 from roots.contracts.uids import Uids
 from roots_devstack.deadlines import stretched, wait_until
 
-from .support import Nats, Service
+from ..support import Nats, Service
 
 
 def aging(seconds_left: float) -> GrantRecord:

@@ -14,16 +14,16 @@ from roots.contracts.uids import Uids
 from roots.nats import broker
 from roots_devstack.deadlines import wait_until
 
-from .support import KEY, OTHER_KEY, Nats, Service
+from ..support import KEY, OTHER_KEY, Nats, Service
 
 
 def ask(service: Service, method: str, path: str, body: object = None, key: str = KEY) -> urllib3.BaseHTTPResponse:
     """Send a request with a key."""
-    return service.door(method, path, body, Authorization=f"Bearer {key}")
+    return service.backend_api(method, path, body, Authorization=f"Bearer {key}")
 
 
 def explained(service: Service, uid: str, query: str = "", key: str = KEY) -> Any:
-    """Return what the door explains of `uid`."""
+    """Return what the back-end API explains of `uid`."""
     answer = ask(service, "GET", f"/v1/clients/{uid}{query}", key=key)
     assert (200, "no-store") == (answer.status, answer.headers["Cache-Control"])
     return answer.json()
@@ -74,7 +74,7 @@ def test_replicas_are_told_when_they_hold_the_client(service: Service, nats: Nat
 def test_refusal_of_another_replica_is_told_when_there_are_two(
     service: Service, nats: Nats, policy_file: Path, tmp_path: Path, uid: str
 ) -> None:
-    """Whichever replica refused a path, the door of each explains it."""
+    """Whichever replica refused a path, the back-end API of each explains it."""
     with Service(nats, tmp_path, ROOTS_POLICY=str(policy_file)) as second:
         wait_until(second.is_ready)
         assert 403 == second.connect(uid, "batch/1").status
@@ -115,7 +115,7 @@ def test_nothing_is_withdrawn_or_told_when_there_is_no_key(service: Service, nat
     """I5: the keyless back end of 2009 is for its own form alone."""
     service.connect(uid, "tasks")
     for method, path in (("GET", f"/v1/clients/{uid}"), ("DELETE", f"/v1/clients/{uid}"), ("POST", "/v1/revoke")):
-        assert 401 == service.door(method, path, {"uid": uid} if method == "POST" else None).status
+        assert 401 == service.backend_api(method, path, {"uid": uid} if method == "POST" else None).status
     assert {"tasks"} == set(nats.stored(uid)["paths"])
 
 

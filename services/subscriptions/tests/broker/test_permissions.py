@@ -7,7 +7,7 @@ import pytest
 from roots.nats import broker
 from roots_devstack.deadlines import DEADLINE_SECONDS, within
 
-from .support import Nats
+from ..support import Nats
 
 
 def objection_to(nats: Nats, subject: str, *, is_subscription: bool = False) -> str:
@@ -50,7 +50,7 @@ def objection_to(nats: Nats, subject: str, *, is_subscription: bool = False) -> 
     ],
 )
 def test_publish_is_denied_when_the_service_has_no_use_for_it(nats: Nats, subject: str) -> None:
-    """I5: a stolen password of subscriptions opens no other door."""
+    """I5: a stolen password of subscriptions gives no other access."""
     assert "permissions violation for publish" in objection_to(nats, subject)
 
 

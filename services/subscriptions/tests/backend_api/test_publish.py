@@ -9,7 +9,7 @@ import pytest
 from roots_devstack.deadlines import wait_until
 from roots_devstack.diskless import diskless
 
-from .support import KEY, OTHER_KEY, Nats, Service
+from ..support import KEY, OTHER_KEY, Nats, Service
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -93,7 +93,7 @@ def test_body_is_refused_with_its_place_when_it_is_wrong(
 ) -> None:
     """Bad input gets a clear answer and stores nothing."""
     end = nats.events_end()
-    answer = service.door("POST", "/v1/publish", body, Authorization=f"Bearer {KEY}")
+    answer = service.backend_api("POST", "/v1/publish", body, Authorization=f"Bearer {KEY}")
     assert "application/problem+json" == answer.headers["Content-Type"]
     assert status in (None, answer.status)
     assert 400 <= answer.status < 500
@@ -119,24 +119,24 @@ def test_body_is_refused_with_its_place_when_it_is_wrong(
 def test_request_is_refused_when_its_key_is_not_known(service: Service, authorization: str | None) -> None:
     """Who has no key publishes nothing, and the answer tells nothing of keys."""
     headers = {} if authorization is None else {"Authorization": authorization}
-    answer = service.door("POST", "/v1/publish", [{"path": "tasks", "message": "x"}], **headers)
+    answer = service.backend_api("POST", "/v1/publish", [{"path": "tasks", "message": "x"}], **headers)
     assert (401, "Bearer") == (answer.status, answer.headers["WWW-Authenticate"])
-    assert "The door needs the key of a back end: Authorization: Bearer KEY." == answer.json()["detail"]
+    assert "The back-end API needs the key of a back end: Authorization: Bearer KEY." == answer.json()["detail"]
 
 
 def test_key_is_taken_when_the_scheme_is_written_otherwise(service: Service) -> None:
     """RFC 9110: the scheme's case does not count."""
     message = [{"path": "tasks", "message": "x"}]
-    assert 200 == service.door("POST", "/v1/publish", message, Authorization=f"bearer  {KEY}").status
+    assert 200 == service.backend_api("POST", "/v1/publish", message, Authorization=f"bearer  {KEY}").status
 
 
 def test_browser_is_refused_when_it_has_the_key(service: Service, nats: Nats) -> None:
-    """A page that its user happens to open can't use the door of that user's machine."""
+    """A page that its user happens to open can't use the back-end API of that user's machine."""
     end = nats.events_end()
     message = {"path": "tasks", "message": "x"}
     for origin in ("https://evil.example", "http://127.0.0.1", "null"):
         assert 403 == service.publish(message, Origin=origin).status
-        assert 403 == service.door("POST", "/", [{"path": "tutorial/1", "message": "x"}], Origin=origin).status
+        assert 403 == service.backend_api("POST", "/", [{"path": "tutorial/1", "message": "x"}], Origin=origin).status
     assert end == nats.events_end()
 
 
@@ -154,26 +154,26 @@ def test_back_end_is_told_to_wait_when_it_is_over_its_rate(service: Service, nat
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/publish"), ("GET", "/"), ("PUT", "/v1/publish")])
 def test_method_is_refused_when_it_is_another(service: Service, method: str, path: str) -> None:
     """Only POST does anything here."""
-    answer = service.door(method, path)
+    answer = service.backend_api(method, path)
     assert 405 == answer.status
     assert "POST" in answer.headers["Allow"]
 
 
-def test_door_is_not_on_the_browsers_port_when_asked_there(service: Service) -> None:
-    """What browsers reach has no door, and the door has nothing of theirs."""
+def test_backend_api_is_not_on_the_browsers_port_when_asked_there(service: Service) -> None:
+    """What browsers reach has no back-end API, and the back-end API has nothing of theirs."""
     headers = {"Authorization": f"Bearer {KEY}"}
     assert 404 == service.request("POST", "/v1/publish", b"[]", **headers).status
     assert 404 == service.request("POST", "/", b"[]", **headers).status
-    assert 404 == service.door("POST", "/tasks/connect/x", []).status
+    assert 404 == service.backend_api("POST", "/tasks/connect/x", []).status
 
 
-def test_audit_tells_who_did_what_when_the_door_is_used(service: Service) -> None:
+def test_audit_tells_who_did_what_when_the_backend_api_is_called(service: Service) -> None:
     """I10: each use leaves a line with the back end, path and outcome, and no message, key or id."""
     before = len(service.audit_lines())
     service.publish(*[{"path": "batch/audit", "message": "a-secret-message", "id": "an-id"}] * 2)
     service.publish({"path": "users/7", "message": "a-secret-message"})
     service.publish({"path": "tasks", "message": "x"}, key="a-wrong-key-of-some-length")
-    service.door("POST", "/v1/publish", b"[", Authorization=f"Bearer {KEY}")
+    service.backend_api("POST", "/v1/publish", b"[", Authorization=f"Bearer {KEY}")
     lines = [
         {name: line.get(name) for name in ("backend", "action", "path", "outcome", "count")}
         for line in service.audit_lines()[before:]
@@ -191,7 +191,7 @@ def test_audit_tells_who_did_what_when_the_door_is_used(service: Service) -> Non
     assert not [secret for secret in ("a-secret-message", "a-wrong-key", KEY, OTHER_KEY) if secret in log]
 
 
-def test_uses_are_counted_when_the_door_is_used(service: Service) -> None:
+def test_uses_are_counted_when_the_backend_api_is_called(service: Service) -> None:
     """Requests count by back end, action and outcome; messages by what became of them."""
     uses = 'roots_subscriptions_backend_api_calls_total{action="publish",backend="todos",outcome="done"}'
     messages = 'roots_subscriptions_backend_api_messages_total{backend="todos",outcome="stored"}'

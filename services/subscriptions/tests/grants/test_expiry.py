@@ -20,8 +20,8 @@ from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
-from .conftest import OPEN_POLICY
-from .support import Nats, serve_nothing
+from ..conftest import OPEN_POLICY
+from ..support import Nats, serve_nothing
 
 POLICY = f"""{OPEN_POLICY}
 [backends.todos]

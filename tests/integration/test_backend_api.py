@@ -1,4 +1,4 @@
-"""The back end's door and the replicas of longpoll together: what a back end does, clients hear."""
+"""The back-end API and the replicas of longpoll together: what a back end does, clients hear."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ class Backend:
     """A back end with the key of the stack's policy, or without one."""
 
     def __init__(self, stack: Stack, home: Path, *, has_key: bool = True) -> None:
-        self._url = str(stack.processes["subscriptions"].door_url)
-        key = (home / "secrets/door-todos").read_text(encoding="ascii").strip()
+        self._url = str(stack.processes["subscriptions"].backend_api_url)
+        key = (home / "secrets/backend-todos").read_text(encoding="ascii").strip()
         self._headers = {"Authorization": f"Bearer {key}"} if has_key else {}
 
     async def ask(self, method: str, target: str, body: object = None) -> Answer:
-        """Send one request to the door."""
+        """Send one request to the back-end API."""
         async with HttpConnection(self._url) as connection:
             return await connection.request(method, target, body, self._headers)
 
@@ -73,7 +73,7 @@ async def test_client_of_2009_publishes_and_connects_when_it_has_no_key(stack: S
 
 
 async def test_replica_is_named_when_it_holds_the_client(stack: Stack, backend: Backend) -> None:
-    """I6: the door tells which of the replicas holds the poll."""
+    """I6: the back-end API tells which of the replicas holds the poll."""
     replica = str(stack.processes["longpoll-2"].url)
     async with Listener(replica, stack.url) as client:
         await client.poll()

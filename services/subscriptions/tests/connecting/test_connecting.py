@@ -11,7 +11,7 @@ from roots.contracts.uids import Uids
 from roots.http.web import MAX_BODY_BYTES
 from roots_devstack.deadlines import wait_until
 
-from .support import Nats, Service
+from ..support import Nats, Service
 
 PAGE = "https://app.example"
 ACTIONS = pytest.mark.parametrize("action", ["connect", "disconnect"])

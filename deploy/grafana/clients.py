@@ -165,7 +165,7 @@ _BACKEND_API = Row(
     title="The back-end API: back ends",
     panels=[
         Panel(
-            title="Uses of the back-end API",
+            title="Back-end API calls",
             description="Requests of back ends by outcome. unauthorized has no key that is known, limited came too "
             "fast.",
             unit="ops",

@@ -60,7 +60,7 @@ def test_twin_works_when_each_call_has_a_loop_of_its_own() -> None:
     assert ["0", "1", "2"] == log.messages
 
 
-def test_twin_of_the_default_door_has_its_settings_when_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twin_of_the_default_client_has_its_settings_when_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """`cornelius.aio.dudley` and `cornelius.dudley` are one client."""
     log = Log()
     synchronous_dudley.configure()

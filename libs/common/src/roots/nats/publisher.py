@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import msgspec
@@ -64,14 +64,13 @@ class _Ack(msgspec.Struct):
 _NO_STREAM = _Ack(error=_Error(code=503, description="no stream stores events"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Message:
+class _Message(msgspec.Struct):
     """An event as it is sent."""
 
     subject: str
     payload: bytes
     headers: dict[str, str]
-    is_answered: bool = True
+    is_answered: bool
 
 
 class PendingBatch:
@@ -139,15 +138,14 @@ class Publisher:
         None when the batch was refused: a single event can be the reason, as one that is stored already. Source:
         nats-server ADR-50.
         """
-        batch_id = uuid.uuid4().hex
-        messages = []
+        batch_id, messages = uuid.uuid4().hex, []
         for number, event in enumerate(events, start=1):
-            if (message := _message_of(event)) is None:
+            message = _message_of(event, {Header.BATCH_ID: batch_id, Header.BATCH_SEQUENCE: str(number)})
+            if message is None:
                 return None
-            headers = message.headers | {Header.BATCH_ID: batch_id, Header.BATCH_SEQUENCE: str(number)}
-            messages.append(replace(message, headers=headers, is_answered=False))
-        last = messages[-1]
-        messages[-1] = replace(last, headers=last.headers | {Header.BATCH_COMMIT: "1"}, is_answered=True)
+            messages.append(message)
+        messages[-1].headers[Header.BATCH_COMMIT] = "1"
+        messages[-1].is_answered = True
         batch = await self._publish_and_wait(messages, seconds)
         ack = batch.answers.get(len(events) - 1)
         if ack is None:
@@ -209,13 +207,13 @@ class Publisher:
         self._slots.release()
 
 
-def _message_of(event: Event) -> _Message | None:
-    """Return `event` as it is sent, None for one that the stream can't take."""
+def _message_of(event: Event, batch_headers: dict[str, str] | None = None) -> _Message | None:
+    """Return `event` as it is sent, by itself or in a batch; None for one that the stream can't take."""
     try:
         subject = subject_of(event.path)
     except InvalidPathError:
         return None
     if len(event.message) > MAX_MESSAGE_BYTES:
         return None
-    headers = headers_of(event) | {Header.EXPECTED_STREAM: EVENTS_STREAM}
-    return _Message(subject=subject, payload=event.message, headers=headers)
+    headers = headers_of(event) | {Header.EXPECTED_STREAM: EVENTS_STREAM, **(batch_headers or {})}
+    return _Message(subject, event.message, headers, is_answered=batch_headers is None)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -40,37 +41,36 @@ def nats(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield BrokerConfig(url=server.url, user="tasks", password=server.password("tasks"))
 
 
-def _create_table(postgres: Postgres) -> Table:
+@contextmanager
+def _named_table(postgres: Postgres) -> Iterator[Table]:
+    """Name an outbox in a schema of its own, both with names that need quotes."""
     source = OutboxSource(
         database_url=postgres.owner_url,
         table=sql.Identifier(f'an odd "schema" {next(_numbers)}', "out.box"),
         application="roots-test",
         install_command="roots-test install",
     )
-    return Table(source, psycopg.connect(postgres.owner_url, autocommit=True))
-
-
-@pytest.fixture
-def table(postgres: Postgres) -> Iterator[Table]:
-    """Create an outbox in a schema of its own, both with names that need quotes."""
-    created = _create_table(postgres)
-    created.create()
-    with created.connection:
-        yield created
-
-
-@pytest.fixture
-def other_table(postgres: Postgres) -> Iterator[Table]:
-    """Create a second outbox in the same database."""
-    created = _create_table(postgres)
-    created.create()
-    with created.connection:
-        yield created
+    with psycopg.connect(postgres.owner_url, autocommit=True) as connection:
+        yield Table(source, connection)
 
 
 @pytest.fixture
 def missing_table(postgres: Postgres) -> Iterator[Table]:
     """Name an outbox that is not there."""
-    named = _create_table(postgres)
-    with named.connection:
+    with _named_table(postgres) as named:
+        yield named
+
+
+@pytest.fixture
+def table(missing_table: Table) -> Table:
+    """Create an outbox."""
+    missing_table.create()
+    return missing_table
+
+
+@pytest.fixture
+def other_table(postgres: Postgres) -> Iterator[Table]:
+    """Create a second outbox in the same database."""
+    with _named_table(postgres) as named:
+        named.create()
         yield named

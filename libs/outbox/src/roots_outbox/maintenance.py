@@ -20,6 +20,8 @@ from roots_outbox.source import OutboxSource
 
 MEASURE_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+# A job that failed is run again so much later.
+RETRY_JOB_SECONDS = 600.0
 CONNECT_SECONDS = 5.0
 # The server ends what takes longer; the second bound is for a server that does not answer at all.
 STATEMENT_TIMEOUT = "1s"
@@ -50,16 +52,8 @@ Execute = Callable[..., Awaitable[psycopg.AsyncCursor[tuple[Any, ...]]]]
 """Runs a statement with the values that it is given by name, within ANSWER_SECONDS."""
 
 
-class Job:
-    """Work for the maintenance, to be done by `run`, which returns after how many seconds to run it again.
-
-    Units: retry_seconds after a run that failed.
-    """
-
-    def __init__(self, run: Callable[[Execute], Awaitable[float]], *, retry_seconds: float) -> None:
-        self.run = run
-        self.retry_seconds = retry_seconds
-        self.due_at = 0.0
+Job = Callable[[Execute], Awaitable[float]]
+"""Work beside delivery; it returns after how many seconds to run it again."""
 
 
 class Maintenance:
@@ -71,7 +65,7 @@ class Maintenance:
         self._source = source
         self._metrics = metrics
         self._leads = leads
-        self._jobs = [Job(self._measure, retry_seconds=0.0), *jobs]
+        self._due_at: dict[Job, float] = dict.fromkeys([self._measure, *jobs], 0.0)
         self._measure_statement = sql.SQL(_MEASURE).format(table=source.table).as_bytes(None)
         self._failures = Episode(log, "maintenance")
         self._outbox_check = LastCheck("the outbox was not read yet", max_age_seconds=MAX_AGE_SECONDS)
@@ -105,14 +99,14 @@ class Maintenance:
 
         try:
             await execute(_LIMIT_STATEMENTS.encode(), timeout=STATEMENT_TIMEOUT)
+            self._due_at[self._measure] = 0.0
             while self._leads.is_set():
-                for job in self._jobs:
-                    now = time.monotonic()
-                    if now >= job.due_at:
-                        # Before the run: one that fails is not tried again at once.
-                        job.due_at = now + job.retry_seconds
-                        job.due_at = now + await job.run(execute)
-                await asyncio.sleep(min(job.due_at for job in self._jobs) - time.monotonic())
+                for job, due_at in self._due_at.items():
+                    if (now := time.monotonic()) >= due_at:
+                        # Before the run: one that fails is tried again no sooner.
+                        self._due_at[job] = now + RETRY_JOB_SECONDS
+                        self._due_at[job] = now + await job(execute)
+                await asyncio.sleep(min(self._due_at.values()) - time.monotonic())
         finally:
             await connection.close()
 

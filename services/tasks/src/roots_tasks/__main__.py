@@ -29,7 +29,7 @@ from roots_tasks.errors import MigrationError
 from roots_tasks.metrics import ServeMetrics
 from roots_tasks.storage import migrate
 from roots_tasks.storage.database import Database
-from roots_tasks.storage.maintenance import prune_job
+from roots_tasks.storage.maintenance import prune_keys
 from roots_tasks.storage.notifier import RelayNotifier
 from roots_tasks.storage.store import Store
 
@@ -133,7 +133,7 @@ def _relay() -> None:
         JetStreamSink(config),
         admin_port=config.admin_port,
         metrics_prefix="roots_tasks",
-        jobs=[prune_job()],
+        jobs=[prune_keys],
     )
     asyncio.run(relaying)
 

@@ -1,7 +1,7 @@
 """What the relay prunes beside its work: idempotency keys that have been kept for a day."""
 
 from roots.runtime import logs
-from roots_outbox.maintenance import Execute, Job
+from roots_outbox.maintenance import Execute
 
 PRUNE_SECONDS = 600.0
 PRUNE_LIMIT = 500
@@ -19,13 +19,8 @@ DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY (
 """
 
 
-def prune_job() -> Job:
-    """Return the work that deletes expired idempotency keys."""
-    return Job(_prune, retry_seconds=PRUNE_SECONDS)
-
-
-async def _prune(execute: Execute) -> float:
-    """Delete up to PRUNE_LIMIT expired keys."""
+async def prune_keys(execute: Execute) -> float:
+    """Delete up to PRUNE_LIMIT expired idempotency keys, and return after how many seconds to go on. It is a Job."""
     pruned = (await execute(_PRUNE, limit=PRUNE_LIMIT)).rowcount
     log.info("idempotency_keys_pruned", count=pruned)
     return PRUNE_PAUSE_SECONDS if pruned == PRUNE_LIMIT else PRUNE_SECONDS

@@ -8,7 +8,7 @@
 export const WITHDRAWN_PATH = "::+::disconnect";
 
 /** No server may silence a page for longer than this. */
-const MAX_FLOOR_MS = 300_000;
+export const MAX_FLOOR_MS = 300_000;
 const MAX_PATH_LENGTH = 255;
 const PATH = /^[\w\-.~@+=]{1,64}(?:\/[\w\-.~@+=]{1,64}){0,7}$/;
 

@@ -15,7 +15,7 @@ import { Pause } from "./pause.js";
 /** @import { Credentials } from "./credentials.js" */
 /** @import { Runtime } from "./runtime.js" */
 
-const MAX_PATHS = 128;
+export const MAX_PATHS = 128;
 const TIMEOUT_MS = 20_000;
 /** The shortest hold: a poll that is answered later brings the confirmation of a path, or there is none to come. */
 const CONFIRMED_MS = 20_000;

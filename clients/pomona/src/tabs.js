@@ -18,7 +18,7 @@ import { History } from "./history.js";
 /** @import { Sharing } from "./sharing.js" */
 
 /** A leader says something at least as often as its polls end, 25 s; one that is silent for longer is asked. */
-const SILENCE_MS = 45_000;
+export const SILENCE_MS = 45_000;
 /** Keeps many tabs from asking, and stealing, at one moment. */
 const SPREAD_MS = 5_000;
 /** A leader that does not answer for so long is frozen. */

@@ -10,6 +10,7 @@ from roots.auth.authentication import Authenticator
 from roots.auth.policy import Policy
 from roots.auth.policy_file import PolicyError
 from roots.auth.policy_watch import PolicyWatch
+from roots.contracts.events import MAX_BATCH_BYTES
 from roots.http import health
 from roots.http.server import HttpServer
 from roots.runtime import descriptors, logs
@@ -19,7 +20,6 @@ from roots.tracing.tracing import open_tracing
 from roots_subscriptions.backend_api.app import create_backend_api
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.keyless import policy_parser
-from roots_subscriptions.backend_api.messages import MAX_BATCH_BYTES
 from roots_subscriptions.broker.log_epoch import LogEpochs
 from roots_subscriptions.broker.readiness import BrokerReadiness
 from roots_subscriptions.broker.thread import BrokerThread

@@ -9,6 +9,10 @@ import uuid
 from dataclasses import dataclass
 
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_BATCH = 1000
+"""Messages that a back end may publish with one request."""
+MAX_BATCH_BYTES = 8 << 20
+"""Bytes of that request: a thousand messages of 8 KiB, or a hundred of the largest."""
 
 EVENT_ID_HEADER = "Nats-Msg-Id"
 TIME_HEADER = "Roots-Time"

@@ -16,13 +16,14 @@ from typing import Any
 import falcon
 
 from roots.auth.policy import BACKENDS
+from roots.contracts.events import MAX_BATCH_BYTES
 from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES
 from roots.contracts.subjects import is_path
 from roots.contracts.uids import Uids
 from roots.http.web import Problem, read_json
 from roots.tracing.traceparent import traceparent_of
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
-from roots_subscriptions.backend_api.messages import MAX_BATCH_BYTES, Message, check_count, check_messages
+from roots_subscriptions.backend_api.messages import Message, check_count, check_messages
 from roots_subscriptions.backend_api.resources import Publishing
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError

@@ -10,13 +10,9 @@ from typing import Any
 
 import msgspec
 
-from roots.contracts.events import MAX_MESSAGE_BYTES, Event, new_event_id
+from roots.contracts.events import MAX_BATCH, MAX_MESSAGE_BYTES, Event, new_event_id
 from roots.contracts.subjects import PATH_RULE, is_path
 from roots.http.web import Problem
-
-MAX_BATCH = 1000
-# A thousand messages of 8 KiB, or a hundred of the largest.
-MAX_BATCH_BYTES = 8 << 20
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 

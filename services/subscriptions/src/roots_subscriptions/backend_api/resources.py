@@ -5,13 +5,12 @@ from typing import Any
 
 import falcon
 
-from roots.contracts.events import Outcome
+from roots.contracts.events import MAX_BATCH_BYTES, Outcome
 from roots.http.web import Problem, read_json
 from roots.nats.publisher import Published
 from roots.tracing.traceparent import traceparent_of
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
 from roots_subscriptions.backend_api.messages import (
-    MAX_BATCH_BYTES,
     Message,
     check_count,
     check_messages,

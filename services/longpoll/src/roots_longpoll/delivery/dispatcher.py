@@ -81,39 +81,40 @@ class PollDispatcher:
             if not isinstance(client, ClientGrants) and not self._uids.is_valid(uid.decode("latin-1")):
                 self.welcome(reply)
                 return None
-        older = self.held.by_uid.get(uid)
+        by_uid = self.held.by_uid
+        older = by_uid.get(uid)
         if older is not None:
             self.finish_early(older)
-        if len(self.held.by_uid) >= self._limits.max_held:
+        if len(by_uid) >= self._limits.max_held:
             self.stats.refusals["full"] += 1
             reply.refuse(503, "The replica holds as many polls as it may.", RETRY_AFTER_SECONDS)
             return None
         ring = self._ring
         epoch, seq, acked = cursor
-        # Clients share the one number of the epoch that they have in common.
         began = time.monotonic()
         due = began + self._holds.next_seconds()
-        poll = Poll(reply, uid, ring.epoch if epoch == ring.epoch else epoch, seq, acked, began, due)
-        self.held.by_uid[uid] = poll
+        # Most polls are of clients that know all there is, and just wait.
+        if (
+            client is not UNKNOWN
+            and client is not None
+            and seq == ring.head
+            and acked == client.version
+            and epoch == ring.epoch
+            and not (self._is_stale or self.is_draining)
+            and time.time() < client.ends_at
+        ):
+            # Clients share the one number of the epoch that they have in common.
+            poll = by_uid[uid] = Poll(reply, uid, ring.epoch, seq, acked, began, due, client, State.HELD)
+            if client.report != self._view.report:
+                self._view.note_served(uid, client)
+            self.held.listen(poll, client.paths)
+            return poll
+        poll = by_uid[uid] = Poll(reply, uid, ring.epoch if epoch == ring.epoch else epoch, seq, acked, began, due)
         if client is UNKNOWN:
             poll.state = TABLE[poll.state][Step.RECORD_NEEDED]
             self._need(NeedRecords((poll,)))
         else:
             poll.client = client
-            # Most polls are of clients that know all there is, and just wait.
-            if (
-                client is not None
-                and seq == ring.head
-                and acked == client.version
-                and epoch == ring.epoch
-                and not (self._is_stale or self.is_draining)
-                and time.time() < client.ends_at
-            ):
-                poll.state = State.HELD
-                if client.report != self._view.report:
-                    self._view.note_served(uid, client)
-                self.held.listen(poll, client.paths)
-                return poll
             self._consider(poll)
         return None if poll.state is State.DONE else poll
 

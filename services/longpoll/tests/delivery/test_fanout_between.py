@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from roots_longpoll.delivery import fanout
 from roots_longpoll.delivery.cursor import Cursor
 
-from .dispatcher_support import EPOCH, FAR_FUTURE, DispatcherBench, FakeReply, event, grant, record
+from ..dispatcher_support import EPOCH, FAR_FUTURE, DispatcherBench, FakeReply, event, grant, record
 
 CLIENTS = 12
 PATHS = ("a", "b")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from roots_longpoll.delivery.ring import EVENT_OVERHEAD_BYTES, Backlog, Ring, cut
 
-from .dispatcher_support import EPOCH, event
+from ..dispatcher_support import EPOCH, event
 
 PATHS = ("a", "b", "c/d")
 COST = event(1, "a").cost_bytes

@@ -13,8 +13,8 @@ from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import nats_protocol
 from roots_longpoll.stream.nats_protocol import MAX_INFO_BYTES, MAX_LINE_BYTES, MAX_MESSAGE_BYTES, NatsProtocol
 
-from .twin_support import FakeTransport
-from .wire_support import EVENT_TIME, INFO, message, subscriptions
+from ..nats_support import EVENT_TIME, INFO, message, subscriptions
+from ..twin_support import FakeTransport
 
 
 class Line:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from roots_longpoll.http import requests
 from roots_longpoll.http.requests import UID_END, UID_START, KnownBytes
 
-from .request_support import PLAIN, UID_FILLS, actions, filled, poll_of, uid_of
-from .twin_support import ORIGIN, Happening, Side, play_twice
+from ..request_support import PLAIN, UID_FILLS, actions, filled, poll_of, uid_of
+from ..twin_support import ORIGIN, Happening, Side, play_twice
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])

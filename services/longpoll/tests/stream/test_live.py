@@ -19,8 +19,8 @@ from roots_longpoll.stream import live
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.nats_protocol import NatsProtocol
 
-from .net_support import Around, listening_page, running, streams_of
-from .wire_support import INFO, Ears, Peer, Script, listening, message, serving
+from ..nats_support import INFO, Ears, Peer, Script, listening, message, serving
+from ..net_support import Around, listening_page, running, streams_of
 
 DISCONNECT = "::+::disconnect"
 

@@ -5,7 +5,7 @@ import pytest
 from roots.contracts.grant_records import UnreadableRecordError
 from roots_longpoll.delivery.grants import NEVER, UNKNOWN, ClientGrants, GrantsView
 
-from .dispatcher_support import EPOCH, FAR_FUTURE, grant, record
+from ..dispatcher_support import EPOCH, FAR_FUTURE, grant, record
 
 UID = b"uid"
 

@@ -11,7 +11,7 @@ from roots_devstack.deadlines import clock, until, within
 from roots_longpoll.delivery import dispatcher
 from roots_longpoll.replica import Replica
 
-from .net_support import Around, Page, RawConnection, listening_page
+from ..net_support import Around, Page, RawConnection, listening_page
 
 DRAIN_SECONDS = 2.0
 PAGES = 40

@@ -13,8 +13,8 @@ from roots_longpoll.replica import Replica
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
 
-from .dispatcher_support import record
-from .net_support import Around, Page, listening_page, running, streams_of
+from ..dispatcher_support import record
+from ..net_support import Around, Page, listening_page, running, streams_of
 
 MIN_RING_BYTES = 64 * 1024
 _VERSION = b"NATS/1.0\r\n"

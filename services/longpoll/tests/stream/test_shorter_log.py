@@ -17,8 +17,8 @@ from roots_subscriptions.broker.log_epoch import LogEpochs
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
-from .dispatcher_support import record
-from .net_support import Around, Page, listening_page, running
+from ..dispatcher_support import record
+from ..net_support import Around, Page, listening_page, running
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from roots_longpoll.delivery.held import HeldPolls
 from roots_longpoll.delivery.poll import Poll
 
-from .dispatcher_support import EPOCH, FakeReply
+from ..dispatcher_support import EPOCH, FakeReply
 
 
 @pytest.fixture

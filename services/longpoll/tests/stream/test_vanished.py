@@ -15,8 +15,8 @@ from roots_longpoll.stream.follower import Follower
 from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.vanished import VanishedGrants
 
-from .dispatcher_support import record
-from .net_support import Around, listening_page, running
+from ..dispatcher_support import record
+from ..net_support import Around, listening_page, running
 
 WAYS = ["purge all", "purge one", "create again", "purge and write another", "missed marker that has ended"]
 

@@ -12,7 +12,7 @@ from roots_devstack.deadlines import until, within
 from roots_longpoll.http import connection
 from roots_longpoll.replica import Replica
 
-from .net_support import DEADLINE_SECONDS, Around, Page, RawConnection, listening_page, running
+from ..net_support import DEADLINE_SECONDS, Around, Page, RawConnection, listening_page, running
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from roots_longpoll.delivery.fanout import SLICE, SLICE_SECONDS
 from roots_longpoll.delivery.poll import Limits
 from roots_longpoll.delivery.responses import SharedBody
 
-from .dispatcher_support import EPOCH, DispatcherBench, FakeReply, grant, record
+from ..dispatcher_support import EPOCH, DispatcherBench, FakeReply, grant, record
 
 CLIENTS = SLICE * 2 + 40
 

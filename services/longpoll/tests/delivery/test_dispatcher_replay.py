@@ -6,7 +6,7 @@ from roots_longpoll.delivery import fanout
 from roots_longpoll.delivery.poll import Limits, Replay
 from roots_longpoll.delivery.ring import Backlog, Event
 
-from .dispatcher_support import EPOCH, DispatcherBench, FakeReply, event, grant, record
+from ..dispatcher_support import EPOCH, DispatcherBench, FakeReply, event, grant, record
 
 MAX_UPDATES = Limits().max_updates
 

@@ -10,7 +10,7 @@ from roots_longpoll.delivery.poll import Replay
 from roots_longpoll.delivery.ring import Backlog, Event
 from roots_longpoll.delivery.states import TABLE, State, Step
 
-from .dispatcher_support import EPOCH, DispatcherBench, FakeReply, event, grant, record
+from ..dispatcher_support import EPOCH, DispatcherBench, FakeReply, event, grant, record
 
 HEAD, BEHIND, BEYOND = 100, 50, 105
 LIVE = record(1, {"a": grant(10)})

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from .dispatcher_support import EPOCH, DispatcherBench, FakeReply, grant, record
+from ..dispatcher_support import EPOCH, DispatcherBench, FakeReply, grant, record
 
 DISCONNECT = "::+::disconnect"
 

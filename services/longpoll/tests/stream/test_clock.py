@@ -7,7 +7,7 @@ import pytest
 from roots_devstack.deadlines import until
 from roots_longpoll.stream import follower
 
-from .net_support import Around, running
+from ..net_support import Around, running
 
 
 @pytest.mark.parametrize(("shift", "side"), [(90.0, "ahead of"), (-90.0, "behind")])

@@ -10,7 +10,7 @@ import pytest
 from roots_devstack.deadlines import until
 from roots_longpoll.replica import Replica
 
-from .net_support import Around, Page, RawConnection, Response, listening_page
+from ..net_support import Around, Page, RawConnection, Response, listening_page
 
 ORIGIN = "https://app.example"
 

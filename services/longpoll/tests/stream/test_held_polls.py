@@ -7,7 +7,7 @@ from roots.contracts.subjects import CLIENTS_HELD
 from roots_devstack.deadlines import stretched
 from roots_longpoll.replica import Replica
 
-from .net_support import DEADLINE_SECONDS, Around, Page, running
+from ..net_support import DEADLINE_SECONDS, Around, Page, running
 
 
 async def ask(around: Around, uid: bytes, answers: int) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from roots.runtime import descriptors
 from roots_devstack import ports, probes
 from roots_devstack.deadlines import until
 
-from .dispatcher_support import UID_KEY
-from .net_support import Around, Page, RawConnection
+from ..dispatcher_support import UID_KEY
+from ..net_support import Around, Page, RawConnection
 
 LIMIT = 160
 PROBE_SECONDS = 1.0

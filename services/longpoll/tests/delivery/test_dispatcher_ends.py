@@ -10,7 +10,7 @@ from roots_longpoll.delivery import holds
 from roots_longpoll.delivery.poll import Limits, Poll
 from roots_longpoll.delivery.stats import Outcome
 
-from .dispatcher_support import EPOCH, DispatcherBench, grant, record
+from ..dispatcher_support import EPOCH, DispatcherBench, grant, record
 
 DISCONNECT = "::+::disconnect"
 

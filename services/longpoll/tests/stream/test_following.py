@@ -17,8 +17,8 @@ from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
 from roots_longpoll.stream.reader import JetStreamReader
 
-from .dispatcher_support import record
-from .net_support import Around, Page, RawConnection, listening_page, running, streams_of
+from ..dispatcher_support import record
+from ..net_support import Around, Page, RawConnection, listening_page, running, streams_of
 
 MIN_RING_BYTES = 64 * 1024
 DISCONNECT = "::+::disconnect"

@@ -12,7 +12,7 @@ from roots_longpoll.delivery.holds import Holds
 from roots_longpoll.delivery.poll import Poll
 from roots_longpoll.delivery.states import State
 
-from .dispatcher_support import FakeReply
+from ..dispatcher_support import FakeReply
 
 BEGAN = 1000.0
 

@@ -43,6 +43,11 @@ class Honest:
         self.waits.append(clock() - began)
 
     @property
+    def summary(self) -> str:
+        """How many requests there were, how many failed, and their p99."""
+        return f"{len(self.waits)} requests, {len(self.failures)} failed, p99 {self.p99_seconds:.3f} s"
+
+    @property
     def p99_seconds(self) -> float:
         """What all but one in a hundred waited at most."""
         return sorted(self.waits)[int(len(self.waits) * 0.99) - 1]

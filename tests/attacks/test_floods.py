@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from tests.integration.http_client import HttpConnection
 from tests.integration.listener import Listener
 
 from roots_devstack.background import LoopThread
@@ -17,6 +16,7 @@ from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack, StackConfig
 
 from .floods import ALL, KINDS
+from .gateway import fill
 from .honest import Honest
 from .process import attacked
 
@@ -25,8 +25,6 @@ SECONDS = LONG_SECONDS or 1.5
 # More than a service has places.
 CONNECTIONS = 1400
 P99_SECONDS = 1.0
-# Enough that a reader who never reads has more to come than the kernel keeps for it.
-TASKS = 100
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +32,8 @@ def flooded(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) ->
     """Yield a system of the module's own, with a long list of tasks."""
     config = StackConfig(home=tmp_path_factory.mktemp("flooded"), sink=lambda _name, _line: None)
     with background.entered(Stack(config)) as running:
-        background.run(_fill(running))
+        background.run(fill(running.url))
         yield running
-
-
-async def _fill(stack: Stack) -> None:
-    async with HttpConnection(stack.url) as api:
-        for _ in range(TASKS):
-            answer = await api.request("POST", "/tasks", {"description": "x" * 2000})
-            assert 201 == answer.status
 
 
 @asynccontextmanager
@@ -72,6 +63,6 @@ async def test_honest_users_notice_nothing_when_one_host_floods(flooded: Stack, 
         async with _attacked(kind, targets):
             await honest.work(SECONDS)
     # pytest -rP shows it.
-    sys.stdout.write(f"{kind}, {through}: {len(honest.waits)} requests, p99 {honest.p99_seconds:.3f} s\n")
+    sys.stdout.write(f"{kind}, {through}: {honest.summary}\n")
     assert [] == honest.failures
     assert honest.p99_seconds < P99_SECONDS

@@ -78,6 +78,14 @@ def test_container_tells_its_health_when_it_goes_on_running(name: str) -> None:
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
+def test_health_check_has_time_to_start_when_the_machine_is_busy() -> None:
+    """A check ends by itself after seconds; with 3 s for its start too, healthy containers were called unhealthy."""
+    timeouts = re.findall(r"^HEALTHCHECK .*--timeout=(\S+)", DOCKERFILE, re.MULTILINE)
+
+    assert len(timeouts) == DOCKERFILE.count("HEALTHCHECK")
+    assert {*timeouts, SERVICES["postgres"]["healthcheck"]["timeout"]} == {"15s"}
+
+
 def test_relay_is_asked_at_its_own_port_when_it_shares_an_image() -> None:
     """The image's health check is of the task API; the port in the environment counts instead."""
     default = next(field.default for field in dataclasses.fields(RelayConfig) if field.name == "admin_port")

@@ -1,10 +1,13 @@
 """The health check of a container."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import roots
 from roots.http import health
 from roots.http.health import Check, Health
 from roots.runtime import probe
@@ -52,3 +55,12 @@ def test_probe_ends_with_failure_when_its_own_port_is_set_by_the_environment(
     with pytest.raises(SystemExit) as ended:
         probe.main()
     assert ended.value.code != 0
+
+
+def test_probe_loads_little_when_it_starts() -> None:
+    """A busy machine with a dozen containers starts it twice a second: libraries for HTTP cost most of its time."""
+    sources = Path(str(roots.__file__)).parents[1]
+    code = f"import sys; sys.path.insert(0, {str(sources)!r}); import roots.runtime.probe; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
+
+    assert {"re", "email", "http", "ssl", "urllib"} & {*loaded.stdout.split()} == set()

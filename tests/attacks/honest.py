@@ -1,6 +1,7 @@
 """An honest user, who connects and changes tasks while somebody attacks, and how long each request takes."""
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 from tests.integration.http_client import HttpConnection
@@ -50,4 +51,4 @@ class Honest:
     @property
     def p99_seconds(self) -> float:
         """What all but one in a hundred waited at most."""
-        return sorted(self.waits)[int(len(self.waits) * 0.99) - 1]
+        return sorted(self.waits)[math.ceil(len(self.waits) * 0.99) - 1]

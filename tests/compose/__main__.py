@@ -2,7 +2,7 @@
 
 The clients and the checker are those of `make chaos`, which see the system through its gateway; the truth is read from
 Postgres and NATS at the end. It starts the containers with a policy of its own, and leaves them running. COMPOSE names
-another way to call compose.
+another way to call compose. With --away each service is away for so long before it is started again.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 import time
+from dataclasses import dataclass
 
 from tests.chaos.history import Fault
 from tests.chaos.run import Chaos
@@ -26,23 +27,31 @@ PAUSE_SECONDS = 3.0
 REPLICAS = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeSettings(Settings):
-    """The settings of a run here."""
+    """The settings of a run here. Shape: away_seconds and services are as on the command line."""
+
+    away_seconds: float
+    services: tuple[str, ...]
 
     @property
     def again(self) -> str:
         """The command that does the same once more."""
-        return f"python -m tests.compose --seed {self.seed} --seconds {self.seconds:g} --clients {self.clients}"
+        return (
+            f"python -m tests.compose --seed {self.seed} --seconds {self.seconds:g} --clients {self.clients}"
+            f" --away {self.away_seconds:g} {' '.join(self.services)}"
+        )
 
 
 class Restarts:
     """Restarts each service, once in a round. Shape: faults is what happened, failures what was not ready again."""
 
-    def __init__(self, containers: Containers, services: list[str]) -> None:
+    def __init__(self, containers: Containers, services: tuple[str, ...], away_seconds: float) -> None:
         self.faults: list[Fault] = []
         self.failures: list[str] = []
         self._containers = containers
         self._services = services
+        self._away_seconds = away_seconds
 
     async def run(self, seconds: float) -> None:
         """Begin rounds for `seconds`; the last is gone through to its end."""
@@ -55,7 +64,7 @@ class Restarts:
     async def _restart(self, service: str) -> None:
         began_at = time.monotonic()
         try:
-            await self._containers.restart(service)
+            await self._containers.restart(service, self._away_seconds)
             over_at = time.monotonic()
             await self._containers.wait_ready(service)
         except DevstackError as error:
@@ -79,9 +88,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=60.0, help="rounds are begun for so long")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--away", type=float, default=0.0, help="seconds between stop and start")
     parser.add_argument("services", nargs="*", default=list(SERVICES), help="what to restart; everything by default")
     arguments = parser.parse_args()
-    settings = ComposeSettings(seconds=arguments.seconds, clients=arguments.clients, seed=arguments.seed)
+    settings = ComposeSettings(
+        seconds=arguments.seconds,
+        clients=arguments.clients,
+        seed=arguments.seed,
+        away_seconds=arguments.away,
+        services=tuple(arguments.services),
+    )
     logs.configure("compose", "error")
     policy = HOME / "chaos-policy" / "policy.toml"
     policy.parent.mkdir(exist_ok=True)
@@ -91,7 +107,7 @@ def main() -> None:
         {**bounds(arguments.seed), "ROOTS_POLICY_FOLDER": str(policy.parent)},
     )
     url = asyncio.run(start(containers))
-    restarts = Restarts(containers, arguments.services)
+    restarts = Restarts(containers, settings.services, settings.away_seconds)
     result = Chaos(settings, HOME, containers, url, (), lambda _routes: restarts).happen()
     print(result.text)
     sys.exit(not result.is_good)

@@ -31,9 +31,13 @@ class Containers:
         await self._compose("up", "--detach", "--wait", *arguments)
         self._addresses = {name: await self._address(name) for name in ("postgres", "nats")}
 
-    async def restart(self, service: str) -> None:
-        """Stop and start all containers of a service. Errors: DevstackError."""
-        await self._compose("restart", service)
+    async def restart(self, service: str, away_seconds: float) -> None:
+        """Stop all containers of a service, and start them after `away_seconds`. Errors: DevstackError."""
+        await self._compose("stop", service)
+        try:
+            await asyncio.sleep(away_seconds)
+        finally:
+            await self._compose("start", service)
 
     async def wait_ready(self, service: str) -> None:
         """Return once every container of a service is healthy. Errors: DevstackError."""

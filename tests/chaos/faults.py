@@ -29,7 +29,7 @@ SHIFT_SECONDS = (1.0, 50.0)
 MOVED_SECONDS = (2.0, 8.0)
 # What others give back on a full disk is taken again.
 REFILL_SECONDS = 0.2
-# Longer than delivery may take to be back: it goes on while housekeeping waits.
+# Longer than delivery may take to be back: it goes on while maintenance waits.
 LOCK_SECONDS = 15.0
 DOWN_SECONDS = (0.0, 5.0)
 # More than a service has places.

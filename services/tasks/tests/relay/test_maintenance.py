@@ -14,7 +14,7 @@ from roots_outbox.maintenance import ANSWER_SECONDS
 from roots_tasks.storage import migrate
 from roots_tasks.storage.maintenance import PRUNE_LIMIT
 
-from .support import Command, Nats, Sql, frozen, relay_environment
+from ..support import Command, Nats, Sql, frozen, relay_environment
 
 EVENT = b"INSERT INTO outbox (path, ordering_key, message) VALUES ('tasks', 1, '{}')"
 EVENTS = b"""

@@ -15,10 +15,10 @@ from roots_devstack.programs import postgres_program
 from roots_tasks.errors import MigrationError
 from roots_tasks.storage import migrate
 
-from .support import Command, Nats, Sql
+from ..support import Command, Nats, Sql
 
 TABLES = ["task", "outbox", "idempotency_key"]
-ROLES_SQL = Path(__file__).parents[3] / "deploy/postgres/roots.sql"
+ROLES_SQL = Path(__file__).parents[4] / "deploy/postgres/roots.sql"
 
 FORBIDDEN = [
     *(

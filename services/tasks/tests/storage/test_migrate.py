@@ -21,7 +21,7 @@ from roots_tasks.errors import MigrationError
 from roots_tasks.storage import migrate
 from roots_tasks.storage.migrate import Migration
 
-from .support import Command, Nats, Sql, relay_environment
+from ..support import Command, Nats, Sql, relay_environment
 
 SCHEMA_IS_MISSING = "the database lacks its schema; run: python -m roots_tasks migrate"
 

@@ -18,7 +18,7 @@ from roots_tasks.api.policy import AuthMiddleware, parse_task_policy
 from roots_tasks.metrics import ServeMetrics
 from roots_tasks.storage.store import Store
 
-from .support import Command
+from ..support import Command
 
 SECRET = b"a secret for tests, of 32 bytes or more"
 TOKENS = """

@@ -14,7 +14,7 @@ from roots_tasks.storage.database import Database
 from roots_tasks.storage.store import Store
 from roots_tasks.tasks import Change, Draft, Task
 
-from .support import Sql
+from ..support import Sql
 
 SECONDS = 60.0
 

@@ -16,7 +16,7 @@ from roots_tasks.errors import VersionMismatchError
 from roots_tasks.storage.store import Store
 from roots_tasks.tasks import Change, Draft
 
-from .support import Sql
+from ..support import Sql
 
 MILK = Draft(description="buy milk", is_done=False)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

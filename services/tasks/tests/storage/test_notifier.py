@@ -8,7 +8,7 @@ from roots_devstack.deadlines import DEADLINE_SECONDS, stretched
 from roots_tasks.storage.database import Database
 from roots_tasks.storage.notifier import PACE_SECONDS, RelayNotifier
 
-from .support import Command, Sql
+from ..support import Command, Sql
 
 
 def listen(db: Sql) -> None:

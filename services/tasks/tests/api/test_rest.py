@@ -8,7 +8,7 @@ from falcon.testing import Result, TestClient
 
 from roots.http.web import PROBLEM_TYPE
 
-from .support import Sql
+from ..support import Sql
 
 Client = TestClient
 

@@ -14,7 +14,7 @@ from roots_devstack.deadlines import clock, wait_until
 from roots_outbox import delivery
 from roots_outbox.jetstream import BATCH_FROM
 
-from .support import Command, Nats, Sql, relay_environment
+from ..support import Command, Nats, Sql, relay_environment
 
 INSERT = b"""
 INSERT INTO outbox (path, ordering_key, message, traceparent)

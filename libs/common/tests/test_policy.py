@@ -171,7 +171,12 @@ def test_policy_allows_what_any_rule_of_the_app_allows_when_there_are_several() 
             6,
             "'c*'",
         ),
-        ('[apps.t]\nallow = [\n  { paths = ["a"], who = "signed-in" }]', "apps.t.allow[0]", 3, "nobody is signed in"),
+        (
+            '[apps.t]\nallow = [\n  { paths = ["a"], who = "signed-in" }]',
+            "apps.t.allow[0]",
+            3,
+            "no client is signed in",
+        ),
         ('[apps.t]\nallow = []\nwrite = "all"', "apps.t.write.who", 3, "'all'"),
         ("[apps]\n[backends.b]\nkeyless = true\ngrants = []", "backends.b.grants", 4, "no such key here, but burst"),
         ("[apps]\n[backends.b]\nkeyless = true\nrate = 0", "backends.b.rate", 4, "> 0"),

@@ -1,1 +1,1 @@
-"""Decides which uid may hear which path."""
+"""Decides which client may receive which path."""

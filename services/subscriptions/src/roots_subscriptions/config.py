@@ -16,7 +16,7 @@ DEFAULT_POLICY = Path(__file__).with_name("default_policy.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
-    """What subscriptions is told at its start.
+    """The settings of subscriptions.
 
     Shape: policy is a file's path, empty for the packaged default;
         backend_api_host is where back ends reach the back-end API, and never where browsers come from.

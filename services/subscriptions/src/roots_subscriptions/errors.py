@@ -1,4 +1,4 @@
-"""What can go wrong in subscriptions; each error carries data, and the edge that meets it chooses the words."""
+"""The errors of subscriptions; each carries data, and the HTTP layer that catches it chooses the text."""
 
 
 class SubscriptionsError(Exception):

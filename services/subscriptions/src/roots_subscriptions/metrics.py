@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 BackendAction = Literal["publish", "explain", "revoke", "tutorial"]
 BROKER_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-NOBODY = "-"
+NO_BACKEND = "-"
 """The back end of a request without a key, with a wrong one, or refused before it was looked at."""
 
 
@@ -21,13 +21,13 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.connects = Counter(
             "roots_subscriptions_connect_paths_total",
-            "Paths that clients asked to hear, by result: granted, confirmed (held already) or refused by the policy.",
+            "Paths that clients connected, by result: granted, confirmed (held already) or refused by the policy.",
             ("result",),
             registry=registry,
         )
         self.disconnects = Counter(
             "roots_subscriptions_disconnect_paths_total",
-            "Paths that clients asked not to hear any more, by result: withdrawn, or absent (not held).",
+            "Paths that clients disconnected, by result: withdrawn, or absent (not held).",
             ("result",),
             registry=registry,
         )
@@ -117,7 +117,7 @@ class Metrics:
         for result in ("extended", "fresh", "unknown", "failed"):
             self.renewals.labels(result)
         for action in get_args(BackendAction):
-            self.backend_api_calls.labels(NOBODY, action, "unauthorized")
+            self.backend_api_calls.labels(NO_BACKEND, action, "unauthorized")
 
     @contextmanager
     def broker_operation(self, operation: str) -> Iterator[None]:

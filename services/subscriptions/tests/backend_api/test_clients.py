@@ -86,12 +86,12 @@ def test_why_not_is_answered_when_a_path_is_asked_for(service: Service, uid: str
     service.connect(uid, "tasks")
     heard, unheard = (explained(service, uid, f"?path={path}")["path"] for path in ("tasks", "many/7"))
     assert (True, "apps.tasks granted it") == (heard["heard"], heard["why"])
-    assert (False, "it may, and has not connected it, or has disconnected it since") == (
+    assert (False, "the policy allows it; the client has not connected it, or has disconnected it") == (
         unheard["heard"],
         unheard["why"],
     )
     refused = explained(service, uid, "?path=batch/1")["path"]
-    assert (False, "no app lets it") == (refused["heard"], refused["why"])
+    assert (False, "no app allows it") == (refused["heard"], refused["why"])
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def test_client_is_explained_when_an_end_is_beyond_all_calendars() -> None:
     ("path", "is_heard", "why"),
     [
         ("tasks", True, "apps.tasks granted it"),
-        ("weather", False, "it may, and has not connected it, or has disconnected it since"),
-        ("users/7", False, "no app lets it"),
+        ("weather", False, "the policy allows it; the client has not connected it, or has disconnected it"),
+        ("users/7", False, "no app allows it"),
     ],
 )
 def test_path_is_explained_when_it_is_asked_for(*, policy: Policy, path: str, is_heard: bool, why: str) -> None:

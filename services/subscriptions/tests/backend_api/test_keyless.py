@@ -14,7 +14,7 @@ from roots.auth.policy_file import PolicyError
 from roots.http.web import Problem
 from roots_devstack.deadlines import wait_until
 from roots_subscriptions.backend_api.audit import Audit
-from roots_subscriptions.backend_api.authorization import Gate
+from roots_subscriptions.backend_api.authorization import BackendAuthorizer
 from roots_subscriptions.backend_api.keyless import is_loopback, policy_parser
 from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.config import DEFAULT_POLICY
@@ -57,12 +57,14 @@ def test_keyless_back_end_is_refused_when_others_reach_the_api(host: str, tmp_pa
 
 
 def admit(remote_address: str, tmp_path: Path) -> str:
-    """Send the gate a request without a key, and return the name of the back end that it is taken for."""
+    """Send a request without a key, and return the name of the back end that it is taken for."""
     backends = parse_policy(KEYLESS, tmp_path).backends
-    gate = Gate(lambda: backends, lambda: False, RateLimits(), Audit(b"key"), Metrics(CollectorRegistry()))
+    authorizer = BackendAuthorizer(
+        lambda: backends, lambda: False, RateLimits(), Audit(b"key"), Metrics(CollectorRegistry())
+    )
     request = falcon.Request(create_environ(method="POST", remote_addr=remote_address))
-    with gate.use(request, "tutorial", is_key_needed=False) as use:
-        return use.backend.name
+    with authorizer.admit(request, "tutorial", is_key_needed=False) as admitted:
+        return admitted.backend.name
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])

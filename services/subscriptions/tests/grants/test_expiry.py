@@ -32,7 +32,7 @@ TOLD_WITHIN_SECONDS = 1.0
 TOKEN_SECONDS = 3
 # A machine that stands still for a moment is late once; a service that is too slow is late each time.
 ROUNDS = 3
-NOBODY = Revoked(clients=0, paths=0)
+NO_BACKEND = Revoked(clients=0, paths=0)
 
 
 class Replica:
@@ -94,7 +94,7 @@ def test_end_has_one_number_when_every_replica_sees_it(
     numbers = {uid: one.connect(uid, "a", "b", expires=until) for uid in mine}
     one.vouch(mine[0], "vouched")
     two.catch_up()
-    assert (NOBODY, NOBODY) == (one.end_due(until - 0.01), two.end_due(until - 0.01))
+    assert (NO_BACKEND, NO_BACKEND) == (one.end_due(until - 0.01), two.end_due(until - 0.01))
 
     async def both() -> tuple[Revoked, Revoked]:
         return await asyncio.gather(one.grants.end_due(until), two.grants.end_due(until))
@@ -102,7 +102,7 @@ def test_end_has_one_number_when_every_replica_sees_it(
     done = lonely_thread.call(both(), stretched(20))
     assert (50, 100) == (sum(each.clients for each in done), sum(each.paths for each in done))
     two.catch_up()
-    assert (NOBODY, NOBODY) == (one.end_due(until + 1), two.end_due(until + 1))
+    assert (NO_BACKEND, NO_BACKEND) == (one.end_due(until + 1), two.end_due(until + 1))
     assert (0, 0) == (len(one.index.ends), len(two.index.ends))
     first = own_nats.stored(mine[0])
     assert ({"vouched"}, numbers[mine[0]] + 2) == (set(first["paths"]), first["n"])
@@ -121,10 +121,10 @@ def test_renewed_token_wins_when_another_replica_has_not_read_of_it(
     one.connect(uid, "a", expires=until)
     two.catch_up()
     renewed = one.connect(uid, "a", expires=until + 60)
-    assert NOBODY == two.end_due(until + 1)
+    assert NO_BACKEND == two.end_due(until + 1)
     assert (renewed, ["a"]) == (own_nats.stored(uid)["n"], list(own_nats.stored(uid)["paths"]))
     two.catch_up()
-    assert NOBODY == two.end_due(until + 59)
+    assert NO_BACKEND == two.end_due(until + 59)
     assert Revoked(clients=1, paths=1) == two.end_due(until + 60)
 
 
@@ -138,7 +138,7 @@ def test_path_stays_withdrawn_when_a_client_connects_others_after_its_end(
     two.catch_up()
     wait_until(lambda: time.time() > soon)
     connected = one.connect(uid, "b", expires=soon + 600)
-    assert (NOBODY, NOBODY) == (one.end_due(time.time()), two.end_due(time.time()))
+    assert (NO_BACKEND, NO_BACKEND) == (one.end_due(time.time()), two.end_due(time.time()))
     record = own_nats.stored(uid)
     assert (connected, {"a": connected}, ["b"]) == (record["n"], record["gone"], list(record["paths"]))
 
@@ -172,7 +172,7 @@ def test_end_is_told_later_when_nats_is_away_at_its_moment(
 
     wait_until(is_read)
     assert Revoked(clients=3, paths=3) == replica.end_due(until)
-    assert NOBODY == late.end_due(until)
+    assert NO_BACKEND == late.end_due(until)
     assert [["a"]] * 3 == [list(own_nats.stored(uid)["gone"]) for uid in mine]
 
 

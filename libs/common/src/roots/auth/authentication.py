@@ -32,7 +32,7 @@ class _State:
 
 
 class Authenticator:
-    """Tells who sends a request, by what `use` was last given. Safe to use from any thread."""
+    """Finds who sends a request, by the rules that `use` was last given. Safe to use from any thread."""
 
     def __init__(self, service: str, registry: CollectorRegistry) -> None:
         self._state = _State(EVERYONE_ANONYMOUS, None, None)
@@ -77,7 +77,7 @@ class Authenticator:
         """Return who sends `req`.
 
         Errors: Problem 401 for a token that is refused, 403 for a change that a foreign page asks for, 503 while it
-            can't be told whether the token is good.
+            is unknown whether the token is good.
         """
         state = self._state
         token = None if state.verifier is None else _bearer_token(req)
@@ -142,7 +142,7 @@ def _check_site(req: falcon.Request, origins: frozenset[str], *, has_cookie: boo
     site, origin = req.get_header("Sec-Fetch-Site"), req.get_header("Origin")
     if site in _OWN_SITES or origin in origins:
         return
-    # A browser does not tell the site where the connection is not secure; there the origin's host has to do.
+    # A browser does not send the site over an insecure connection; the origin's host is compared there.
     if site is None and origin is not None and _is_own_host(req, origin):
         return
     # Whoever is no browser sends neither, and uses the header for its token.

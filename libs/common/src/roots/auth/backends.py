@@ -1,4 +1,4 @@
-"""The back ends that may use the back-end API: their keys, and the paths that each may publish on and grant.
+"""The back ends of the policy: their keys, and the paths that each may publish on and grant.
 
 A policy file has a table for each:
 
@@ -53,7 +53,7 @@ class Backend:
         return any(pattern.matches(path) for pattern in self.publish)
 
     def may_grant(self, path: str) -> bool:
-        """Tell whether it may let clients hear `path`, and withdraw it from them."""
+        """Return whether it may grant `path` to clients, and withdraw it from them."""
         return any(pattern.matches(path) for pattern in self.grant)
 
 
@@ -85,7 +85,7 @@ def parse_backends(tables: Mapping[str, Any], folder: Path = Path(), *, needs_ke
 
 
 def find_by_key(backends: Mapping[str, Backend], key: str) -> Backend | None:
-    """Return the back end whose key is `key`; how long that takes tells nothing of any key."""
+    """Return the back end whose key is `key`; the time that takes reveals nothing of any key."""
     digest = digest_of(key)
     found = None
     for backend in backends.values():

@@ -1,6 +1,6 @@
 """Lets pages of the policy's `origins` read answers and ask for changes; pages of other origins get no such header.
 
-The headers are on every answer, refusals included, so that such a page can tell a refusal from a network error. What
+The headers are on every answer, refusals included, so that a page can distinguish a refusal from a network error. What
 longpoll answers is governed by ROOTS_CORS_ORIGINS. Source: docs/protocol.md, Pages of other origins.
 """
 

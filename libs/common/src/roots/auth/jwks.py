@@ -76,7 +76,7 @@ _OPENER = urllib.request.build_opener(_NoRedirect, _Http, _Https)
 
 
 class KeysUnavailableError(Exception):
-    """It can't be told whether a key is good: the issuer's keys could not be fetched."""
+    """It is unknown whether a key is good: the issuer's keys could not be fetched."""
 
 
 class _Jwks(msgspec.Struct):
@@ -86,7 +86,7 @@ class _Jwks(msgspec.Struct):
 class JwksKeys:
     """The keys of one URL.
 
-    Shape: `on_fetch` is told of each fetch whether it succeeded.
+    Shape: `on_fetch` is called after each fetch, with whether it succeeded.
     """
 
     def __init__(self, url: str, on_fetch: Callable[[bool], None], fetch: Fetch | None = None) -> None:

@@ -1,7 +1,7 @@
-"""The policy file as a whole: which paths of an app a client may hear, who reads and writes, whose requests count.
+"""The policy file as a whole: which paths of an app a client may receive, who reads and writes, which origins count.
 
 A policy is TOML: a table `[apps.NAME]` for each app, whose `allow` is a list of rules; a path that no rule allows is
-refused. `[tokens]` says whose tokens are accepted (without it everyone is anonymous), and `[backends.NAME]` who may use
+refused. `[tokens]` has the accepted issuer (without it everyone is anonymous), and `[backends.NAME]` who may use
 the back-end API. Every service reads the file by `parse_policy`, so that none takes in what another refuses.
 Deciding does no I/O. Source: docs/operations.md, The policy file.
 """
@@ -38,7 +38,7 @@ _APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Whether a path may be heard.
+    """Whether a client may receive a path.
 
     Shape: rule is the place of the rule that decided, as `apps.tasks.allow[1]`, None when none is about the path;
         reason is a sentence for the one who wrote the policy, not for clients.
@@ -51,7 +51,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Allows `requirement` to hear the paths of any of `patterns`; `place` is where it stands in the file."""
+    """Allows who satisfies `requirement` the paths of any of `patterns`; `place` is where it stands in the file."""
 
     place: str
     patterns: tuple[Pattern, ...]
@@ -96,7 +96,7 @@ class Policy:
         return self.apps.get(name) or AppPolicy(rules=(), read=default, write=default)
 
     def decide(self, app: str, path: str, identity: Identity) -> Decision:
-        """Tell whether `identity` may hear `path` of `app`, and by which rule: the first that allows it, if any."""
+        """Decide whether `identity` may receive `path` of `app`: the first rule that allows it counts."""
         known = self.apps.get(app)
         if known is None:
             return Decision(is_allowed=False, rule=None, reason=f"the policy has no app {app!r}")
@@ -112,7 +112,7 @@ class Policy:
         return refusal
 
     def allows(self, by: str, path: str, identity: Identity) -> bool:
-        """Tell whether `by`, which is `apps.NAME` or `backends.NAME`, lets `identity` hear `path`."""
+        """Tell whether `by`, which is `apps.NAME` or `backends.NAME`, may grant `path` to `identity`."""
         kind, _, name = by.partition(".")
         if kind == APPS:
             return self.decide(name, path, identity).is_allowed
@@ -168,7 +168,7 @@ class _PolicyTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_policy(text: str, folder: Path = Path(), *, needs_backend_keys: bool = True) -> Policy:
-    """Return the policy that `text` (TOML) states; an empty one lets nobody hear anything.
+    """Return the policy that `text` (TOML) states; an empty one allows nothing.
 
     Shape: folder is where relative names of key files begin. A service that is not given the keys of back ends has
         needs_backend_keys False: then a back end whose key file is not there is checked, and left out.

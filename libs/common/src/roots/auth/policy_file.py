@@ -104,7 +104,7 @@ def join_place(place: str, key: str) -> str:
 def parse_requirement(
     who: str | None, scopes: list[str], roles: list[str], *, place: str, has_tokens: bool
 ) -> Requirement:
-    """Return whom a rule with these keys is for; scopes or roles alone mean who is signed in. Errors: PolicyError."""
+    """Return the requirement with these keys; scopes or roles alone mean a signed-in identity. Errors: PolicyError."""
     if who is None and not scopes and not roles:
         raise PolicyError("it does not say who: anyone, signed-in, or scopes or roles", place)
     named = _WHO.get(who or "signed-in")
@@ -119,7 +119,7 @@ def parse_requirement(
             if not name or not name.isprintable() or " " in name:
                 raise PolicyError("a name has visible characters and no space", f"{place}.{key}[{index}]")
     if not named.is_anyone and not has_tokens:
-        raise PolicyError("without [tokens] nobody is signed in", place)
+        raise PolicyError("without [tokens] no client is signed in", place)
     return Requirement(is_anyone=named.is_anyone, scopes=frozenset(scopes), roles=frozenset(roles))
 
 

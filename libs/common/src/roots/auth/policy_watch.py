@@ -90,7 +90,7 @@ class PolicyWatch(Generic[T]):
         self._thread.start()
 
     def catch_hangup(self) -> None:
-        """Read the file anew on SIGHUP, changed or not. To be called on the main thread."""
+        """Read the file again on SIGHUP, changed or not. To be called on the main thread."""
 
         def hang_up(_number: int, _frame: FrameType | None) -> None:
             self._wake.set()
@@ -103,7 +103,7 @@ class PolicyWatch(Generic[T]):
         self._wake.set()
 
     def check(self) -> Check:
-        """Say which policy there is; a wrong file is told of, but does not make the service unready."""
+        """Report the policy in force; an invalid file is reported, but does not make the service unready."""
         return Check(is_ok=True, detail=self._problem or f"from {self._name}")
 
     def look(self, *, is_hangup: bool = False) -> None:
@@ -148,7 +148,7 @@ class PolicyWatch(Generic[T]):
 
 
 def _digest(file: Path) -> bytes:
-    """Return what tells a policy from another: the contents of its file and of the files that it names."""
+    """Return what distinguishes two policies: the contents of its file and of the files that it names."""
     policy = _content(file)
     digest = hashlib.sha256()
     for content in [policy, *(_content(file.parent / name) for name in _named_files(policy))]:

@@ -1,4 +1,4 @@
-"""Verifies tokens: JWTs signed by a key that the policy names. PyJWT does it, told here what to accept.
+"""Verifies tokens: JWTs signed by a key that the policy names. PyJWT does it; this module configures what it accepts.
 
 A key is for one algorithm, whatever a token's header says: `none`, or a public key taken for a secret, verify nothing.
 A token has to end, and to name its subject and our audience. Source: RFC 8725; docs/protocol.md, Who asks.
@@ -45,12 +45,12 @@ _SENTENCES = {
     "lifetime": "The token ends more than 100 years from now; exp is in seconds, not milliseconds.",
     "claims": "The token lacks a claim, or one has another form: it needs exp, sub and aud.",
 }
-# Why a token may be refused, each in one word.
+# The reasons to refuse a token, as labels of a metric.
 REASONS = tuple(_SENTENCES)
 
 
 class TokenError(Exception):
-    """A token is refused; `reason` is one word for metrics, `sentence` tells its bearer."""
+    """A token is refused; `reason` is a label for metrics, `sentence` the text for its bearer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

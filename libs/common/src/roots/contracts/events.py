@@ -1,7 +1,7 @@
 """The envelope of an event: what the message of one change carries besides its bytes.
 
 The message is UTF-8, at most `MAX_MESSAGE_BYTES`; the headers name the event, so that a repeated publish is stored
-once, and the time of its commit, so that a replica can tell how long delivery took. Source: docs/protocol.md, NATS.
+once, and the time of its commit, so that a replica can measure the delivery. Source: docs/protocol.md, NATS.
 """
 
 import enum

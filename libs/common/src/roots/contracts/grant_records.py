@@ -28,7 +28,7 @@ class UnreadableRecordError(ValueError):
 
 
 class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """One path that the client may hear.
+    """One path that the client may receive.
 
     Shape: by is what granted it, `apps.NAME` or `backends.NAME` of the policy.
     Units: from_seq is the last sequence of the event stream when granted, in the stream of `epoch` (milliseconds since

@@ -29,7 +29,7 @@ CLIENTS_REFUSED = "roots.clients.refused"
 
 MAX_PATH_BYTES = 255
 PATH_RULE = "a path is 1-8 segments joined by '/', each 1-64 of A-Z a-z 0-9 _ - . ~ @ + =, 255 at most"
-"""The grammar in words, for error texts."""
+"""The grammar as a sentence, for error texts."""
 DISCONNECT_PATH = "::+::disconnect"
 """Reserved path on which a client receives the withdrawal of a path; the message is the path."""
 
@@ -45,7 +45,7 @@ class InvalidPathError(ValueError):
 
 
 def is_path(value: object) -> bool:
-    """Tell whether `value` is a path that an application may use (a reserved one is not)."""
+    """Return whether `value` is a path that an application may use (a reserved one is not)."""
     return isinstance(value, str) and len(value) <= MAX_PATH_BYTES and _PATH.fullmatch(value) is not None
 
 

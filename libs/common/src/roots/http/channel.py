@@ -71,7 +71,7 @@ class RefusalTask(ErrorTask):
 class Channel(HTTPChannel):
     """A client's connection.
 
-    Shape: rested_at is when it last had a whole request answered, or began, monotonic seconds. is_deferred tells that
+    Shape: rested_at is when it last had a whole request answered, or began, monotonic seconds. is_deferred means that
         the next of its requests waits until its client has read the answers so far.
     """
 
@@ -119,7 +119,7 @@ class Channel(HTTPChannel):
         # Closing the descriptor here would let another connection have its number while the loop knows it as this one.
         with contextlib.suppress(OSError):
             if self.total_outbufs_len:
-                # The kernel would keep for minutes what nobody reads.
+                # The kernel would keep unread bytes for minutes.
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
             elif self.arriving_since is not None:
                 self.socket.send(_LATE)

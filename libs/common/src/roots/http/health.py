@@ -1,6 +1,6 @@
 """Health and metrics on a port of their own, so that a saturated service still answers its probes.
 
-`/livez` tells whether the process works at all and knows no dependency; `/readyz` whether it should get traffic, with
+`/livez` reports whether the process works at all and knows no dependency; `/readyz` whether it should get traffic, with
 each check named; `/metrics` is for Prometheus, and has the checks too.
 """
 
@@ -31,7 +31,7 @@ MAX_BODY_BYTES = 4 << 10
 MAX_HELD_BYTES = 4 << 20
 # Without room for another connection for so long, a process asks for no more.
 MAX_FULL_SECONDS = 2.0
-# Without a scrape for so long nobody is expected to come.
+# Without a scrape for so long, no further one is expected.
 SCRAPED_SECONDS = 60.0
 
 
@@ -79,7 +79,7 @@ class Health:
         self._draining = threading.Event()
         self._heartbeat: float | None = None
         self._drain_failures = 0
-        # How many of them the last scrape was told.
+        # How many of them the last scrape returned.
         self._told = 0
         self._scraped_at = -SCRAPED_SECONDS
         self._scraped = threading.Event()
@@ -146,7 +146,7 @@ class Health:
 
 
 def room_check(*servers: HttpServer) -> Callable[[], Check]:
-    """Return a check that fails while one of `servers` accepts nobody: every connection has a request at work."""
+    """Return a check that fails while one of `servers` accepts no connection, since each has a request at work."""
 
     def check() -> Check:
         seconds = max(server.full_seconds for server in servers)
@@ -222,6 +222,6 @@ class _Metrics:
         else:
             resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
             resp.data = prometheus_client.generate_latest(self._registry)
-        # HEAD shows nobody a figure.
+        # The answer to HEAD has no figures.
         if req.method == "GET":
             self._health.note_scrape()

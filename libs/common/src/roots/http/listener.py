@@ -23,7 +23,7 @@ from roots.runtime import descriptors, logs
 
 # Above the keep-alive of the proxies in front, so that they close an idle connection first.
 IDLE_SECONDS = 75
-# Header and body together. waitress's own timeout begins anew with each byte.
+# Header and body together. waitress's own timeout restarts with each byte.
 ARRIVAL_SECONDS = 30.0
 # An answer of 1 MiB needs 9 KB/s.
 UNREAD_SECONDS = 120.0
@@ -33,7 +33,7 @@ _PRESSED_ARRIVAL_SECONDS = 2.0
 _SMALL_BYTES = 16 << 10
 _LOOK_SECONDS = 1
 _MEMORY_LOOK_SECONDS = 0.01
-# Without a free descriptor nobody is accepted for so long; who has connected meanwhile waits in the kernel's queue.
+# Without a free descriptor the listener pauses for so long; new connections wait in the kernel's queue.
 _NO_DESCRIPTOR_SECONDS = 0.5
 _NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE))
 _ACCEPTS_AT_ONCE = 32
@@ -48,7 +48,8 @@ class Listener(TcpWSGIServer):
     """Accepts and bounds the connections of one port.
 
     Shape: max_connections are places, max_body_bytes is what is kept of one body, max_held_bytes of all requests and
-        unread answers together, about. full_since is since when nobody could be accepted, if so, monotonic seconds.
+        unread answers together, about. full_since is since when no connection is accepted, None with room.
+    Units: full_since is monotonic seconds.
     """
 
     channel_class = Channel

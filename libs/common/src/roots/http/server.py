@@ -1,4 +1,4 @@
-"""waitress as every Roots service runs it: bounded, quiet about itself, and drained when it is told to stop.
+"""waitress as every Roots service runs it: bounded, without its own banner, and drained when it stops.
 
 waitress by itself drops requests in flight on SIGTERM. `HttpServer.drain` answers them: for a moment it goes on
 accepting but closes each connection after its answer, then it closes the listener and waits for what is under way.
@@ -70,7 +70,7 @@ class HttpServer:
 
     @property
     def full_seconds(self) -> float:
-        """For how long nobody could be accepted, since every connection has a request at work; 0 with room."""
+        """For how long no connection could be accepted, since every connection has a request at work; 0 with room."""
         full_since = self._server.full_since
         return 0.0 if full_since is None else time.monotonic() - full_since
 

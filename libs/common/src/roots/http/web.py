@@ -141,4 +141,4 @@ def _answer_unexpected(_req: falcon.Request, _resp: falcon.Response, error: Exce
     if isinstance(error, (falcon.HTTPError, falcon.HTTPStatus)):
         raise error
     log.error("request_failed", exc_info=error)
-    raise Problem(500, "The service failed; its log tells why.") from error
+    raise Problem(500, "The service failed; its log has the reason.") from error

@@ -31,7 +31,7 @@ class NkeyError(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Nkey:
-    """A key pair. Shape: prefix is the byte that tells what it is the key of."""
+    """A key pair. Shape: prefix is the byte for the type of its owner."""
 
     prefix: int
     private: Ed25519PrivateKey

@@ -45,7 +45,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Messages of one subject, ascending; has_more tells whether the stream had others after them."""
+    """Messages of one subject, ascending; has_more is true when the stream had others after them."""
 
     messages: list[Stored]
     has_more: bool

@@ -22,7 +22,7 @@ _PAGE_OVERLAP = 5_000
 
 
 class StreamUnavailableError(Exception):
-    """The stream's leader did not answer, there is none, or the stream does not exist yet; the text tells which."""
+    """The stream's leader did not answer, there is none, or the stream does not exist yet; the text states which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,8 @@ class StreamState:
     Shape: limit_bytes is -1 for a stream without a limit; what is stored up to epoch_start is of an older epoch.
 
     Units: epoch is milliseconds since 1970, when the stream was created: a position means nothing without it, since a
-        stream that is created again starts its sequences anew. skew_seconds is how far this machine's clock is ahead of
-        the leader's (below 0: behind), at least: what the time of the round trip explains is not counted.
+        stream that is created again starts its sequences again. skew_seconds is how far this machine's clock is ahead
+        of the leader's (below 0: behind), at least: the time of the round trip is not counted.
     """
 
     epoch: int
@@ -102,7 +102,7 @@ async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_
 
 
 def state_of(stream: str, answer: bytes, *, asked_at: float = -math.inf, answered_at: float = math.inf) -> StreamState:
-    """Return the extent of `stream` that an answer of STREAM.INFO tells. Errors: StreamUnavailableError."""
+    """Return the extent of `stream` in an answer of STREAM.INFO. Errors: StreamUnavailableError."""
     info = _info_of(stream, answer)
     return StreamState(
         epoch=round(info.created.timestamp() * 1000),
@@ -116,7 +116,7 @@ def state_of(stream: str, answer: bytes, *, asked_at: float = -math.inf, answere
 
 
 def skew_seconds(theirs: float, asked_at: float, answered_at: float) -> float:
-    """Return how far our clock, read before and after, is ahead of one that said `theirs` between, at least."""
+    """Return how far our clock, read before and after, is ahead of one that read `theirs` between, at least."""
     return max(0.0, asked_at - theirs) + min(0.0, answered_at - theirs)
 
 
@@ -134,6 +134,6 @@ def _info_of(stream: str, answer: bytes) -> _Info:
     except msgspec.DecodeError as error:
         raise StreamUnavailableError(f"{stream} does not exist yet") from error
     if info.cluster is not None and not info.cluster.leader:
-        # A server without a majority still tells what it has; the others may have more, or a withdrawn grant (I5).
+        # A server without a majority still answers; the others may have more, or a withdrawn grant (I5).
         raise StreamUnavailableError(f"{stream} has no leader")
     return info

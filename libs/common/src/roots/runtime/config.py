@@ -73,7 +73,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)  # without slots, so that a service can inherit BrokerConfig as well
 class ServiceConfig:
-    """What every long-running process of Roots is told; a service adds its own ports and settings.
+    """The settings of every long-running process of Roots; a service adds its own ports and settings.
 
     Units: drain_seconds from SIGTERM to the exit at the latest, but for a last scrape after a drain that failed (see
         `health`); drain_linger_seconds of it the process still accepts connections, so that what balances in front of

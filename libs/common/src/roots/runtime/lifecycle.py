@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def catch_stop() -> Callable[[], signal.Signals]:
     """Note a stop signal from now on, instead of dying of it; return a function that blocks until one has come.
 
-    To be called before anything is started, on the main thread: a process that already answers may be told to stop.
+    To be called before anything is started, on the main thread: a process that already answers may receive a signal.
     """
     stopped = threading.Event()
     received = signal.SIGTERM

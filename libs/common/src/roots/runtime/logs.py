@@ -27,7 +27,7 @@ def configure(service: str, level: str = "info") -> None:
     ]
 
     def name_library(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        # Its words change each time: as the event they could be neither counted nor searched for.
+        # Its text changes each time: as an event name it could be neither counted nor searched for.
         event.update(event="library", logger=event["_record"].name, detail=event["event"])
         return event
 

@@ -15,7 +15,7 @@ _REQUEST = b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n"
 
 
 def unready_reason(port: int) -> str | None:
-    """Return None when the process is ready, else its own words."""
+    """Return None when the process is ready, else the text of its answer."""
     try:
         with socket.socket() as connection:
             connection.settimeout(TIMEOUT_SECONDS)

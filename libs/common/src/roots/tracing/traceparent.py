@@ -1,6 +1,6 @@
 """The trace that a request or an event belongs to, in the text of W3C Trace Context.
 
-It is handed on also where nobody traces, so nothing here needs OpenTelemetry. Source: W3C Trace Context, 3.2.
+It is handed on also where tracing is off, so nothing here needs OpenTelemetry. Source: W3C Trace Context, 3.2.
 """
 
 import re
@@ -24,6 +24,6 @@ def traceparent_of(req: falcon.Request) -> str | None:
 
 
 def sampled_trace_id(traceparent: str | None) -> str | None:
-    """Return the id of the trace, None when it is not sampled: then nobody is to tell of what belongs to it."""
+    """Return the id of the trace, None when it is not sampled, and no span of it is recorded."""
     match = _FORM.fullmatch(traceparent) if traceparent is not None else None
     return match[1] if match is not None and int(match[2], 16) & _SAMPLED else None

@@ -1,4 +1,4 @@
-"""Tracing: what a service tells of a change on its way from the request to the answers of polls.
+"""Tracing: the spans of a change on its way from the request to the answers of polls.
 
 Off unless the environment asks for it, with the variables that every OpenTelemetry SDK has. While it is off each call
 here does nothing, and OpenTelemetry is not even imported: `otel` does that, and only `open_tracing` imports `otel`. No
@@ -14,7 +14,7 @@ from typing import Any, Self
 from roots.contracts.events import Event
 from roots.runtime.config import load_or_exit, setting
 
-# The writes of one delivery that its span tells of; a fan-out to many clients takes more, and only counts those.
+# The writes of one delivery that its span lists; a fan-out to many clients takes more, and only counts those.
 MAX_WRITES = 32
 
 _SAMPLERS = (
@@ -121,23 +121,23 @@ class Publishing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what was not told of as of unknown outcome."""
+        """End the spans without an outcome as unknown."""
 
     def end(self, outcomes: Iterable[tuple[str, bool]]) -> None:
-        """Tell what became of each event: one word for it, and whether the stream has it."""
+        """Record the outcome of each event, and whether the stream has it."""
 
 
 class Tracing:
-    """What a service tells; this one tells nothing, and is what a service has while tracing is off."""
+    """The spans that a service records; this one records none, and is used while tracing is off."""
 
     is_on = False
 
     def middleware(self) -> list[Any]:
-        """Return the Falcon middleware that tells of each request; it belongs before all other."""
+        """Return the Falcon middleware that records each request; it belongs before all other."""
         return []
 
     def publish(self, events: Sequence[Event]) -> Publishing:
-        """Begin to tell of the publish of `events`."""
+        """Begin the spans of the publish of `events`."""
         return Publishing(events)
 
     def deliver(self, delivery: Delivery) -> None:
@@ -155,7 +155,7 @@ def open_tracing(service: str) -> Tracing:
     config = load_or_exit(TracingConfig)
     if not config.is_on:
         return OFF
-    # 250 modules and 12 MB that nobody pays for who does not trace.
+    # 250 modules and 12 MB, loaded only when tracing is on.
     from roots.tracing.otel import OpenTelemetry  # noqa: PLC0415
 
     return OpenTelemetry(service, config)

@@ -11,7 +11,7 @@ from roots.contracts.uids import Uids
 from roots.http import web
 from roots.tracing.tracing import Tracing
 from roots_subscriptions.backend_api.audit import Audit
-from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate
+from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer
 from roots_subscriptions.backend_api.clients import Client, Revoke, Revoking
 from roots_subscriptions.backend_api.compatibility import Tutorial
 from roots_subscriptions.backend_api.publishing import EventPublisher
@@ -39,13 +39,15 @@ def create_backend_api(
     """Return the application that back ends reach."""
     app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions_backend_api", registry)])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
-    gate = Gate(lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics)
-    publishing = Publishing(gate, broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)
-    app.add_route("/", Tutorial(gate, publishing, broker, grants, uids))
-    app.add_route("/v1/publish", Publish(gate, publishing))
+    authorizer = BackendAuthorizer(
+        lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics
+    )
+    publishing = Publishing(broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)
+    app.add_route("/", Tutorial(authorizer, publishing, broker, grants, uids))
+    app.add_route("/v1/publish", Publish(authorizer, publishing))
     revoking = Revoking(broker, grants, uids)
-    app.add_route("/v1/clients/{uid}", Client(gate, revoking, broker, grants, lambda: policy.current))
-    app.add_route("/v1/revoke", Revoke(gate, revoking))
+    app.add_route("/v1/clients/{uid}", Client(authorizer, revoking, broker, grants, lambda: policy.current))
+    app.add_route("/v1/revoke", Revoke(authorizer, revoking))
     return app
 
 

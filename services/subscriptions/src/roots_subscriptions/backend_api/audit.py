@@ -21,7 +21,7 @@ log = logs.get(LOGGER)
 
 @dataclass(slots=True, kw_only=True)
 class About:
-    """What a use was about; what is None is left out of its line. Shape: path is one, whatever came in its place."""
+    """What a request names; a None is left out of its line. Shape: path is a valid path, and never raw input."""
 
     path: str | None = None
     subject: str | None = None
@@ -42,8 +42,8 @@ class Audit:
         fields: dict[str, Any] = {"path": about.path, "subject": about.subject, "count": about.count}
         if about.uid is not None:
             fields["client"] = self._fingerprint(about.uid)
-        told = {name: value for name, value in fields.items() if value is not None}
-        log.info("backend_api_called", backend=backend, action=action, outcome=outcome, **told)
+        known = {name: value for name, value in fields.items() if value is not None}
+        log.info("backend_api_called", backend=backend, action=action, outcome=outcome, **known)
 
     def note_each(self, backend: str, action: str, results: Iterable[tuple[str, str]]) -> None:
         """Write a line for each different pair of a path and an outcome, with how many there were."""

@@ -1,7 +1,7 @@
-"""Who may come in at the back-end API: keys, origins and rates, and the audit line that every use leaves behind.
+"""Admits requests to the back-end API by their key, origin and rate, and writes an audit line for each.
 
-Browsers have no business here. Every POST that a page sends carries an `Origin`, so a request with one is refused,
-whatever else it has: a page that its user happens to open can't use a back-end API on that user's machine.
+Browsers are refused. Every POST that a page sends carries an `Origin`, so a request with one is refused, whatever else
+it has: a page that a user happens to open can't call a back-end API on that user's machine.
 """
 
 import math
@@ -18,7 +18,7 @@ from roots_subscriptions.backend_api.audit import About, Audit
 from roots_subscriptions.backend_api.keyless import is_loopback
 from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.metrics import NOBODY, BackendAction, Metrics
+from roots_subscriptions.metrics import NO_BACKEND, BackendAction, Metrics
 
 RETRY_AFTER_SECONDS = 1
 _SCHEME = "bearer"
@@ -36,8 +36,8 @@ _OUTCOMES = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Use:
-    """One use of the back-end API.
+class BackendRequest:
+    """One admitted request.
 
     Shape: what is added to `results`, pairs of a path and an outcome, gets audit lines; without them there is one line,
         with what `about` has for it.
@@ -48,8 +48,8 @@ class Use:
     about: About = field(default_factory=About)
 
 
-class Gate:
-    """Lets back ends in.
+class BackendAuthorizer:
+    """Admits the requests of back ends.
 
     Shape: `backends` returns those of the policy in force, which is an older one while `is_policy_refused`.
     """
@@ -69,18 +69,20 @@ class Gate:
         self._metrics = metrics
 
     @contextmanager
-    def use(self, req: falcon.Request, action: BackendAction, *, is_key_needed: bool = True) -> Iterator[Use]:
-        """Yield the use of the back end that sent `req`, which costs one token; write its audit lines at the end.
+    def admit(
+        self, req: falcon.Request, action: BackendAction, *, is_key_needed: bool = True
+    ) -> Iterator[BackendRequest]:
+        """Yield the request of the back end that sent `req`, which costs one token; write its audit lines at the end.
 
         Errors: Problem 403 for a browser's request, and for one without a key from another machine; 401 without a key
             that is known; 429 over the rate; 503 instead of 401 while the policy is refused.
         """
-        use: Use | None = None
+        request: BackendRequest | None = None
         outcome = "done"
         try:
-            use = Use(backend=self._admit(req, is_key_needed=is_key_needed))
-            self.spend(use, 1)
-            yield use
+            request = BackendRequest(backend=self._admit(req, is_key_needed=is_key_needed))
+            self.charge(request, 1)
+            yield request
         except Problem as problem:
             outcome = _OUTCOMES.get(problem.status_code, "failed")
             raise
@@ -91,17 +93,17 @@ class Gate:
             outcome = "failed"
             raise
         finally:
-            name = NOBODY if use is None else use.backend.name
+            name = NO_BACKEND if request is None else request.backend.name
             self._metrics.backend_api_calls.labels(name, action, outcome).inc()
-            if use is not None and use.results:
-                self._audit.note_each(name, action, use.results)
+            if request is not None and request.results:
+                self._audit.note_each(name, action, request.results)
             else:
-                about = About() if use is None else use.about
+                about = About() if request is None else request.about
                 self._audit.note(name, action, outcome, about)
 
-    def spend(self, use: Use, tokens: int) -> None:
-        """Charge the use's back end. Errors: Problem 429 when it has too few tokens left."""
-        wait_seconds = self._limits.take(use.backend, tokens)
+    def charge(self, request: BackendRequest, tokens: int) -> None:
+        """Charge the request's back end. Errors: Problem 429 when it has too few tokens left."""
+        wait_seconds = self._limits.take(request.backend, tokens)
         if wait_seconds > 0:
             raise Problem(
                 429, "This back end does more than its rate allows.", retry_after_seconds=math.ceil(wait_seconds)
@@ -109,7 +111,7 @@ class Gate:
 
     def _admit(self, req: falcon.Request, *, is_key_needed: bool) -> Backend:
         if req.get_header("Origin") is not None:
-            raise Problem(403, "Browsers don't come in here; back ends do, and they send no Origin.")
+            raise Problem(403, "This port is for back ends, which send no Origin; browsers are refused.")
         backends = self._backends()
         header = req.auth
         if header is None:
@@ -128,7 +130,7 @@ class Gate:
 
 
 class Unauthorized(Problem):
-    """The request has no key that is known; no word tells whether it had one."""
+    """The request has no known key. The answer does not reveal whether it had one."""
 
     def __init__(self) -> None:
         super().__init__(401, "The back-end API needs the key of a back end: Authorization: Bearer KEY.")

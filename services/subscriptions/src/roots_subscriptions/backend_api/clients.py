@@ -1,7 +1,7 @@
-"""HTTP at the back-end API: what a client hears and why, and taking it away. `/v1/clients/{uid}` and `/v1/revoke`.
+"""HTTP at the back-end API: explain what a client receives, and revoke it. `/v1/clients/{uid}` and `/v1/revoke`.
 
 A back end withdraws the paths that it may grant, and sees those and the ones that it may publish on; other paths of the
-same client are none of its business.
+same client stay hidden from it.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from roots.contracts.subjects import CLIENTS_HELD, CLIENTS_REFUSED, InvalidPathE
 from roots.contracts.uids import Uids
 from roots.http.web import Problem, read_json
 from roots_subscriptions.backend_api.audit import About
-from roots_subscriptions.backend_api.authorization import Gate, Use
+from roots_subscriptions.backend_api.authorization import BackendAuthorizer, BackendRequest
 from roots_subscriptions.backend_api.explain import explain, explain_path
 from roots_subscriptions.broker.inquiry import Inquiry
 from roots_subscriptions.broker.thread import BrokerThread
@@ -39,7 +39,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Revoking:
-    """Revokes for a use of the back-end API."""
+    """Revokes for one request."""
 
     def __init__(self, broker: BrokerThread, grants: Grants, uids: Uids) -> None:
         self._broker = broker
@@ -51,30 +51,30 @@ class Revoking:
         if not self._uids.is_valid(uid):
             raise Problem(410, "This uid was not issued here or has expired; its client begins again by itself.")
 
-    def revoke(self, use: Use, target: Target) -> dict[str, Any]:
+    def revoke(self, request: BackendRequest, target: Target) -> dict[str, Any]:
         """Withdraw what `target` names, as far as the back end may grant it, and return the answer.
 
         Errors: Problem 422 or 410 for what it names, 403 for a path; BrokerUnavailableError when not everything is
             withdrawn, and then doing it again does the rest.
         """
-        use.about = About(subject=target.subject, uid=target.uid)
+        request.about = About(subject=target.subject, uid=target.uid)
         if target.uid is None and target.subject is None and target.path is None:
             raise Problem(422, "It names neither a uid, nor a subject, nor a path.", field="body")
         if target.uid is not None and target.subject is not None:
-            raise Problem(422, "It names a uid and a subject; one of them says it all.", field="body")
+            raise Problem(422, "It names a uid and a subject; name one of them.", field="body")
         if target.uid is not None:
             self.check_uid(target.uid)
         if target.path is not None:
-            use.about.path = read_path(target.path)
-            if not use.backend.may_grant(target.path):
+            request.about.path = read_path(target.path)
+            if not request.backend.may_grant(target.path):
                 raise Problem(403, "This key may not grant this path, nor withdraw it.")
         revoked = self._broker.call(
             self._grants.revoke(
-                uid=target.uid, subject=target.subject, path=target.path, may_revoke=use.backend.may_grant
+                uid=target.uid, subject=target.subject, path=target.path, may_revoke=request.backend.may_grant
             ),
             timeout_seconds=REVOKE_SECONDS,
         )
-        use.about.count = revoked.paths
+        request.about.count = revoked.paths
         return {"revoked": {"clients": revoked.clients, "paths": revoked.paths}}
 
 
@@ -83,13 +83,13 @@ class Client:
 
     def __init__(
         self,
-        gate: Gate,
+        authorizer: BackendAuthorizer,
         revoking: Revoking,
         broker: BrokerThread,
         grants: Grants,
         policy: Callable[[], Policy],
     ) -> None:
-        self._gate = gate
+        self._authorizer = authorizer
         self._revoking = revoking
         self._broker = broker
         self._grants = grants
@@ -97,23 +97,26 @@ class Client:
         self._inquiry = Inquiry(broker.client)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
-        """Answer what the client hears, who it is, what it was refused and where it is held; with `?path=`, why not."""
-        with self._gate.use(req, "explain") as use:
+        """Answer what the client receives, who it is, what it was refused and which replica holds its poll.
+
+        With `?path=`, answer also why it receives that path or not.
+        """
+        with self._authorizer.admit(req, "explain") as request:
             path = req.get_param("path")
-            use.about = About(uid=uid)
+            request.about = About(uid=uid)
             self._revoking.check_uid(uid)
             if path is not None:
-                use.about.path = read_path(path)
-                if not _may_see(use.backend, path):
+                request.about.path = read_path(path)
+                if not _may_see(request.backend, path):
                     raise Problem(403, "This key may neither publish on this path nor grant it.")
-            self._gate.spend(use, EXPLAIN_TOKENS - 1)
-            resp.media = self._explain(use.backend, uid, path)
+            self._authorizer.charge(request, EXPLAIN_TOKENS - 1)
+            resp.media = self._explain(request.backend, uid, path)
             resp.cache_control = ["no-store"]
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
         """Withdraw from the client all that the back end may grant."""
-        with self._gate.use(req, "revoke") as use:
-            resp.media = self._revoking.revoke(use, Target(uid=uid))
+        with self._authorizer.admit(req, "revoke") as request:
+            resp.media = self._revoking.revoke(request, Target(uid=uid))
 
     def _explain(self, backend: Backend, uid: str, path: str | None) -> dict[str, Any]:
         record = self._broker.call(self._grants.read(uid))
@@ -122,7 +125,7 @@ class Client:
         answer = explain(
             record,
             held_polls,
-            [refusal for told in refusals for refusal in told],
+            [refusal for answer in refusals for refusal in answer],
             may_see=lambda seen: _may_see(backend, seen),
             may_grant=backend.may_grant,
         )
@@ -134,14 +137,14 @@ class Client:
 class Revoke:
     """`POST /v1/revoke`."""
 
-    def __init__(self, gate: Gate, revoking: Revoking) -> None:
-        self._gate = gate
+    def __init__(self, authorizer: BackendAuthorizer, revoking: Revoking) -> None:
+        self._authorizer = authorizer
         self._revoking = revoking
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Withdraw what the body names; answer from how many clients, and how many of their paths."""
-        with self._gate.use(req, "revoke") as use:
-            resp.media = self._revoking.revoke(use, read_json(req, Target))
+        with self._authorizer.admit(req, "revoke") as request:
+            resp.media = self._revoking.revoke(request, read_json(req, Target))
 
 
 def read_path(text: str) -> str:

@@ -22,7 +22,7 @@ from roots.contracts.subjects import is_path
 from roots.contracts.uids import Uids
 from roots.http.web import Problem, read_json
 from roots.tracing.traceparent import traceparent_of
-from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
+from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer, BackendRequest
 from roots_subscriptions.backend_api.messages import Message, check_count, check_messages
 from roots_subscriptions.backend_api.resources import Publishing
 from roots_subscriptions.broker.thread import BrokerThread
@@ -33,7 +33,7 @@ CONNECT = "::connect"
 DISCONNECT = "::disconnect"
 SUCCESS = "{success:true}"
 ERROR = "{error:true}"
-# What the server of 2009 said when it could not read a body.
+# What the server of 2009 answered when it could not read a body.
 _STATUS_OF_A_FAULT = 200
 _FAULTS = {400, 413, 422}
 _ARROW = "->"
@@ -54,8 +54,10 @@ Step = Message | Command
 class Tutorial:
     """`POST /`."""
 
-    def __init__(self, gate: Gate, publishing: Publishing, broker: BrokerThread, grants: Grants, uids: Uids) -> None:
-        self._gate = gate
+    def __init__(
+        self, authorizer: BackendAuthorizer, publishing: Publishing, broker: BrokerThread, grants: Grants, uids: Uids
+    ) -> None:
+        self._authorizer = authorizer
         self._publishing = publishing
         self._broker = broker
         self._grants = grants
@@ -65,8 +67,8 @@ class Tutorial:
         """Answer SUCCESS when every item was obeyed, else ERROR."""
         resp.content_type = falcon.MEDIA_HTML
         try:
-            with self._gate.use(req, "tutorial", is_key_needed=False) as use:
-                self._obey(req, use)
+            with self._authorizer.admit(req, "tutorial", is_key_needed=False) as request:
+                self._obey(req, request)
             resp.text = SUCCESS
         except Problem as problem:
             resp.status = _STATUS_OF_A_FAULT if problem.status_code in _FAULTS else problem.status
@@ -77,60 +79,62 @@ class Tutorial:
             resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))
             resp.text = ERROR
 
-    def _obey(self, req: falcon.Request, use: Use) -> None:
+    def _obey(self, req: falcon.Request, request: BackendRequest) -> None:
         items = read_json(req, list[dict[str, Any]], max_bytes=MAX_BATCH_BYTES)
         check_count(items, least=0)
         steps = read_steps(items)
-        self._check_rights(use, steps)
-        self._gate.spend(use, max(0, len(steps) - 1))
+        self._check_rights(request, steps)
+        self._authorizer.charge(request, max(0, len(steps) - 1))
         left_out: list[str] = []
         for kind, group in itertools.groupby(steps, key=_kind_of):
             if kind is None:
                 messages = [step for step in group if isinstance(step, Message)]
-                results = self._publishing.publish(use, messages, traceparent_of(req))
+                results = self._publishing.publish(request, messages, traceparent_of(req))
                 if not all(result.outcome.is_kept for result in results):
                     raise BrokerUnavailableError("not every message is stored")
             else:
-                left_out += self._command(use, kind[0], kind[1], [step.path for step in group])
+                left_out += self._command(request, kind[0], kind[1], [step.path for step in group])
         if left_out:
             # Only now: what else the body asks for would never be done, however often it is sent again.
-            raise Problem(422, f"A client hears at most {MAX_PATHS} paths, of {MAX_PATHS_BYTES} bytes together.")
+            raise Problem(422, f"A client receives at most {MAX_PATHS} paths, of {MAX_PATHS_BYTES} bytes together.")
 
-    def _check_rights(self, use: Use, steps: Sequence[Step]) -> None:
-        self._publishing.check_rights(use, [step for step in steps if isinstance(step, Message)])
-        refused = [step.path for step in steps if isinstance(step, Command) and not use.backend.may_grant(step.path)]
+    def _check_rights(self, request: BackendRequest, steps: Sequence[Step]) -> None:
+        self._publishing.check_rights(request, [step for step in steps if isinstance(step, Message)])
+        refused = [
+            step.path for step in steps if isinstance(step, Command) and not request.backend.may_grant(step.path)
+        ]
         if refused:
-            use.results += [(path, "forbidden") for path in refused]
+            request.results += [(path, "forbidden") for path in refused]
             raise Problem(403, "This back end may not grant these paths.")
 
-    def _command(self, use: Use, name: str, uid: str, paths: list[str]) -> list[str]:
+    def _command(self, request: BackendRequest, name: str, uid: str, paths: list[str]) -> list[str]:
         """Connect or disconnect one client, and return the paths that it has no room for.
 
         Errors: BrokerUnavailableError; Problem 403 when the policy has changed since its rights were looked at.
         """
         if not self._uids.is_valid(uid):
-            use.results += [(path, "client-gone") for path in paths]
+            request.results += [(path, "client-gone") for path in paths]
             return []
         different = list(dict.fromkeys(paths))
         if name == DISCONNECT:
             self._broker.call(self._grants.disconnect(uid, different, identity=None))
-            use.results += [(path, "disconnected") for path in paths]
+            request.results += [(path, "disconnected") for path in paths]
             return []
-        by = f"{BACKENDS}.{use.backend.name}"
+        by = f"{BACKENDS}.{request.backend.name}"
         record = self._broker.call(self._grants.connect(uid, different, by=by, identity=None)).after
         left_out = [path for path in different if record is None or path not in record.paths]
         if left_out and (record is None or any(map(record.has_room_for, left_out))):
             raise Problem(403, "This back end may not grant these paths any more.")
-        use.results += [(path, "too-many" if path in left_out else "connected") for path in paths]
+        request.results += [(path, "too-many" if path in left_out else "connected") for path in paths]
         return left_out
 
 
 def read_steps(items: Sequence[dict[str, Any]]) -> list[Step]:
     """Return what the items ask for, in their order. Errors: Problem 422 when one asks for what can't be."""
-    told = [item for item in items if "path" in item and "message" in item]
-    texts = [{name: item[name] for name in ("path", "message")} for item in told if not _is_command(item)]
+    complete = [item for item in items if "path" in item and "message" in item]
+    texts = [{name: item[name] for name in ("path", "message")} for item in complete if not _is_command(item)]
     messages = iter(check_messages(texts))
-    return [_read_command(item) if _is_command(item) else next(messages) for item in told]
+    return [_read_command(item) if _is_command(item) else next(messages) for item in complete]
 
 
 def _is_command(item: dict[str, Any]) -> bool:

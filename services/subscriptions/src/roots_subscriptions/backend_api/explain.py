@@ -1,6 +1,6 @@
-"""What a client hears, why, and why not something else: the answer of `GET /v1/clients/{uid}`.
+"""What a client receives and why: the answer of `GET /v1/clients/{uid}`.
 
-Built from what others know: the client's record, the policy, and the answers of the replicas. Nothing here does I/O.
+Built from the client's record, the policy, and the answers of the replicas. Nothing here does I/O.
 Source: docs/protocol.md, The back-end API.
 """
 
@@ -62,9 +62,9 @@ def explain(
 
 
 def explain_path(record: GrantRecord | None, policy: Policy, path: str) -> dict[str, Any]:
-    """Return whether the client hears `path`, and what the policy says of it for each app.
+    """Return whether the client receives `path`, and what the policy decides on it for each app.
 
-    The policy is asked with what the record knows of the client: what its token said when it connected last.
+    The policy decides by the claims in the record: those of the token with which the client connected last.
     """
     identity = ANONYMOUS if record is None else record.identity
     grant = None if record is None else record.paths.get(path)
@@ -72,11 +72,11 @@ def explain_path(record: GrantRecord | None, policy: Policy, path: str) -> dict[
     if grant is not None:
         why = f"{grant.by} granted it"
     elif any(decision.is_allowed for decision in decisions.values()):
-        why = "it may, and has not connected it, or has disconnected it since"
+        why = "the policy allows it; the client has not connected it, or has disconnected it"
     elif record is None:
-        why = "nothing is granted to this client, and as somebody without a token it may not"
+        why = "nothing is granted to this client, and the policy does not allow it without a token"
     else:
-        why = "no app lets it"
+        why = "no app allows it"
     return {
         "path": path,
         "heard": grant is not None,

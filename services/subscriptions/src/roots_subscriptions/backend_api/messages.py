@@ -86,7 +86,7 @@ def _fault_of(message: Message) -> tuple[str, str] | None:
     except UnicodeEncodeError:
         return "message", "it has half a surrogate pair, which is no text"
     if size == 0:
-        return "message", "it is empty, which is the word for a path that was just granted"
+        return "message", "it is empty, and an empty message confirms a granted path"
     if size > MAX_MESSAGE_BYTES:
         return "message", f"it has {size} bytes of UTF-8, more than {MAX_MESSAGE_BYTES}"
     if message.id is not None and _ID.fullmatch(message.id) is None:

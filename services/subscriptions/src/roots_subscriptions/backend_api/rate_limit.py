@@ -28,7 +28,7 @@ class RateLimits:
     def take(self, backend: Backend, tokens: int) -> float:
         """Take `tokens` from the bucket of `backend`, and return 0.0.
 
-        When it holds fewer, take none, and return after how many seconds it will hold them if nobody else takes any.
+        When it holds fewer, take none, and return after how many seconds it will hold them.
         """
         with self._lock:
             now = self._now()

@@ -9,7 +9,7 @@ from roots.contracts.events import MAX_BATCH_BYTES, Outcome
 from roots.http.web import Problem, read_json
 from roots.nats.publisher import Published
 from roots.tracing.traceparent import traceparent_of
-from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, Gate, Use
+from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer, BackendRequest
 from roots_subscriptions.backend_api.messages import (
     Message,
     check_count,
@@ -24,57 +24,56 @@ CALL_SECONDS = BATCH_SECONDS + 2
 
 
 class Publishing:
-    """Publishes for a use of the back-end API: the rights of its back end, its rate, and what its audit lines tell."""
+    """Publishes for one request: checks its back end's rights, and adds results to its audit lines."""
 
-    def __init__(self, gate: Gate, broker: BrokerThread, publisher: EventPublisher, metrics: Metrics) -> None:
-        self._gate = gate
+    def __init__(self, broker: BrokerThread, publisher: EventPublisher, metrics: Metrics) -> None:
         self._broker = broker
         self._publisher = publisher
         self._metrics = metrics
 
-    def check_rights(self, use: Use, messages: Sequence[Message]) -> None:
+    def check_rights(self, request: BackendRequest, messages: Sequence[Message]) -> None:
         """Return when the back end may publish all of `messages`. Errors: Problem 403 that names those it may not."""
         refused = [
             {"index": index, "path": message.path}
             for index, message in enumerate(messages)
-            if not use.backend.may_publish(message.path)
+            if not request.backend.may_publish(message.path)
         ]
         if refused:
-            use.results += [(str(item["path"]), "forbidden") for item in refused]
+            request.results += [(str(item["path"]), "forbidden") for item in refused]
             raise Problem(403, "This key may not publish on these paths; nothing is published.", refused=refused)
 
-    def publish(self, use: Use, messages: Sequence[Message], traceparent: str | None) -> list[Published]:
+    def publish(self, request: BackendRequest, messages: Sequence[Message], traceparent: str | None) -> list[Published]:
         """Publish `messages`, and return what became of each. Errors: BrokerUnavailableError."""
-        events = [event_of(message, use.backend.name, traceparent) for message in messages]
+        events = [event_of(message, request.backend.name, traceparent) for message in messages]
         results = self._broker.call(self._publisher.publish(events), timeout_seconds=CALL_SECONDS)
         outcomes = [result.outcome.value for result in results]
         for outcome in outcomes:
-            self._metrics.backend_api_messages.labels(use.backend.name, outcome).inc()
-        use.results += [(message.path, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
+            self._metrics.backend_api_messages.labels(request.backend.name, outcome).inc()
+        request.results += [(message.path, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
         return results
 
 
 class Publish:
     """`POST /v1/publish`."""
 
-    def __init__(self, gate: Gate, publishing: Publishing) -> None:
-        self._gate = gate
+    def __init__(self, authorizer: BackendAuthorizer, publishing: Publishing) -> None:
+        self._authorizer = authorizer
         self._publishing = publishing
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200 with where each message is, when all are stored."""
-        with self._gate.use(req, "publish") as use:
+        with self._authorizer.admit(req, "publish") as request:
             items = read_json(req, list[Any], max_bytes=MAX_BATCH_BYTES)
             check_count(items)
             messages = check_messages(items)
-            self._publishing.check_rights(use, messages)
-            self._gate.spend(use, len(messages) - 1)
-            results = self._publishing.publish(use, messages, traceparent_of(req))
+            self._publishing.check_rights(request, messages)
+            self._authorizer.charge(request, len(messages) - 1)
+            results = self._publishing.publish(request, messages, traceparent_of(req))
             resp.media = {"published": _published(messages, results)}
 
 
 def _published(messages: Sequence[Message], results: Sequence[Published]) -> list[dict[str, Any]]:
-    """Return the answer's items. Errors: Problem 503 or 502 that tells each message's fate, unless all are stored."""
+    """Return the answer's items. Errors: Problem 503 or 502 with the outcome of each message, unless all are stored."""
     pairs = list(enumerate(zip(messages, results, strict=True)))
     failed = [
         {

@@ -1,4 +1,4 @@
-"""Asking every replica of a service something, when nobody knows how many there are: who answers in time is heard."""
+"""Asks every replica of a service, when their number is unknown, and collects the answers that come in time."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Inquiry:
         self._client = client
 
     async def ask(self, subject: str, question: str, answer_type: type[T]) -> list[T]:
-        """Return the answers to `question` that come within INQUIRY_SECONDS; what is none is passed over.
+        """Return the answers to `question` that come within INQUIRY_SECONDS; a malformed one is skipped.
 
         Errors: BrokerUnavailableError when it can't be asked.
         """
@@ -50,7 +50,7 @@ class Inquiry:
     @staticmethod
     def _add(answers: list[T], data: bytes, answer_type: type[T]) -> None:
         if not data:
-            # The server says that nobody is there to answer.
+            # The server reports that no subscriber exists.
             return
         try:
             answers.append(msgspec.json.decode(data, type=answer_type))

@@ -23,7 +23,7 @@ from roots_subscriptions.grants.refusals import Refusals
 from roots_subscriptions.metrics import Metrics
 
 ANONYMOUS_RETRY_SECONDS = 30
-FOREIGN_CLIENT = "This uid belongs to somebody else; begin again with a first poll."
+FOREIGN_CLIENT = "This uid belongs to another identity; begin again with a first poll."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,12 @@ class Connect:
             resp.media = {"connected": connected, "refused": refused}
         elif record is not None and any(refusal["reason"] == "limit" for refusal in refused):
             detail = (
-                f"A client hears at most {MAX_PATHS} paths; this one has {len(record.paths)}, and none of these. "
+                f"A client receives at most {MAX_PATHS} paths; this one has {len(record.paths)}, and none of these. "
                 f"Together they have at most {MAX_PATHS_BYTES} bytes."
             )
             raise Problem(422, detail, field="body", refused=refused)
         else:
-            raise Problem(403, "The policy lets this client hear none of these paths.", refused=refused)
+            raise Problem(403, "The policy allows this client none of these paths.", refused=refused)
 
     def _grant(self, app: str, uid: str, paths: list[str], identity: Identity) -> GrantRecord | None:
         """Grant `paths`, and return what is granted now: the policy may have changed meanwhile."""

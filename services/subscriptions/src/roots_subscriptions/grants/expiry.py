@@ -1,6 +1,6 @@
-"""Withdraws the paths whose own end has come, as those of a token do, so that clients are told of it.
+"""Withdraws paths whose own end has come (when a token expires, for example), so that clients receive the withdrawal.
 
-Longpoll stops delivering at that second by itself; what the client hears afterwards, `::+::disconnect`, is a change of
+Longpoll stops delivering at that second by itself; the `::+::disconnect` that the client receives is a change of
 its record with a number that it acknowledges like every other (I3). Every replica does it, from its index, and
 compare-and-set lets one of them succeed for each record.
 """
@@ -13,7 +13,7 @@ from roots.runtime.episodes import Episode
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.grants import Grants
 
-# Clients hear of it within a second, and most of that is for the writes.
+# Clients receive it within a second, and most of that is for the writes.
 CHECK_INTERVAL_SECONDS = 0.25
 RETRY_SECONDS = 0.5
 

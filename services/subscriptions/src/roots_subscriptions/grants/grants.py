@@ -1,7 +1,7 @@
-"""What clients may hear: granted, withdrawn, revoked. Every change is one compare-and-set of one client's record.
+"""Grants, withdraws and revokes paths of clients. Every change is one compare-and-set of one client's record.
 
-Clients change their own grants with their identity, which has to be the one that their uid is bound to; back ends have
-the last word and need none (`identity` is None).
+Clients change their own grants with their identity, which must be the one that their uid is bound to. Back ends bypass
+the identity check (`identity` is None).
 """
 
 import asyncio
@@ -223,7 +223,10 @@ class Grants:
         return Revoked(clients=sum(count > 0 for count in withdrawn), paths=sum(withdrawn))
 
     def _check_clients(self, uid: str, record: GrantRecord | None, identity: Identity, policy: Policy) -> None:
-        """Let a subject, and nobody, have so many clients; other replicas' newest ones may be missed for a second."""
+        """Check the limits of clients of a subject, and of anonymous clients.
+
+        The newest clients of other replicas may be missed for a second.
+        """
         # The index counts none until it is loaded. The bound guards memory: a moment without it does no harm.
         if record is None and identity.subject is None and self._index.anonymous_count >= self._max_anonymous:
             raise TooManyAnonymousError(self._max_anonymous)

@@ -1,12 +1,13 @@
-"""Which clients hold what, in memory: so that a revocation, a changed policy and a subject's limit find them.
+"""The grants of all clients in memory, for revocations, policy changes and the limits of subjects.
 
 The bucket's key is the uid, and nothing in NATS leads from a subject or a path to its records. So every replica reads
 the bucket as a log: all of it at its start, then what has changed, by sequence. There is nothing to repair after an
 outage; the next reading goes on where the last one ended. Whoever needs an exact answer calls `catch_up` first, which
 reads up to what the bucket's leader has at that moment.
 
-Clients that hold the same are one grant_set: thousands of anonymous listeners cost a policy change one decision. Memory
-is that of the live records, about 0.4 KB for a client who shares a holding and 1.7 KB for one who does not. ADR 0008.
+Clients with the same grants share one grant set: a policy change costs one decision for thousands of anonymous
+clients. Memory is that of the live records: about 0.4 KB for a client that shares a grant set, 1.7 KB
+otherwise. ADR 0008.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ log = logs.get(__name__)
 
 @dataclass(slots=True, eq=False)
 class GrantSet:
-    """What some clients hold alike. Shape: paths has what granted each path, `apps.NAME` or `backends.NAME`."""
+    """The grants that some clients share. Shape: paths has what granted each path, `apps.NAME` or `backends.NAME`."""
 
     key: _Key
     identity: Identity
@@ -126,7 +127,7 @@ class GrantIndex:
         self._drop(uid)
         if not record.is_live(time.time()):
             return
-        # Many clients hear the same paths, and few things grant them: each text is kept once.
+        # Many clients have the same paths and grantors: each text is kept once.
         paths = {sys.intern(path): sys.intern(grant.by) for path, grant in record.paths.items()}
         key = _key_of(record)
         grant_set = self._grant_sets.get(key)
@@ -184,7 +185,7 @@ class GrantIndex:
             await asyncio.sleep(LAG_SECONDS)
 
     async def _compare(self) -> None:
-        """Drop the records that the bucket no longer has, of which no message tells."""
+        """Drop the records that the bucket no longer has; no message reports those."""
         if time.monotonic() - self._compared < self._store.presence_pause_seconds:
             return
         present = await self._store.presence()

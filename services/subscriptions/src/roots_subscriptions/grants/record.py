@@ -1,9 +1,9 @@
-"""What one client may hear: the grant record, and how connecting and disconnecting change it. Nothing here does I/O.
+"""The grant record of one client, and how connecting and disconnecting change it. Nothing here does I/O.
 
-`n` counts the record's changes, and each path keeps the number of its last one, so that longpoll can tell which of
-them a client has not been told of yet. A new record does not begin at zero but at the number that its maker gives:
-see `GrantStore` for why. Beside the paths the record keeps who the client is and what its token said, as far as the
-policy asks, so that a changed policy can be applied to it (ADR 0008). Source: docs/protocol.md, Connecting.
+`version` counts the record's changes, and each path keeps the version of its last one, so that longpoll knows which of
+them a client has not acknowledged. A new record does not begin at zero but at the version that its creator gives: see
+`GrantStore` for why. Beside the paths the record keeps the identity of the client and the claims of its token that the
+policy asks for, so that a changed policy can be applied to it (ADR 0008). Source: docs/protocol.md, Connecting.
 """
 
 import itertools
@@ -19,16 +19,16 @@ from roots.nats.streams import StreamState
 from roots_subscriptions.errors import ForeignClientError
 
 Allows = Callable[[str, str, Identity], bool]
-"""Tells whether `by` may let an identity hear a path: `Policy.allows`."""
+"""Returns whether `by` may grant a path to an identity: `Policy.allows`."""
 
 
 def new_record(version: int) -> GrantRecord:
-    """Return a record without paths, whose changes are counted from `n`; it expires until a path is connected."""
+    """Return a record without paths, whose changes are counted from `version`; it expires until a path is connected."""
     return GrantRecord(version=version, expires=0)
 
 
 def check_bound(record: GrantRecord, identity: Identity) -> None:
-    """Let through who the record is bound to, and anyone while it is bound to nobody. Errors: ForeignClientError."""
+    """Return when the record is bound to `identity`, or is not bound. Errors: ForeignClientError."""
     if record.subject is not None and record.subject != identity.subject:
         raise ForeignClientError
 
@@ -113,7 +113,7 @@ def ended(record: GrantRecord, *, now: float) -> GrantRecord:
 
 
 def extended(record: GrantRecord, *, now: float) -> GrantRecord:
-    """Return `record` alive for a whole lifetime from `now`; that is no change that a client is told of."""
+    """Return `record` alive for a whole lifetime from `now`; no version of it changes."""
     return msgspec.structs.replace(record, expires=math.ceil(now) + GRANT_LIFETIME_SECONDS)
 
 

@@ -1,6 +1,6 @@
-"""What clients were refused lately, in the memory of this process, so that the back-end API can explain it.
+"""The latest refusals of clients, in the memory of this process, so that the back-end API can explain them.
 
-Nothing of a refusal is stored: a client that may hear nothing leaves no record. The replicas together know what each of
+Nothing of a refusal is stored: a client without grants leaves no record. The replicas together know what each of
 them has refused; each answers requests on `roots.clients.refused`, which are a uid, with a JSON array of `Refusal`.
 """
 

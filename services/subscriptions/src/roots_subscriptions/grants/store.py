@@ -47,7 +47,7 @@ MAX_CONFLICT_WAIT_SECONDS = 0.05
 # The key of the marker that is written as a try: no uid has this form.
 _TRY_KEY = "try"
 TRY_TTL_SECONDS = 1.0
-# One bad replica of longpoll can't have every client begin anew more often.
+# One bad replica of longpoll can't make every client start again more often.
 MIN_EPOCH_MS = 5000
 MAX_EPOCH_AHEAD_MS = 60_000
 # Every replica has taken in a marker by then.
@@ -310,7 +310,7 @@ class GrantStore:
 
 
 def _ignore_write(_uid: str, _record: GrantRecord, _seq: int) -> None:
-    """Do nothing, while nobody listens."""
+    """Do nothing."""
 
 
 def _key(uid: str) -> str:

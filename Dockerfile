@@ -40,7 +40,7 @@ USER 10001:10001
 WORKDIR /opt/roots
 
 
-# What browsers load, under names that tell its content.
+# The files that browsers load, with a digest of the content in each name.
 FROM ${PYTHON_IMAGE} AS assets
 COPY libs/devstack/src/roots_devstack/assets.py /tmp/
 COPY web /tmp/web
@@ -63,7 +63,7 @@ EXPOSE 8002 8004 9002
 HEALTHCHECK --interval=5s --timeout=15s --start-period=60s --start-interval=1s \
     CMD ["python", "-m", "roots.runtime.probe", "9002"]
 CMD ["python", "-m", "roots_subscriptions"]
-LABEL org.opencontainers.image.description="Decides which uid may hear which path; the back-end API"
+LABEL org.opencontainers.image.description="Decides which uid may receive which path; the back-end API"
 
 
 FROM runtime AS run-longpoll

@@ -107,7 +107,7 @@ format: setup ## let ruff format and fix, and write what is made from other file
 	$(BIN)/python -m tests.docs.invariants
 	$(BIN)/python -m tests.deploy.k8s.rules
 
-lock: setup ## pin every dependency anew, with hashes
+lock: setup ## pin every dependency again, with hashes
 	for service in $(SERVICES); do \
 		$(COMPILE) services/$$service/pyproject.toml libs/common/pyproject.toml \
 			$$(if [ $$service = tasks ]; then echo libs/outbox/pyproject.toml; fi) --output-file requirements/$$service.txt; \

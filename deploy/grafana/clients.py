@@ -17,7 +17,7 @@ _NOW = Row(
         _figure("Connections", "Open connections of all replicas.", "sum(roots_longpoll_connections)"),
         _figure("Clients with grants", "Clients with a record that lives.", "max(roots_subscriptions_clients)"),
         _figure(
-            "Paths heard", "Paths that polls wait on, on the replica with the most.", "max(roots_longpoll_held_paths)"
+            "Held paths", "Paths that polls wait on, on the replica with the most.", "max(roots_longpoll_held_paths)"
         ),
     ],
 )
@@ -56,7 +56,7 @@ _HELD = Row(
         ),
         Panel(
             title="Clients begun",
-            description="Uids minted each second: pages opened, and clients that had to begin anew.",
+            description="Uids minted each second: pages opened, and clients that had to start again.",
             unit="ops",
             width=8,
             queries=[Query(expr=rate("roots_longpoll_uids_minted_total"), legend="begun")],
@@ -149,7 +149,7 @@ _REFUSALS = Row(
             ],
         ),
         Panel(
-            title="Gaps told to clients",
+            title="Gaps reported to clients",
             description="Events that the log no longer had: expired (away for too long), epoch (another log), "
             "overflow.",
             unit="ops",

@@ -151,7 +151,7 @@ _NATS = Row(
         Panel(
             title="What the live way lost",
             description="Messages that were read from the stream, since they did not come live, and connections of "
-            "the live way that were made anew. Clients notice nothing but the delay.",
+            "the live way that were made again. Clients notice nothing but the delay.",
             unit="ops",
             width=6,
             queries=[
@@ -161,8 +161,8 @@ _NATS = Row(
         ),
         Panel(
             title="Streams of NATS",
-            description="What is stored, and how much may be: then the oldest events go, and who was away longer is "
-            "told of a gap.",
+            description="What is stored, and how much may be: then the oldest events go, and clients away longer "
+            "get a gap.",
             unit="bytes",
             width=12,
             is_logarithmic=True,
@@ -279,7 +279,7 @@ _PROCESSES = Row(
         Panel(
             title="CPU of a process",
             description="Of one core. A replica of longpoll has one thread that delivers, so 1 is its end. The gateway"
-            " tells how much of its threads is busy.",
+            " shows how much of its threads is busy.",
             unit="percentunit",
             width=6,
             queries=[
@@ -294,7 +294,7 @@ _PROCESSES = Row(
         ),
         Panel(
             title="Memory of a process",
-            description="Resident; the largest of each service. The gateway tells of its pools only.",
+            description="Resident; the largest of each service. The gateway reports only its pools.",
             unit="bytes",
             width=12,
             queries=[

@@ -1,5 +1,5 @@
 /**
- * The task API's calls. Everything that goes wrong leaves here as an ApiError whose message can be shown.
+ * Calls the task API. Every failure is an ApiError whose message can be shown to the user.
  *
  * Source: docs/protocol.md, Tasks.
  */
@@ -8,7 +8,7 @@
 
 const TIMEOUT_MS = 15_000;
 const IDENTITY_HEADER = "Roots-Identity";
-/** The status of a call that another user would have made: no status of HTTP. */
+/** The status of a call that was refused because another user is signed in; not a status of HTTP. */
 const ANOTHER = -1;
 
 /** A call that failed, with a sentence for the user. */
@@ -39,18 +39,19 @@ export class Api {
 
   /**
    * @param {(url: string, init: RequestInit) => Promise<Response>} fetch
-   * @param {string | null} [identity] Whose calls these are, as `readIdentity` told; by default of whoever is signed in.
+   * @param {string | null} [identity] Whose calls these are, from `readIdentity`; by default the signed-in
+   *   user's.
    */
   constructor(fetch, identity = null) {
     this.#fetch = fetch;
     this.#identity = identity;
   }
 
-  /** Return a name of who is signed in; it shows nothing of them. */
+  /** Return an opaque name of the signed-in user. */
   async readIdentity() {
     const response = await this.#ask("/tasks?limit=1", { method: "HEAD", cache: "no-store" });
     const identity = response.headers.get(IDENTITY_HEADER);
-    // A refusal names them too; an older server, and a server that is unwell, name nobody.
+    // A refusal has the name too. An older server, and a failing one, send none.
     if (identity === null) throw new ApiError("The server does not say who is signed in.", 0);
     return identity;
   }
@@ -92,7 +93,7 @@ export class Api {
   }
 
   /**
-   * Change some members of a task that is still as it was seen.
+   * Change some members of a task, if it is still as the user saw it.
    *
    * @param {Members} members
    * @param {Task} seen
@@ -103,7 +104,7 @@ export class Api {
   }
 
   /**
-   * Delete a task that is still as it was seen; one that is gone already is what was wanted.
+   * Delete a task, if it is still as the user saw it. A task that is gone already is a success.
    *
    * @param {Task} seen
    */
@@ -147,7 +148,7 @@ export function createKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** A task without a tag was kept by an older page; its version alone matches nothing. @param {Task} task */
+/** A task without a tag was stored by an older page; its version alone matches nothing. @param {Task} task */
 function tagOf({ tag, version }) {
   return `"${tag ?? `v${version}`}"`;
 }
@@ -159,7 +160,7 @@ function tagOf({ tag, version }) {
  * @returns {RequestInit}
  */
 function write(method, members, headers) {
-  // Not kept: an answer to a write says nothing of the next one.
+  // Not cached: each write needs its own answer.
   return {
     method,
     headers: { "Content-Type": "application/json", ...headers },

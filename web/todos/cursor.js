@@ -1,5 +1,5 @@
 /**
- * What a cursor says, for people: to clients it is opaque, and nothing but a page that explains may look into it.
+ * Reads a cursor for the page that explains polls. To all other clients a cursor is opaque.
  *
  * Source: docs/protocol.md, Cursors.
  */
@@ -7,7 +7,7 @@
 const CURSOR = /^([0-9a-z]{1,11})\.([0-9a-z]{1,11})\.([0-9a-z]{1,11})$/;
 
 /**
- * Return the parts of a cursor; null when it is another server's.
+ * Return the parts of a cursor; null when it has another form.
  *
  * @param {string} cursor
  */

@@ -1,10 +1,10 @@
-/** What a task may be called: page and task API agree on that. Source: docs/protocol.md, Tasks. */
+/** Reads a task's description by the rules of the task API. Source: docs/protocol.md, Tasks. */
 
-/** White space, control characters, what Unicode says to ignore by default, and the blank Braille pattern. */
+/** White space, control characters, characters that Unicode ignores by default, and the blank Braille pattern. */
 const UNSEEN = /[\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
 /**
- * Return a text as a task's description, without the white space around it; "" when nothing of it can be seen.
+ * Return a text without the white space around it; "" when it has no visible character.
  *
  * @param {string} text
  */

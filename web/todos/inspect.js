@@ -1,4 +1,4 @@
-/** The page that shows the wire: listens as the todo page does, and draws what Pomona tells of its polls. */
+/** The page that shows polls: it listens like the todo page, and draws the polls that Pomona reports. */
 
 import { Firenze } from "/todos/pomona/firenze.js";
 
@@ -6,13 +6,13 @@ import { Api, createKey } from "./api.js";
 import { readCursor } from "./cursor.js";
 import { find, setText as setTextOf } from "./page.js";
 import { describeState } from "./state.js";
-import { DELAY_BOUNDS_MS, Wire } from "./wire.js";
+import { DELAY_BOUNDS_MS, PollLog } from "./poll_log.js";
 
-/** @import { Entry, Result } from "./wire.js" */
+/** @import { Entry, Result } from "./poll_log.js" */
 
 const DRAW_EVERY_MS = 500;
 const MAX_ROWS = 50;
-/** So much of a uid is shown: who has all of it hears what this browser hears. */
+/** How much of a uid is shown: with a whole uid another client receives what this browser receives. */
 const SHOWN_UID = 4;
 
 /** @type {Record<Result, string>} */
@@ -20,11 +20,11 @@ const RESULTS = { news: "messages", quiet: "no messages", cut: "cut short", fail
 
 const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" });
 const api = new Api((url, init) => fetch(url, init));
-const wire = new Wire(Date.now());
+const pollLog = new PollLog(Date.now());
 
 firenze.addEventListener("poll", ({ detail }) => {
-  wire.addPoll(detail);
-  const [entry] = wire.polls.slice(-1);
+  pollLog.addPoll(detail);
+  const [entry] = pollLog.polls.slice(-1);
   if (entry) addPollRow(entry);
   setText("leader", detail.by === "tab" ? "This tab" : "Another tab");
   showCursor(detail.cursor);
@@ -33,22 +33,22 @@ firenze.addEventListener("poll", ({ detail }) => {
 firenze.addEventListener("state", ({ detail }) => {
   describeState(find(document, "state", HTMLElement), detail.state);
   const isPolling = ["connecting", "live", "unconnected"].includes(detail.state);
-  wire.openSince = isPolling ? (wire.openSince ?? Date.now()) : null;
+  pollLog.openSince = isPolling ? (pollLog.openSince ?? Date.now()) : null;
   addMessage("state", `${detail.previous} → ${detail.state}`);
 });
 firenze.addEventListener("gap", ({ detail }) => {
-  wire.gaps += 1;
-  setText("gaps", String(wire.gaps));
+  pollLog.gaps += 1;
+  setText("gaps", String(pollLog.gaps));
   addMessage("gap", `${detail.path}: ${detail.reason}`);
 });
 for (const type of /** @type {const} */ (["refused", "unconnected"])) {
   firenze.addEventListener(type, ({ detail }) => addMessage(type, `${detail.path}: ${detail.reason}`));
 }
-firenze.addEventListener("reset", () => addMessage("reset", "the server gave this browser a new name"));
+firenze.addEventListener("reset", () => addMessage("reset", "the server gave this browser a new uid"));
 firenze.connect("tasks", takeMessage);
 
 find(document, "try", HTMLButtonElement).addEventListener("click", () => void makeChange());
-find(document, "delays", HTMLOListElement).append(...wire.delays.map((_, index) => createDelay(index)));
+find(document, "delays", HTMLOListElement).append(...pollLog.delays.map((_, index) => createDelay(index)));
 setInterval(draw, DRAW_EVERY_MS);
 draw();
 
@@ -59,16 +59,16 @@ draw();
 function takeMessage(path, message) {
   addMessage(path, message === "" ? '"" (the path is confirmed)' : message);
   const committedAt = message === "" ? NaN : Date.parse(JSON.parse(message).updatedAt);
-  if (!Number.isNaN(committedAt)) wire.addDelay(Date.now() - committedAt);
+  if (!Number.isNaN(committedAt)) pollLog.addDelay(Date.now() - committedAt);
   drawDelays();
 }
 
-/** Give the wire something to carry. */
+/** Make a change, so that a poll has something to bring. */
 async function makeChange() {
   const button = find(document, "try", HTMLButtonElement);
   button.disabled = true;
   try {
-    const task = await api.create({ description: "Seen on the wire" }, createKey());
+    const task = await api.create({ description: "Seen by a poll" }, createKey());
     await api.remove(task);
   } catch (error) {
     addMessage("failed", error instanceof Error ? error.message : "");
@@ -80,9 +80,9 @@ async function makeChange() {
 
 function draw() {
   const now = Date.now();
-  setText("held", wire.openSince === null ? "–" : `${Math.max(0, Math.round((now - wire.openSince) / 1_000))} s`);
+  setText("held", pollLog.openSince === null ? "–" : `${Math.max(0, Math.round((now - pollLog.openSince) / 1_000))} s`);
   const line = find(document, "line", HTMLElement);
-  const bars = wire.bars(now);
+  const bars = pollLog.bars(now);
   while (line.children.length < bars.length) line.append(document.createElement("i"));
   while (line.children.length > bars.length) line.lastElementChild?.remove();
   for (const [index, { start, length, result }] of bars.entries()) {
@@ -94,9 +94,9 @@ function draw() {
 }
 
 function drawDelays() {
-  const most = Math.max(1, ...wire.delays);
+  const most = Math.max(1, ...pollLog.delays);
   for (const [index, row] of [...find(document, "delays", HTMLOListElement).children].entries()) {
-    const count = wire.delays[index] ?? 0;
+    const count = pollLog.delays[index] ?? 0;
     const [bar, number] = [row.querySelector("i"), row.querySelector("b")];
     if (bar) bar.style.width = `${(100 * count) / most}%`;
     if (number) number.textContent = String(count);

@@ -3,7 +3,7 @@
 /** @import { Row } from "./row.js" */
 
 export class Mover {
-  /** Whether a row is under the pointer: nothing else may change the order then. */
+  /** Whether a row is being dragged: nothing else may change the order then. */
   isMoving = false;
   #list;
   #onMove;
@@ -70,7 +70,7 @@ export class Mover {
     event.preventDefault();
     if (isUp && previous) this.#onMove(row.guid, guidOf(previous));
     if (!isUp && next) this.#onMove(row.guid, guidOf(next.nextElementSibling));
-    // Being moved takes the focus from it.
+    // A moved element loses the focus.
     row.handle.focus();
   }
 }

@@ -5,7 +5,7 @@ const VERBS = { added: "Added", changed: "Changed", deleted: "Deleted" };
 const LONGEST = 80;
 
 /**
- * Return what to tell someone who can't see the list about changes that others made; "" when there is nothing.
+ * Return the announcement of others' changes for a screen reader; "" when there is none.
  *
  * @param {Change<Task>[]} changes
  */
@@ -19,7 +19,7 @@ export function describeNews(changes) {
 }
 
 /**
- * Return a description that is short enough to be said, or shown in a sentence.
+ * Return a description that is short enough for a sentence.
  *
  * @param {string} description
  */

@@ -1,10 +1,10 @@
-/** What lies over the page for a while: an error, and the offer to undo. */
+/** Shows notices over the page for a while: an error, and the offer to undo. */
 
 import { find, setText } from "./page.js";
 
-/** Long enough to read and to reach; it stays for as long as it has the focus or the pointer. */
+/** Long enough to read and to reach. The offer stays while it has the focus or the pointer. */
 const UNDO_MS = 10_000;
-/** Where the keys for undo mean the text that is being written. */
+/** Elements in which the keys for undo apply to the text. */
 const OWN_UNDO = "textarea, input[type=text]:not(:placeholder-shown)";
 
 export class Notices {
@@ -17,7 +17,8 @@ export class Notices {
 
   /**
    * @param {Document} root
-   * @param {{onUndo: () => void, onClosed: () => void}} listeners `onClosed` is told when a notice goes that had the focus.
+   * @param {{onUndo: () => void, onClosed: () => void}} listeners `onClosed` is called when a notice closes that had
+   *   the focus.
    */
   constructor(root, listeners) {
     this.#root = root;

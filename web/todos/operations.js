@@ -1,8 +1,8 @@
 /**
- * What the user has done and the server has not answered yet, and what the page shows because of it.
+ * Handles the user's actions that the server has not answered yet, and the tasks that the page shows with them.
  *
- * Pure: no network, no DOM. Promises: a change that someone else made is overwritten only when the user says so; changes
- * of different members of a task are both kept.
+ * Pure: no network, no DOM. Promises: another user's change is overwritten only when the user decides so. Changes of
+ * different members of a task are both kept.
  */
 
 /**
@@ -14,16 +14,16 @@
  */
 
 /**
- * One thing that the user did.
+ * One action of the user.
  *
  * @typedef {object} Operation
- * @property {string} id The idempotency key of a creation too.
+ * @property {string} id Also the idempotency key of a creation.
  * @property {"create" | "change" | "remove"} kind
- * @property {string} guid Of a task that the server does not know yet: `new:` and the id of its creation.
- * @property {Members} members What the task is to be.
+ * @property {string} guid For a task that the server does not know yet: `new:` and the id of its creation.
+ * @property {Members} members The members to set.
  * @property {Task | null} base The task as the user saw it; null for a creation.
- * @property {{theirs: Task | null} | null} conflict What someone else made of the task meanwhile, null for a deletion; the
- *   user has to decide.
+ * @property {{theirs: Task | null} | null} conflict The task after another user's change, null after a
+ *   deletion. The user has to decide.
  */
 
 /** @typedef {Task & {isWaiting: boolean, conflict: Operation | null}} ShownTask */
@@ -37,7 +37,7 @@ export function isNew(guid) {
 }
 
 /**
- * Whether this is the task that the user saw: a restored database gives guids again.
+ * Whether this is the task that the user saw: a restored database may give guids again.
  *
  * @param {Task} task
  * @param {Task | null} seen
@@ -47,7 +47,7 @@ export function isSameTask(task, seen) {
 }
 
 /**
- * Return what grows with each change of a task, and from one task to the next that has its guid.
+ * Return a text that grows with each change of a task, and from one task to the next with its guid.
  *
  * @param {Task} task
  */
@@ -84,14 +84,14 @@ export function removeTask(id, base) {
 }
 
 /**
- * Return the tasks as the user left them: the server's, with the operations laid over them.
+ * Return the tasks that the page shows: the server's, with the pending operations applied.
  *
  * @param {Iterable<Task>} tasks
  * @param {Operation[]} operations
- * @param {string | null} [arrived] A creation whose task has come before the answer to it.
+ * @param {string | null} [arrived] A creation whose task has arrived before the answer to it.
  * @returns {ShownTask[]}
  */
-export function lay(tasks, operations, arrived = null) {
+export function applyPending(tasks, operations, arrived = null) {
   /** @type {Map<string, ShownTask>} */
   const shown = new Map();
   for (const task of tasks) shown.set(task.guid, { ...task, isWaiting: false, conflict: null });
@@ -107,7 +107,7 @@ export function lay(tasks, operations, arrived = null) {
 }
 
 /**
- * Return the operation to send next: the oldest whose task waits for no decision.
+ * Return the operation to send next: the oldest whose task needs no decision.
  *
  * @param {Operation[]} operations
  */
@@ -117,7 +117,7 @@ export function findNext(operations) {
 }
 
 /**
- * Return what is left when an operation was done: what the user did on top of it is on top of the answer now.
+ * Return the operations that are left after one was answered. Later ones of its task are based on the answer.
  *
  * @param {Operation[]} operations
  * @param {Operation} done
@@ -129,7 +129,7 @@ export function settle(operations, done, answer) {
 }
 
 /**
- * Return what is left when an operation is given up, with all that was done on top of a task that will not be there.
+ * Return the operations that are left after one was dropped. Those of a task that will not exist are dropped too.
  *
  * @param {Operation[]} operations
  * @param {Operation} given
@@ -140,10 +140,10 @@ export function giveUp(operations, given) {
 }
 
 /**
- * Return what is left to do of an operation whose task is another one than the user saw; null when it is so already.
+ * Return what is left of an operation whose task has changed since the user saw it; null when nothing is left.
  *
  * @param {Operation} operation
- * @param {Task | null} theirs The task as it is, null when it is gone.
+ * @param {Task | null} theirs The task on the server, null when it is gone.
  * @returns {Operation | null}
  */
 export function rebase(operation, theirs) {
@@ -157,7 +157,7 @@ export function rebase(operation, theirs) {
 }
 
 /**
- * Return the operations after the user has decided a conflict for what is theirs, or for what is the user's own.
+ * Return the operations after the user has decided a conflict for the other's change or for the own one.
  *
  * @param {Operation[]} operations
  * @param {Operation} conflicting
@@ -167,7 +167,7 @@ export function decide(operations, conflicting, choice) {
   if (choice === "theirs") return giveUp(operations, conflicting);
   const theirs = conflicting.conflict?.theirs ?? null;
   if (theirs) return replace(operations, { ...conflicting, base: theirs, conflict: null });
-  // Their deletion stands; the task is made anew, and what was done on top of it goes with it.
+  // The deletion stays. The task is created again, and later operations move to the new task.
   const { id, base, members, guid } = conflicting;
   const creation = createTask(id, { description: base?.description, isDone: base?.isDone, ...members });
   return replace(operations, creation).map((other) => (other.guid === guid ? { ...other, guid: creation.guid } : other));

@@ -1,14 +1,14 @@
 /**
- * The order in which this browser shows the tasks: as they were made, until the user moves one.
+ * Stores the order in which this browser shows the tasks: that of their creation, until the user moves one.
  *
- * Kept here and not at the server: what a task API owes to every client is the tasks, and each person's order is their own.
+ * It is stored in the browser, because each user has an own order and the task API is the same for all clients.
  */
 
 import { isNew } from "./operations.js";
 
 /** @import { Task } from "./operations.js" */
 
-/** Of who is not signed in; each user's own has their name at its end. */
+/** For users who are not signed in; a signed-in user's key ends with the user's name. */
 const KEY = "todos-order";
 
 export class Order {
@@ -19,7 +19,7 @@ export class Order {
 
   /**
    * @param {Pick<Storage, "getItem" | "setItem"> | null} storage Null where the browser has none.
-   * @param {string} [suffix] Of the names of what is this user's own.
+   * @param {string} [suffix] The end of this user's own names.
    */
   constructor(storage, suffix = "") {
     this.#storage = storage;
@@ -27,7 +27,7 @@ export class Order {
     this.load();
   }
 
-  /** Read what another tab may have written. */
+  /** Read the order again: another tab may have changed it. */
   load() {
     try {
       const guids = JSON.parse(this.#storage?.getItem(this.#key) ?? "[]");
@@ -38,7 +38,7 @@ export class Order {
   }
 
   /**
-   * Return the tasks in their order; those that were made after the last move come last.
+   * Return the tasks in their order; those that were created after the last move come last.
    *
    * @template {Task} Kind
    * @param {Kind[]} tasks
@@ -63,7 +63,7 @@ export class Order {
   }
 
   /**
-   * A task is known by another name now.
+   * Replace the guid of a task that got another one.
    *
    * @param {string} guid
    * @param {string} newGuid
@@ -78,7 +78,7 @@ export class Order {
     try {
       this.#storage?.setItem(this.#key, JSON.stringify(guids));
     } catch {
-      // Full, or forbidden: the order lives as long as the page then.
+      // The storage is full or forbidden: the order lasts as long as the page.
     }
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Sends what the user does, in the order in which it was done, and keeps it until the server has answered.
+ * Sends the user's actions in their order, and stores each until the server has answered.
  *
- * Promises: what was kept is sent once the server can be reached, by this tab or another, one request at a time for the
- * whole browser; a task is made once however often its creation is sent; what others changed meanwhile is never overwritten
- * without the user's word; what the server refuses is taken back, and told.
+ * Promises: this tab or another sends stored operations once the server can be reached, one request at a time for the
+ * whole browser. A task is created once, however often its creation is sent. Others' changes are never overwritten
+ * without the user's decision. Refused operations are removed and reported.
  */
 
 import { ApiError } from "./api.js";
@@ -15,22 +15,27 @@ import { decide, findNext, giveUp, isNew, isSameTask, rebase, replace, settle } 
 
 /**
  * @typedef {object} OutboxListeners
- * @property {() => void} onChange What waits has changed.
+ * @property {() => void} onChange The waiting operations have changed.
  * @property {(operation: Operation, answer: Task | null) => void} onSaved
  * @property {(task: Task) => void} onFound The server has another version of a task.
  * @property {(operation: Operation) => void} onConflict The user has to decide.
  * @property {(operation: Operation, message: string) => void} onRefused
- * @property {() => void} onOtherUser Somebody else is signed in now; nothing of this user's is sent or shown any more.
+ * @property {() => void} onOtherUser Another user is signed in now. This user's operations are no longer sent or
+ *   shown.
  */
 
-/** What tabs tell each other. @typedef {{sending: string | null}} Word */
+/** A message between tabs. @typedef {{sending: string | null}} TabMessage */
 
 export class Outbox {
-  /** What waits, oldest first. @type {Operation[]} */
+  /** The waiting operations, oldest first. @type {Operation[]} */
   operations = [];
-  /** What the store does not have yet: it is shown at once, however slow the disk. @type {Operation[]} */
+  /**
+   * Operations that the store does not have yet: they are shown at once, however slow the disk is.
+   *
+   * @type {Operation[]}
+   */
   #unsaved = [];
-  /** The tasks that this tab's creations became, by the guids they had before. @type {Map<string, Task>} */
+  /** The tasks of this tab's creations, by the guids they had before. @type {Map<string, Task>} */
   #created = new Map();
   #store;
   #api;
@@ -42,16 +47,17 @@ export class Outbox {
   #isAskedAgain = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;
-  /** What is on its way, from whichever tab. @type {string | null} */
+  /** The id of the operation that any tab is sending. @type {string | null} */
   #sending = null;
-  /** The creation on its way, once its task has come by another way than as its answer. @type {string | null} */
+  /** The creation that is being sent, once its task has arrived as an update. @type {string | null} */
   #arrived = null;
 
   /**
    * @param {object} parts
    * @param {Promise<Store>} parts.store
    * @param {Pick<Api, "create" | "change" | "remove" | "read">} parts.api
-   * @param {<Result>(work: () => Promise<Result>) => Promise<Result>} parts.lock Runs one work at a time in all tabs.
+   * @param {<Result>(work: () => Promise<Result>) => Promise<Result>} parts.lock Runs one function at a time in all
+   *   tabs.
    * @param {{next: () => number, reset: () => void}} parts.backoff
    * @param {Pick<BroadcastChannel, "postMessage" | "onmessage">} parts.channel To the other tabs.
    * @param {OutboxListeners} parts.listeners
@@ -63,11 +69,11 @@ export class Outbox {
     this.#backoff = backoff;
     this.#channel = channel;
     this.#listeners = listeners;
-    channel.onmessage = ({ data }) => void this.#hear(data);
+    channel.onmessage = ({ data }) => void this.#receive(data);
     void this.drain();
   }
 
-  /** The creation whose task is there already, or null. */
+  /** The creation whose task has arrived already, or null. */
   get arrived() {
     return this.#arrived;
   }
@@ -88,13 +94,13 @@ export class Outbox {
   }
 
   /**
-   * Take back what has not been sent. Return whether it was so.
+   * Remove an operation that has not been sent. Return whether it existed.
    *
    * @param {string} id
    */
   async cancel(id) {
     let isThere = false;
-    // Under the lock nothing is on its way.
+    // Under the lock nothing is being sent.
     await this.#lock(() =>
       this.#update((operations) => {
         isThere = operations.some((operation) => operation.id === id);
@@ -105,7 +111,7 @@ export class Outbox {
   }
 
   /**
-   * End a conflict as the user wants.
+   * Resolve a conflict by the user's choice.
    *
    * @param {Operation} operation
    * @param {"mine" | "theirs"} choice
@@ -116,7 +122,7 @@ export class Outbox {
   }
 
   /**
-   * Whether the news of a task is this browser's own doing, come before the answer to it.
+   * Whether an update of a task comes from this browser's own operation, before the answer to it.
    *
    * @param {Task} task
    */
@@ -127,7 +133,7 @@ export class Outbox {
     return isNew || this.operations.some((operation) => operation.guid === guid);
   }
 
-  /** Send what waits, until nothing does or the server can't be reached; then again later. */
+  /** Send the waiting operations until none is left or the server can't be reached. Then try again later. */
   async drain() {
     this.#isAskedAgain = true;
     if (this.#isDraining) return;
@@ -155,17 +161,17 @@ export class Outbox {
     this.#take(await (await this.#store).read());
     const operation = findNext(this.operations);
     if (!operation) return "empty";
-    this.#tell(operation.id);
+    this.#announceSending(operation.id);
     try {
       const answer = await this.#send(operation);
       if (operation.kind === "create" && answer) this.#created.set(operation.guid, answer);
       this.#listeners.onSaved(operation, answer);
       await this.#update((operations) => settle(operations, operation, answer));
     } catch (error) {
-      if (!(await this.#meet(operation, error))) return "stuck";
+      if (!(await this.#handleFailure(operation, error))) return "stuck";
     } finally {
       this.#arrived = null;
-      this.#tell(null);
+      this.#announceSending(null);
     }
     this.#backoff.reset();
     return "sent";
@@ -184,15 +190,15 @@ export class Outbox {
   }
 
   /**
-   * Do what a failure asks for. Return whether it was the server's word; otherwise the same has to be tried again.
+   * Handle a failure. Return whether it is final; otherwise the operation has to be sent again.
    *
    * @param {Operation} operation
    * @param {unknown} error
    */
-  async #meet(operation, error) {
+  async #handleFailure(operation, error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.isOfAnother) this.#listeners.onOtherUser();
-    // It waits for its owner.
+    // The operation waits until its user is signed in again.
     if (error.isOfAnother || error.isPassing) return false;
     const isOther = error.status === 404 || error.status === 412;
     if (isOther && operation.kind !== "create") return this.#compare(operation);
@@ -206,9 +212,9 @@ export class Outbox {
     try {
       const found = isNew(operation.guid) ? null : await this.#api.read(operation.guid);
       if (found) this.#listeners.onFound(found);
-      // The task is as the user saw it, and the server's refusal was that of a replica of another version.
+      // The task is as the user saw it: a replica of another version refused the tag.
       if (found?.tag && found.tag === operation.base?.tag) return false;
-      // Another task with this guid says that the user's own is gone.
+      // Another task with this guid means that the user's own is gone.
       const theirs = found && isSameTask(found, operation.base) ? found : null;
       const left = rebase(operation, theirs);
       await this.#update((operations) => (left ? replace(operations, left) : settle(operations, operation, theirs)));
@@ -226,18 +232,18 @@ export class Outbox {
     this.#channel.postMessage({ sending: this.#sending });
   }
 
-  /** @param {string | null} id What is on its way now. */
-  #tell(id) {
+  /** @param {string | null} id The operation that is being sent. */
+  #announceSending(id) {
     this.#sending = id;
     this.#channel.postMessage({ sending: id });
   }
 
-  /** @param {Word} word */
-  async #hear({ sending }) {
+  /** @param {TabMessage} message */
+  async #receive({ sending }) {
     this.#sending = sending;
     if (sending !== this.#arrived) this.#arrived = null;
     this.#take(await (await this.#store).read());
-    // The tab that has kept it may be gone before it could send it.
+    // The tab that stored it may be gone before it could send it.
     if (this.operations.length > 0) this.#drainLater();
   }
 
@@ -247,7 +253,7 @@ export class Outbox {
   }
 
   /**
-   * Return the operation as one on the task that its creation has become meanwhile.
+   * Return the operation with the task that its creation has got meanwhile.
    *
    * @param {Operation} operation
    */

@@ -5,7 +5,7 @@ import { find } from "./page.js";
 /** @import { Operation, ShownTask, Task } from "./operations.js" */
 
 /**
- * What a row tells when the user acts on it. A task is given as it was when the user began to act.
+ * What a row reports when the user acts on it. The task is that at the beginning of the action.
  *
  * @typedef {object} RowListeners
  * @property {(task: Task, isDone: boolean) => void} onTick
@@ -72,7 +72,7 @@ export class Row {
     const isShown = this.#isShown && isSame(this.#task, task);
     this.#task = task;
     this.#isShown = true;
-    // Most of a long list is as it was.
+    // Most rows of a long list have not changed.
     if (isShown) return;
     const { handle, tick, edit, description, waiting, delete: remove } = this.#parts;
     this.element.dataset.guid = task.guid;
@@ -87,7 +87,7 @@ export class Row {
     this.#showConflict(task.conflict);
   }
 
-  /** Draw the eye to a change that someone else made. */
+  /** Highlight a change of another user. */
   flash() {
     this.element.classList.remove("is-news");
     // Read to have the browser notice the removal, so that the animation runs again.
@@ -95,7 +95,7 @@ export class Row {
     this.element.classList.add("is-news");
   }
 
-  /** End an edit that is under way, and keep what was written. */
+  /** End an edit, and keep its text. */
   save() {
     this.#endEdit({ isSaved: true });
   }
@@ -148,13 +148,13 @@ export class Row {
 
   /** @param {KeyboardEvent} event */
   #onEditorKey(event) {
-    // Enter that ends the composition of a Japanese or Chinese word is not meant for us.
+    // Enter may end the composition of a Japanese or Chinese word.
     if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
     event.preventDefault();
     const isEmptied = event.key === "Enter" && readDescription(this.#parts.editor.value) === "";
     this.#endEdit({ isSaved: event.key === "Enter" });
     this.#parts.edit.focus();
-    // Whoever takes all of its text away wants the task gone; it can be undone.
+    // A user who removes the whole text wants to delete the task. It can be undone.
     if (isEmptied) this.#listeners.onDelete(this.#task);
   }
 
@@ -162,19 +162,19 @@ export class Row {
   #endEdit({ isSaved }) {
     const task = this.#edited;
     if (!task) return;
-    // Before the editor hides, which fires blur and comes back here.
+    // Before the editor hides: hiding fires blur, which calls this again.
     this.#edited = null;
     const { edit, editor } = this.#parts;
     edit.hidden = false;
     editor.hidden = true;
     const text = readDescription(editor.value);
-    // A task that has got its number meanwhile is known by that.
+    // The task may have got its final guid meanwhile.
     if (isSaved && text && text !== task.description) this.#listeners.onEdit({ ...task, guid: this.guid }, text);
   }
 }
 
 /**
- * Return what the user is asked when others were quicker.
+ * Return the question about another user's change, and the two choices.
  *
  * @param {Operation} operation One with a conflict.
  */

@@ -1,10 +1,10 @@
 /**
- * Keeps the operations that wait: in IndexedDB, where they outlive the page and all tabs of the browser share them.
+ * Stores the waiting operations in IndexedDB, where they outlive the page and all tabs of the browser share them.
  */
 
 /** @import { Operation } from "./operations.js" */
 
-/** Of who is not signed in; each user's own has their name at its end. */
+/** For users who are not signed in; a signed-in user's database ends with the user's name. */
 const DATABASE = "todos";
 const TABLE = "outbox";
 const KEY = "operations";
@@ -12,14 +12,14 @@ const KEY = "operations";
 /**
  * @typedef {object} Store
  * @property {() => Promise<Operation[]>} read
- * @property {(change: (operations: Operation[]) => Operation[]) => Promise<Operation[]>} update Replaces the operations by
- *   what `change` makes of them, in one step for all tabs; returns that.
+ * @property {(change: (operations: Operation[]) => Operation[]) => Promise<Operation[]>} update Replaces
+ *   the operations by the result of `change`, in one step for all tabs, and returns it.
  */
 
 /**
- * Return the browser's store of one user, or one that lives as long as the page where there is none (some private windows).
+ * Return the browser's store of one user. Some private windows have none: then the store lasts as long as the page.
  *
- * @param {string} suffix Of the names of what is this user's own.
+ * @param {string} suffix The end of this user's own names.
  * @returns {Promise<Store>}
  */
 export async function openStore(suffix) {

@@ -5,7 +5,7 @@ import { Firenze } from "/todos/pomona/firenze.js";
 
 import { Api, createKey } from "./api.js";
 import { describeNews, shorten } from "./news.js";
-import { changeTask, createTask, lay, orderOf, removeTask } from "./operations.js";
+import { changeTask, createTask, applyPending, orderOf, removeTask } from "./operations.js";
 import { Order } from "./order.js";
 import { Outbox } from "./outbox.js";
 import { describeConflict } from "./row.js";
@@ -17,22 +17,22 @@ import { View } from "./view.js";
 /** @import { Operation, Task } from "./operations.js" */
 /** @import { Filter } from "./view.js" */
 
-/** What comes within this time is announced together. */
+/** Changes within this time are announced together. */
 const ANNOUNCE_AFTER_MS = 400;
 
 const REFUSED = { create: "Not added.", change: "Not saved.", remove: "Not deleted." };
 
-// Tabs share what waits only where they can also agree on who sends it.
+// Tabs share waiting operations only where they can also agree on the tab that sends.
 const { locks } = navigator;
 const user = new User(new Api((url, init) => fetch(url, init)), {
   backoff: new Backoff(Math.random, Date.now),
   channel: new BroadcastChannel("todos-user"),
   onOther: () => location.reload(),
 });
-// First: what another user has left in this browser is not for this one to see.
+// First the user: data of another user in this browser must not be shown.
 const identity = await user.read();
 const suffix = identity === NOBODY ? "" : `/${identity}`;
-// Not waited for: the list is there before a slow disk is.
+// Not awaited: the list may be loaded before a slow disk answers.
 const store = locks ? openStore(suffix) : Promise.resolve(new MemoryStore());
 const api = new Api((url, init) => fetch(url, init), identity);
 const firenze = new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", shared: identity });
@@ -94,9 +94,9 @@ addEventListener("storage", () => {
 });
 show();
 
-/** Return all tasks as the user left them. */
+/** Return all tasks with the user's pending changes. */
 function listTasks() {
-  return order.sort(lay(tasks.items.values(), outbox.operations, outbox.arrived));
+  return order.sort(applyPending(tasks.items.values(), outbox.operations, outbox.arrived));
 }
 
 function show() {
@@ -131,7 +131,7 @@ function remove(task) {
   view.notices.offerUndo(`Deleted “${shorten(task.description)}”.`);
 }
 
-/** Take the last deletion back, or make the task anew, in its old place. */
+/** Cancel the last deletion, or create the task again in its old place. */
 async function undo() {
   if (!lastDeletion) return;
   const { operation, before } = lastDeletion;
@@ -178,7 +178,7 @@ function takeBack({ kind, members }, message) {
 }
 
 /**
- * Show what has come from the server, and tell of what others did.
+ * Show the server's changes, and announce those of others.
  *
  * @param {Change<Task>[]} changes
  * @param {"snapshot" | "update"} origin

@@ -1,13 +1,13 @@
 /**
- * Who is signed in, as the server says: the page's own storage is named after them, and the page begins anew when it is
- * somebody else, whichever tab has signed them in.
+ * Reads from the server who is signed in. The page's storage is named after the user, and the page starts again when
+ * another user signs in, in whichever tab.
  */
 
 import { ApiError } from "./api.js";
 
 /** @import { Api } from "./api.js" */
 
-/** The name of who is not signed in. */
+/** The name of users who are not signed in. */
 export const NOBODY = "none";
 
 export class User {
@@ -22,8 +22,8 @@ export class User {
    * @param {Pick<Api, "readIdentity">} api
    * @param {object} parts
    * @param {{next: () => number, reset: () => void}} parts.backoff
-   * @param {Pick<BroadcastChannel, "postMessage" | "onmessage">} parts.channel To all tabs, whoever's they are.
-   * @param {() => void} parts.onOther Somebody else is signed in than when the page began.
+   * @param {Pick<BroadcastChannel, "postMessage" | "onmessage">} parts.channel Connects all tabs, of all users.
+   * @param {() => void} parts.onOther Another user is signed in than when the page started.
    */
   constructor(api, { backoff, channel, onOther }) {
     this.#api = api;
@@ -33,7 +33,7 @@ export class User {
     channel.onmessage = ({ data }) => void (data !== this.#identity && this.check());
   }
 
-  /** Return who is signed in, as soon as the server can be asked, and tell the other tabs. */
+  /** Return who is signed in, once the server can be reached, and post it to the other tabs. */
   async read() {
     while (this.#identity === null) {
       try {
@@ -48,7 +48,7 @@ export class User {
     return this.#identity;
   }
 
-  /** Ask again. A server that can't be asked is asked the next time. */
+  /** Ask again. When the server can't be reached, the next check asks. */
   async check() {
     if (this.#identity === null) return;
     const now = await this.#api.readIdentity().catch(() => this.#identity);

@@ -1,8 +1,8 @@
 /**
- * The page's elements: shows tasks, state, errors and announcements, and tells what the user does.
+ * The page's elements: shows tasks, state, errors and announcements, and reports the user's actions.
  *
- * Knows nothing of the network. Rows are kept and updated in place, so that focus and a half-written edit survive
- * what others do.
+ * Does not use the network. Rows are updated in place, so that the focus and an unfinished edit survive others'
+ * changes.
  */
 
 import { readDescription } from "./description.js";
@@ -17,11 +17,8 @@ import { describeState } from "./state.js";
 
 /**
  * @typedef {"all" | "active" | "done"} Filter
- * @typedef {RowListeners & {
- *   onCreate: (description: string) => void,
- *   onMove: (guid: string, before: string | null) => void,
- *   onUndo: () => void,
- * }} ViewListeners
+ * @typedef {RowListeners & { onCreate: (description: string) => void, onMove: (guid: string, before: string | null) =>
+ *   void, onUndo: () => void, }} ViewListeners
  */
 
 /** @type {Record<Filter, {keeps: (task: ShownTask) => boolean, empty: string, hint: string}>} */
@@ -64,12 +61,13 @@ export class View {
    *
    * @param {ShownTask[]} tasks
    * @param {Filter} filter
-   * @param {boolean} isLoaded Whether the list is known at all.
-   * @param {number} waiting How many tasks have a change that the server has not answered; deleted ones are not in `tasks`.
+   * @param {boolean} isLoaded Whether the list was loaded.
+   * @param {number} waiting How many tasks have a change that the server has not answered; deleted ones are not in
+   *   `tasks`.
    */
   showTasks(tasks, filter, isLoaded, waiting) {
     const { keeps, empty, hint } = FILTERS[filter];
-    // What is being written in stays until it is written.
+    // A task that is being edited stays until the edit ends.
     const shown = tasks.filter((task) => keeps(task) || this.isEditing(task.guid));
     const list = this.#find("tasks", HTMLUListElement);
     this.#removeRows(new Set(shown.map(({ guid }) => guid)));
@@ -90,7 +88,7 @@ export class View {
   }
 
   /**
-   * A task is known by another name now; its row, with focus and edit, stays.
+   * Replace the guid of a task; its row stays, with focus and edit.
    *
    * @param {string} guid
    * @param {string} newGuid
@@ -103,7 +101,7 @@ export class View {
   }
 
   /**
-   * Draw the eye to tasks that someone else has changed.
+   * Highlight tasks that another user has changed.
    *
    * @param {string[]} guids
    */
@@ -131,7 +129,7 @@ export class View {
   }
 
   /**
-   * Put the words of a task that could not be added where they came from, unless the next ones are being written.
+   * Put the text of a task that could not be added back into its field, unless the user is writing the next one.
    *
    * @param {string} description
    */
@@ -141,7 +139,7 @@ export class View {
   }
 
   /**
-   * Have a screen reader say something once it has nothing else to say.
+   * Have a screen reader say something once it has finished.
    *
    * @param {string} sentence
    */
@@ -153,7 +151,7 @@ export class View {
     const input = this.#find("new-task", HTMLInputElement);
     const description = readDescription(input.value);
     input.focus();
-    // What can't be seen goes too: the field would look empty, and would not be.
+    // Invisible characters are removed too: the field would look empty, but would not be.
     input.value = "";
     if (description) this.#listeners.onCreate(description);
   }
@@ -180,13 +178,13 @@ export class View {
       this.#rows.delete(guid);
       row.element.remove();
       heir?.focus();
-      // What was being written is not lost with a task that someone else has deleted: it becomes a conflict.
+      // An unfinished edit of a task that another user has deleted is not lost: it becomes a conflict.
       row.save();
     }
   }
 
   /**
-   * Return who gets the focus when a row with it goes: its neighbour, or the field for a new task.
+   * Return what gets the focus when a focused row is removed: its neighbour, or the field for a new task.
    *
    * @param {Row} row
    * @param {Set<string>} kept

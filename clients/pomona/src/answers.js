@@ -4,10 +4,10 @@
  * Source: docs/protocol.md, Delivery and Connecting.
  */
 
-/** Updates on this path tell that a path was withdrawn; the message is that path. */
+/** Updates on this path report that a path was withdrawn; the message is that path. */
 export const WITHDRAWN_PATH = "::+::disconnect";
 
-/** No server may silence a page for longer than this. */
+/** The longest wait that a server may ask for. */
 export const MAX_FLOOR_MS = 300_000;
 const MAX_PATH_LENGTH = 255;
 const PATH = /^[\w\-.~@+=]{1,64}(?:\/[\w\-.~@+=]{1,64}){0,7}$/;
@@ -19,7 +19,7 @@ const PATH = /^[\w\-.~@+=]{1,64}(?:\/[\w\-.~@+=]{1,64}){0,7}$/;
  */
 
 /**
- * Return the poll's answer, or null when this is not one (a proxy's page, half a body).
+ * Return the poll's answer, or null when the text is not one (a proxy's page, half a body).
  *
  * @param {string} text
  * @returns {Answer | null}
@@ -39,7 +39,7 @@ export function readAnswer(text) {
 }
 
 /**
- * Return the uid in what the next poll asks for.
+ * Return the uid of a `reconnectWith`.
  *
  * @param {string} reconnectWith
  */
@@ -48,7 +48,7 @@ export function readUid(reconnectWith) {
 }
 
 /**
- * Return the paths that a connect request was refused, each with the reason; none when the answer names none.
+ * Return the paths that were refused, each with the reason; none when the answer names none.
  *
  * @param {string} text
  * @returns {PathReason[]}
@@ -58,7 +58,7 @@ export function readRefusals(text) {
 }
 
 /**
- * Return why a whole request was refused, as far as the answer says so.
+ * Return the reason for which a whole request was refused, if the answer has one.
  *
  * @param {string} text
  * @returns {unknown}
@@ -81,7 +81,7 @@ export function readRetryAfterMs(headers, now) {
 }
 
 /**
- * Throw a TypeError unless `path` is one: a wrong path in a request would have the server refuse its neighbours too.
+ * Throw a TypeError unless `path` is valid: with a wrong path the server would refuse the whole request.
  *
  * @param {string} path
  */

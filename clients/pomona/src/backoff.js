@@ -1,19 +1,19 @@
 /**
- * How long to wait before the next try. Pure but for the chance it is given.
+ * Computes how long to wait before the next try. Pure, apart from the random numbers that it is given.
  */
 
 const FIRST_CAP_MS = 1_000;
 const LAST_CAP_MS = 32_000;
 const QUICK_MS = 1_000;
 const MAX_QUICK = 5;
-/** So many short waits within this time, however often something succeeded between: then each may be the longest. */
+/** After this many waits within this time each one may be the longest, even with successes in between. */
 const MAX_RETRIES = 10;
 const BUDGET_MS = 60_000;
 
-/** Exponential back-off with full jitter: a crowd cut off at one moment does not come back at one moment. */
+/** Exponential back-off with full jitter: clients that were cut off together come back at different times. */
 export class Backoff {
   #failures = 0;
-  /** When it was asked lately. @type {number[]} */
+  /** The times of the last waits. @type {number[]} */
   #retries = [];
   #random;
   #now;
@@ -30,8 +30,8 @@ export class Backoff {
   /**
    * Return the milliseconds to wait after one more failure.
    *
-   * @param {number} [floorMs] What the server asked for at least. The jitter goes on top of it, since the server
-   *   says the same number to everyone.
+   * @param {number} [floorMs] The least that the server asked for. The jitter is added to it, because the server sends
+   *   the same number to all clients.
    */
   next(floorMs = 0) {
     const now = this.#now();
@@ -42,18 +42,18 @@ export class Backoff {
     return floorMs + this.#random() * capMs;
   }
 
-  /** Begin again at the shortest wait: something succeeded. */
+  /** Start again at the shortest wait: a request succeeded. */
   reset() {
     this.#failures = 0;
   }
 }
 
-/** Notices polls that are answered at once again and again and bring nothing, whatever the reason. */
+/** Notices polls that are repeatedly answered at once without updates, whatever the reason. */
 export class LoopBreaker {
   #quickInARow = 0;
 
   /**
-   * Return whether this answer is one too many of its kind, so that the next poll has to wait.
+   * Return whether there were too many such answers in a row, so that the next poll has to wait.
    *
    * @param {boolean} isProgress The answer brought something new.
    * @param {number} tookMs

@@ -1,9 +1,9 @@
 /**
- * Keeps what the server lets this uid hear equal to what the page wants to hear.
+ * Keeps the paths that are connected equal to the paths that the page wants.
  *
- * Owns the wanted paths and each one's standing with the server. Promises: one request at a time, so that connecting
- * and disconnecting never overtake each other; a refused path is not asked for again until the page asks again, or
- * the uid is a new one. A passive one, of a tab that does not lead, sends nothing and keeps standings as it hears of them.
+ * Owns the wanted paths and the server's answer for each. Promises: one request at a time, so that connecting and
+ * disconnecting never overtake each other. A refused path is not requested again until the page asks again or the
+ * uid changes. In a tab that does not lead it is passive: it sends nothing, and records what the leader reports.
  * Source: docs/protocol.md, Connecting.
  */
 
@@ -17,7 +17,7 @@ import { Pause } from "./pause.js";
 
 export const MAX_PATHS = 128;
 const TIMEOUT_MS = 20_000;
-/** The shortest hold: a poll that is answered later brings the confirmation of a path, or there is none to come. */
+/** The shortest hold. If a poll that is answered later has no confirmation, none will come. */
 const CONFIRMED_MS = 20_000;
 const UNKNOWN_UID = 410;
 const FORBIDDEN = 403;
@@ -25,7 +25,7 @@ const FORBIDDEN = 403;
 const PASSING = [408, 425, 429];
 
 /**
- * What the server has said about a path: nothing yet, an answer (and when), a confirmation through the poll, or no.
+ * What the server has answered for a path: nothing yet, an answer (and when), a confirmation by a poll, or a refusal.
  *
  * @typedef {"asked" | number | "confirmed" | "refused"} Standing
  * @typedef {{isConnect: boolean, paths: string[]}} Batch
@@ -45,11 +45,11 @@ export class Connector {
   #wanted = new Set();
   /** @type {Map<string, Standing>} */
   #standing = new Map();
-  /** Paths that are not heard though they are asked for, each with the reason. @type {Map<string, string>} */
-  #unheard = new Map();
-  /** The token that each path was last asked for with. @type {Map<string, string | null>} */
+  /** Requested paths that are not connected, each with the reason. @type {Map<string, string>} */
+  #unconnected = new Map();
+  /** The token of each path's last request. @type {Map<string, string | null>} */
   #tokens = new Map();
-  /** Paths whose withdrawal was this page's own wish. @type {Set<string>} */
+  /** Paths that this page disconnects itself. @type {Set<string>} */
   #leaving = new Set();
   #isActive = false;
   /** @type {AbortController | null} */
@@ -60,7 +60,8 @@ export class Connector {
    * @param {Runtime} runtime
    * @param {Credentials} credentials
    * @param {{connect: string, disconnect: string}} urls `%@` stands for the uid.
-   * @param {{onRefused: (refusal: PathReason, kind: "refused" | "unconnected") => void, onUnknownUid: () => void}} listeners
+   * @param {{onRefused: (refusal: PathReason, kind: "refused" | "unconnected") => void, onUnknownUid: () => void}}
+   *   listeners
    */
   constructor(runtime, credentials, urls, listeners) {
     this.#runtime = runtime;
@@ -72,7 +73,7 @@ export class Connector {
   }
 
   /**
-   * Ask for all that is wanted, and give back what is not, from here on.
+   * From now on, connect all wanted paths and disconnect the others.
    *
    * @param {Iterable<string>} wanted
    */
@@ -83,18 +84,18 @@ export class Connector {
     this.#schedule();
   }
 
-  /** Send nothing from here on. */
+  /** From now on, send nothing. */
   rest() {
     this.#isActive = false;
     this.#wanted.clear();
     this.#leaving.clear();
-    this.#unheard.clear();
+    this.#unconnected.clear();
     this.#request?.abort();
   }
 
-  /** Whether a wanted path is not heard, and not refused either. */
-  get isUnheard() {
-    return this.#unheard.size > 0;
+  /** Whether a wanted path is neither connected nor refused. */
+  get isUnconnected() {
+    return this.#unconnected.size > 0;
   }
 
   /** @param {string} path */
@@ -108,20 +109,20 @@ export class Connector {
   unwant(path) {
     if (this.#standing.get(path) === "refused") this.#standing.delete(path);
     this.#wanted.delete(path);
-    this.#unheard.delete(path);
+    this.#unconnected.delete(path);
     this.#schedule();
   }
 
   /**
-   * Connect all wanted paths for a new uid; null means that there is none for now.
+   * Connect all wanted paths for a new uid; null means that there is none yet.
    *
    * @param {string | null} uid
-   * @param {string[]} [confirmed] What it hears already.
+   * @param {string[]} [confirmed] The paths that it receives already.
    */
   useUid(uid, confirmed = []) {
     this.#uid = uid;
     this.#standing = new Map(confirmed.map((path) => [path, "confirmed"]));
-    this.#unheard.clear();
+    this.#unconnected.clear();
     this.#leaving.clear();
     this.#request?.abort();
     this.#schedule();
@@ -138,18 +139,18 @@ export class Connector {
   }
 
   /**
-   * The poll has brought the path's confirmation.
+   * Record the path's confirmation, which a poll has brought.
    *
    * @param {string} path
    */
   confirm(path) {
     this.#leaving.delete(path);
-    this.#unheard.delete(path);
+    this.#unconnected.delete(path);
     this.#standing.set(path, "confirmed");
     this.#schedule();
   }
 
-  /** A poll was answered, and its confirmations are known: ask again for what should have been among them. */
+  /** After an answered poll, request again the paths whose confirmation is overdue. */
   checkConfirmations() {
     const due = this.#runtime.now() - CONFIRMED_MS;
     for (const [path, standing] of this.#standing) {
@@ -162,7 +163,7 @@ export class Connector {
   }
 
   /**
-   * The poll has brought the news that the path is withdrawn.
+   * Record that the path was withdrawn, as a poll has reported.
    *
    * @param {string} path
    */
@@ -173,7 +174,7 @@ export class Connector {
   }
 
   /**
-   * The leader was refused the path.
+   * Record that the leader's request for the path was refused.
    *
    * @param {string} path
    */
@@ -192,7 +193,11 @@ export class Connector {
     this.#pause.end();
   }
 
-  /** A path ends with its token, and comes back with a new one; without one it was taken away. @param {string} path */
+  /**
+   * Request a withdrawn path again if its token has ended and there is a new one; otherwise report the withdrawal.
+   *
+   * @param {string} path
+   */
   async #regain(path) {
     const uid = this.#uid;
     this.#standing.set(path, "refused");
@@ -202,7 +207,11 @@ export class Connector {
     else this.#refuse(path, "withdrawn");
   }
 
-  /** Without a record it was another tab that asked, with what is the token here too. @param {string} path */
+  /**
+   * Without a recorded token another tab sent the request, with the token that is current here too.
+   *
+   * @param {string} path
+   */
   async #hasOtherToken(path) {
     return this.#credentials.isOther(this.#tokens.get(path) ?? (await this.#credentials.current()));
   }
@@ -236,7 +245,7 @@ export class Connector {
    * Send one request and take in its answer.
    *
    * @param {Batch} batch
-   * @returns {Promise<number | null>} The floor of the pause before the next try in milliseconds, null for no pause.
+   * @returns {Promise<number | null>} The shortest pause before the next try in milliseconds, null for no pause.
    */
   async #send({ isConnect, paths }) {
     for (const path of paths) {
@@ -299,13 +308,13 @@ export class Connector {
       const reason = reasons.get(path) ?? (status < 300 ? "" : `status ${status}`);
       if (!isConnect) this.#standing.delete(path);
       else if (reason) this.#refuse(path, reason);
-      // The poll's confirmation may have been quicker than this answer.
+      // The poll's confirmation may have arrived before this answer.
       else if (this.#standing.get(path) === "asked") this.#standing.set(path, this.#runtime.now());
     }
     return null;
   }
 
-  /** The pause that follows keeps two services that disagree about uids from sending the page round in circles. */
+  /** The pause that follows prevents a tight loop when two services disagree about uids. */
   #dropUid() {
     this.useUid(null);
     this.#listeners.onUnknownUid();
@@ -319,27 +328,27 @@ export class Connector {
   #refuse(path, reason) {
     if (!this.#wanted.has(path)) return void this.#standing.delete(path);
     this.#standing.set(path, "refused");
-    this.#unheard.delete(path);
+    this.#unconnected.delete(path);
     this.#listeners.onRefused({ path, reason }, "refused");
   }
 
   /**
-   * These paths are not heard yet; say so, once for each reason.
+   * Report that these paths are not connected yet, once for each reason.
    *
    * @param {string[]} paths
    * @param {string} reason
    */
   #miss(paths, reason) {
     for (const path of paths) {
-      if (!this.#wanted.has(path) || this.#unheard.get(path) === reason) continue;
-      this.#unheard.set(path, reason);
+      if (!this.#wanted.has(path) || this.#unconnected.get(path) === reason) continue;
+      this.#unconnected.set(path, reason);
       this.#listeners.onRefused({ path, reason }, "unconnected");
     }
   }
 }
 
 /**
- * Whether the uid is unknown, or is somebody else's by now.
+ * Whether the uid is unknown, or belongs to another user by now.
  *
  * @param {number} status
  * @param {string} text

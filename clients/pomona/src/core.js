@@ -1,8 +1,8 @@
 /**
  * Pomona's core: push for one page by long polling. firenze.js adds what many pages want.
  *
- * Owns nothing but the wiring: the poll loop (poller.js), what the server lets the page hear (connector.js) and who
- * on the page wants to hear it (handlers.js).
+ * Connects the parts: the poll loop (poller.js), the paths that the server grants to the page (connector.js) and
+ * the page's handlers (handlers.js).
  */
 
 import { checkPath, readUid, WITHDRAWN_PATH } from "./answers.js";
@@ -27,13 +27,13 @@ import { createRuntime, watchPage } from "./runtime.js";
  * @property {string} [host] The poll server's host; "" (the default) is the page's own origin.
  * @property {number | string} [port] The poll server's port, when `host` is given.
  * @property {string} [protocol] The poll server's protocol, when `host` is given.
- * @property {string} [prefix] Where the poll server is found on it.
+ * @property {string} [prefix] The poll server's path on that host.
  * @property {GetToken} [token] Returns the bearer token for requests to connect and disconnect.
  * @property {Record<string, string>} [headers] More headers for these requests.
  * @property {RequestCredentials} [credentials] Whether these requests carry cookies; "same-origin" by default.
- * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: with tabs of that text only.
- *   False: this one polls for itself, hidden or not.
- * @property {Partial<Runtime>} [runtime] Replaces parts of the world, for tests.
+ * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: with tabs of that text
+ *   only. False: this tab polls for itself, hidden or not.
+ * @property {Partial<Runtime>} [runtime] Replaces the clock, `fetch` and more, for tests.
  */
 
 /** @typedef {import("./poller.js").Poll} Poll */
@@ -41,17 +41,18 @@ import { createRuntime, watchPage } from "./runtime.js";
 /**
  * @typedef {object} FirenzeEvents
  * @property {CustomEvent<{state: State, previous: State}>} state The connection's state has changed.
- * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load anew what it speaks of.
- * @property {CustomEvent<PathReason>} refused A path can't be heard, or (reason "withdrawn") no longer.
- * @property {CustomEvent<PathReason>} unconnected A path is not heard yet: requests to connect it get no answer (reason
- *   "unreachable"), an error that may pass ("status 503"), or success without a confirmation ("unconfirmed").
+ * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load its state again.
+ * @property {CustomEvent<PathReason>} refused The page may not receive a path, or (reason "withdrawn") no longer.
+ * @property {CustomEvent<PathReason>} unconnected A path is not connected yet: requests to connect it get no
+ *   answer (reason "unreachable"), an error that may pass ("status 503"), or success without a confirmation
+ *   ("unconfirmed").
  * @property {CustomEvent<null>} reset The uid has changed. All paths are being connected again.
- * @property {CustomEvent<Poll>} poll A poll has ended, of this tab or of the one that polls for it.
+ * @property {CustomEvent<Poll>} poll A poll of this tab or of the leader has ended.
  */
 
-/** One connection from the server to the page. It begins to poll when it is made, and ends with `close()`. */
+/** One connection from the server to the page. It starts to poll when it is created, and ends with `close()`. */
 export class Firenze extends EventTarget {
-  /** What it takes from the world around it. @type {Runtime} */
+  /** The clock, `fetch` and the page. @type {Runtime} */
   runtime;
   #settings;
   #share;
@@ -70,10 +71,10 @@ export class Firenze extends EventTarget {
   #uid = null;
   #hadUid = false;
   #watchesPolls = false;
-  /** It is known whether tabs share. */
+  /** The search for tabs to share with has ended. */
   #isReady = false;
   /** Frozen, or hidden and alone. */
-  #isAside = false;
+  #isSuspended = false;
 
   /**
    * @param {Options} [options]
@@ -119,9 +120,9 @@ export class Firenze extends EventTarget {
         this.#tabs?.share(from, answer);
         this.#accept(answer);
       },
-      onPoll: (poll) => this.#tellPoll(poll),
+      onPoll: (poll) => this.#reportPoll(poll),
     });
-    // Not before the caller has had its turn to add listeners.
+    // The caller first gets a turn to add listeners.
     queueMicrotask(() => this.#start());
   }
 
@@ -135,14 +136,14 @@ export class Firenze extends EventTarget {
   }
 
   /**
-   * The connection's state: connecting, live, unconnected (polls are answered, but a path is not heard), waiting (for its
-   * next try), offline or closed.
+   * The connection's state: connecting, live, unconnected (polls are answered, but a path is not connected),
+   * waiting (for its next try), offline or closed.
    */
   get state() {
     return this.#state;
   }
 
-  /** Return the uid by which the server knows this page, or null when there is none yet. */
+  /** Return the uid that identifies this page to the server, or null when there is none yet. */
   getDoloresId() {
     return this.#uid;
   }
@@ -151,8 +152,8 @@ export class Firenze extends EventTarget {
    * Call a handler with every message of a path, from its confirmation "" on.
    *
    * `connect(path, target, action)` calls `action`, a function or the name of the target's method, as
-   * `action.call(target, path, message)`; `connect(path, fn)` does without a target.
-   * Errors: TypeError when `path` is none.
+   * `action.call(target, path, message)`; `connect(path, fn)` has no target.
+   * Errors: TypeError when `path` is invalid.
    *
    * @param {string} path
    * @param {any} target
@@ -163,12 +164,12 @@ export class Firenze extends EventTarget {
     if (this.#isClosed()) return;
     const handler = this.#handlers.add(path, ...readHandler(target, action));
     (this.#tabs ?? this.#connector).want(path);
-    // The server confirms a path once; whoever joins later is told here.
+    // The server confirms a path once; later handlers get the confirmation here.
     if (handler && this.#connector.isConfirmed(path)) queueMicrotask(() => this.#handlers.call(handler, path, ""));
   }
 
   /**
-   * Undo a `connect` with the same arguments; with a path alone, all of them. The last one gives the path back.
+   * Undo a `connect` with the same arguments; with a path alone, all of them. The last one disconnects the path.
    *
    * @param {string} path
    * @param {any} [target]
@@ -181,10 +182,10 @@ export class Firenze extends EventTarget {
   }
 
   /**
-   * Call `handler(message, path)` with every message of a path, and return a function that ends that.
+   * Call `handler(message, path)` with every message of a path, and return a function that ends it.
    *
-   * `onConfirmed` is called when every change from there on will come, again after each interruption that may have lost
-   * some: load what the path speaks of then. Errors: TypeError when `path` is none.
+   * `onConfirmed` is called when every later change will arrive, and again after each interruption that may have lost
+   * some: load the path's state then. Errors: TypeError when `path` is invalid.
    *
    * @param {string} path
    * @param {(message: string, path: string) => void} handler
@@ -192,7 +193,7 @@ export class Firenze extends EventTarget {
    * @returns {() => void}
    */
   subscribe(path, handler, { signal, onConfirmed } = {}) {
-    // A target of its own: the same handler twice is two subscriptions.
+    // Each subscription has its own target: the same handler twice is two subscriptions.
     const target = {};
     const action = (/** @type {string} */ _path, /** @type {string} */ message) =>
       message === "" ? onConfirmed?.(path) : handler(message, path);
@@ -235,11 +236,11 @@ export class Firenze extends EventTarget {
     const listeners = {
       onWake: () => this.#wake(),
       onOffline: () => this.#poller.loseNetwork(),
-      onHide: () => this.#isReady && this.#isUnseen() && this.#putAside(),
-      onFreeze: () => this.#putAside(),
+      onHide: () => this.#isReady && this.#isHiddenAlone() && this.#suspend(),
+      onFreeze: () => this.#suspend(),
       onThaw: () => {
-        if (!this.#isAside) return this.#wake();
-        this.#isAside = false;
+        if (!this.#isSuspended) return this.#wake();
+        this.#isSuspended = false;
         this.#begin();
       },
     };
@@ -252,24 +253,24 @@ export class Firenze extends EventTarget {
     this.#begin();
   }
 
-  /** Begin, or go on where it was. */
+  /** Start, or continue from the last position. */
   #begin() {
-    if (!this.#isReady || this.#isAside || this.#isClosed()) return;
+    if (!this.#isReady || this.#isSuspended || this.#isClosed()) return;
     if (this.#tabs) this.#tabs.join();
-    else if (this.#isUnseen()) this.#isAside = true;
+    else if (this.#isHiddenAlone()) this.#isSuspended = true;
     else this.#lead(this.#poller.position);
   }
 
-  /** Hidden, and its poll takes one of the six connections that all tabs of a browser have to an HTTP/1.1 server. */
-  #isUnseen() {
+  /** Whether the tab is hidden and can't share: its poll would take one of a browser's six connections to a server. */
+  #isHiddenAlone() {
     return !this.#tabs && this.#settings.shared && this.runtime.page?.document.visibilityState === "hidden";
   }
 
-  #putAside() {
-    this.#isAside = true;
+  #suspend() {
+    this.#isSuspended = true;
     this.#tabs?.leave();
     this.#rest();
-    // Nobody knows how long that takes, and what is left of the connection then.
+    // The suspension may last long, and the connection may not survive it.
     this.#setState("connecting");
   }
 
@@ -310,7 +311,7 @@ export class Firenze extends EventTarget {
     this.#poller.start(position, isInDoubt);
   }
 
-  /** Leave the polling to another tab, or until the page is back. */
+  /** Stop polling: another tab leads, or the page is suspended. */
   #rest() {
     this.#poller.stop();
     this.#connector.rest();
@@ -360,7 +361,7 @@ export class Firenze extends EventTarget {
   }
 
   /** @param {{startedAt: number, from: string, outcome: Outcome}} poll */
-  #tellPoll({ startedAt, from, outcome }) {
+  #reportPoll({ startedAt, from, outcome }) {
     const { kind, status, answer } = outcome;
     const updates = answer?.updates.length ?? 0;
     const cursor = from.slice(from.indexOf("/") + 1);
@@ -376,7 +377,7 @@ export class Firenze extends EventTarget {
   /** @param {State} [polled] */
   #setState(polled = this.#polled) {
     const previous = this.#state;
-    const state = polled === "live" && this.#connector.isUnheard ? "unconnected" : polled;
+    const state = polled === "live" && this.#connector.isUnconnected ? "unconnected" : polled;
     this.#polled = polled;
     if (state === previous || this.#isClosed()) return;
     this.#state = state;
@@ -385,7 +386,7 @@ export class Firenze extends EventTarget {
   }
 
   /**
-   * Tell of a path, unless only other tabs want it.
+   * Emit an event about a path, unless only other tabs want it.
    *
    * @param {"gap" | "refused" | "unconnected"} type
    * @param {PathReason} detail

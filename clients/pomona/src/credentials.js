@@ -1,8 +1,8 @@
 /**
- * Who the page says it is, on the requests that connect and disconnect.
+ * Adds the page's identity to the requests that connect and disconnect.
  *
- * Owns the token. Promises: one question for a token at a time; a token that is refused is asked for anew once for each
- * request. Polls carry none of this: their uid is what lets them hear, and so they need no preflight from another origin.
+ * Owns the token. Promises: one call for a token at a time; after a refusal one new token for each request. Polls carry
+ * no credentials: the uid alone identifies them, so they need no preflight from another origin.
  * Source: docs/protocol.md, Who asks: tokens.
  */
 
@@ -10,7 +10,7 @@
 
 /**
  * @typedef {(context: {refused: string | null}) => string | null | Promise<string | null>} GetToken Returns the token
- *   to send; `refused` is the one that was not good enough, so that a cached one is not given again.
+ *   to send; `refused` is the refused token, so that a cached one is not returned again.
  * @typedef {{token?: GetToken, headers?: Record<string, string>, credentials?: RequestCredentials}} Identity
  */
 
@@ -47,7 +47,7 @@ export class Credentials {
   }
 
   /**
-   * Return the token of now, null when the page uses none.
+   * Return the current token, null when the page uses none.
    *
    * @returns {Promise<string | null>}
    */
@@ -56,7 +56,7 @@ export class Credentials {
   }
 
   /**
-   * Return whether there is another token than this one, which no longer serves; asks for one if need be.
+   * Return whether there is another token than this refused one; asks for one if necessary.
    *
    * @param {string | null | undefined} token
    */

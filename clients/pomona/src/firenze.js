@@ -15,7 +15,7 @@ import { shareTabs } from "./sharing.js";
 
 export { Followed, Messages };
 
-/** One connection from the server to the page. It begins to poll when it is made, and ends with `close()`. */
+/** One connection from the server to the page. It starts to poll when it is created, and ends with `close()`. */
 export class Firenze extends Core {
   /** @param {Options} [options] */
   constructor(options) {
@@ -23,8 +23,8 @@ export class Firenze extends Core {
   }
 
   /**
-   * Return the messages of a path for a `for await` loop: they are kept from this call on. Errors: TypeError when `path`
-   * is none; the loop throws a RangeError when it is `limit` messages behind.
+   * Return the messages of a path for a `for await` loop: they are kept from this call on. Errors: TypeError when
+   * `path` is invalid; the loop throws a RangeError when it is `limit` messages behind.
    *
    * @param {string} path
    * @param {MessagesOptions} [options]

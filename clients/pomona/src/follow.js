@@ -1,9 +1,9 @@
 /**
- * Keeps a list of items equal to the server's: loads it, and applies what comes.
+ * Keeps a list of items equal to the server's: loads it, and applies updates.
  *
- * Promises: nothing falls between the list and the updates, since the list is loaded after each confirmation of the path
- * and after each gap; the newest version of an item wins in whatever order versions come; one whose deletion was told does
- * not come back. What a list merely lacks is not shown, and shown again when a list or an update has it.
+ * Promises: no change is missed between the list and the updates, because the list is loaded after each confirmation of
+ * the path and after each gap. The newest version of an item wins, in whatever order versions arrive. An item whose
+ * deletion was reported does not come back. An item that a list lacks is hidden, until a list or an update has it.
  */
 
 import { Backoff } from "./backoff.js";
@@ -12,28 +12,29 @@ import { Pause } from "./pause.js";
 
 /** @import { Firenze } from "./core.js" */
 
-/** So many deletions are remembered; a version that comes later than that many others is not to be expected. */
+/** How many deletions are remembered. A version that arrives after that many others is not expected. */
 const MAX_DELETIONS = 10_000;
 
 /**
  * @template Item
  * @typedef {object} FollowOptions
- * @property {(options: {signal: AbortSignal}) => unknown} snapshot Loads the whole list: an array of items, a Response with
- *   one as JSON, or either within `{content: […]}`; or a promise of these. A Response may be the first of several pages.
- * @property {(url: string, options: {signal: AbortSignal}) => Promise<Response>} [fetchNext] Loads the page that a `Link`
- *   with `rel="next"` names; by default `fetch` does.
- * @property {keyof Item | ((item: Item) => unknown)} key What names an item: a member, or a function.
+ * @property {(options: {signal: AbortSignal}) => unknown} snapshot Loads the whole list: an array of items, a Response
+ *   with one as JSON, or either within `{content: […]}`; or a promise of these. A Response may be the first of several
+ *   pages.
+ * @property {(url: string, options: {signal: AbortSignal}) => Promise<Response>} [fetchNext] Loads the page that a
+ *   `Link` with `rel="next"` names; by default `fetch` does.
+ * @property {keyof Item | ((item: Item) => unknown)} key What identifies an item: a member, or a function.
  * @property {keyof Item | ((item: Item) => any)} version What grows with each change of an item: numbers, or texts that
  *   sort.
- * @property {(item: Item) => boolean} [isDeleted] Whether an update tells of a deletion; by default `DELETE: true` does.
- * @property {boolean} [loadAtOnce] Load before the path is confirmed too, so that there is something to see without it.
- * @property {AbortSignal} [signal] Ends it.
+ * @property {(item: Item) => boolean} [isDeleted] Whether an update reports a deletion; by default `DELETE: true` does.
+ * @property {boolean} [loadAtOnce] Load before the path is confirmed too, so that the page shows items without it.
+ * @property {AbortSignal} [signal] Ends the list.
  */
 
 /**
  * @template Item
  * @typedef {{kind: "added" | "changed" | "deleted", item: Item, previous: Item | null}} Change `item` of a deletion is
- *   what told of it: the update, or the last that was known.
+ *   the update that reported it, or the last known version.
  */
 
 /**
@@ -41,8 +42,8 @@ const MAX_DELETIONS = 10_000;
  * @typedef {object} FollowedEvents
  * @property {CustomEvent<{changes: Change<Item>[], origin: "snapshot" | "update"}>} change
  * @property {CustomEvent<null>} loaded The list was loaded, for the first time or again.
- * @property {CustomEvent<{error: unknown}>} error The list could not be loaded, which is tried again; or it is cut; or a
- *   message was no item.
+ * @property {CustomEvent<{error: unknown}>} error The list is cut, or a message was not an item, or the list
+ *   could not be loaded. Loading is tried again.
  */
 
 /**
@@ -51,13 +52,13 @@ const MAX_DELETIONS = 10_000;
  * @template Item
  */
 export class Followed extends EventTarget {
-  /** The items by key, in the order in which they came. Not to be changed. @type {Map<unknown, Item>} */
+  /** The items by key, in the order of their arrival. Read only. @type {Map<unknown, Item>} */
   items = new Map();
   /** Whether the whole list has been loaded once. */
   isLoaded = false;
-  /** Whether the list that was loaded last goes on where it could not be followed. */
+  /** Whether the last loaded list has a next page that was not followed. */
   isCut = false;
-  /** Grows with each `change` and each `loaded`, for frameworks that ask whether something changed. */
+  /** Grows with each `change` and each `loaded`, for frameworks that check for changes. */
   revision = 0;
   #options;
   #keyOf;
@@ -67,8 +68,8 @@ export class Followed extends EventTarget {
   #end = new AbortController();
   /** The version with which each was deleted. @type {Map<unknown, any>} */
   #deleted = new Map();
-  /** What was heard of since the list was asked for. @type {Set<unknown> | null} */
-  #heard = null;
+  /** The keys of updates since the list was requested. @type {Set<unknown> | null} */
+  #received = null;
   #isLoading = false;
   #isStale = false;
 
@@ -98,24 +99,24 @@ export class Followed extends EventTarget {
     if (options.loadAtOnce) this.reload();
   }
 
-  /** Load the list anew, as soon as what is under way has ended. */
+  /** Load the list again, once a load under way has ended. */
   reload() {
     this.#isStale = true;
     if (!this.#isLoading) void this.#load();
   }
 
   /**
-   * Take in a version of an item: the answer to one's own write, say. Return whether it was news.
+   * Apply a version of an item, such as the answer to one's own write. Return whether it was new.
    *
    * @param {Item} item
    */
   apply(item) {
     const change = this.#take(item);
-    this.#tell(change ? [change] : [], "update");
+    this.#emitChanges(change ? [change] : [], "update");
     return change !== null;
   }
 
-  /** Follow no longer; the items stay as they are. */
+  /** Stop following; the items stay as they are. */
   close() {
     this.#end.abort();
     this.#pause.end();
@@ -158,13 +159,13 @@ export class Followed extends EventTarget {
   async #loadOnce() {
     const { signal } = this.#end;
     const { snapshot, fetchNext } = this.#options;
-    this.#heard = new Set();
+    this.#received = new Set();
     try {
       const { items, cut } = await readPages(await snapshot({ signal }), (url) => fetchNext(url, { signal }));
       if (signal.aborted) return;
       this.#backoff.reset();
       this.isCut = cut !== null;
-      this.#takeAll(items, this.#heard);
+      this.#takeAll(items, this.#received);
       if (cut) this.#emit("error", { error: cut });
     } catch (error) {
       if (signal.aborted) return;
@@ -172,24 +173,24 @@ export class Followed extends EventTarget {
       this.#emit("error", { error });
       await this.#pause.wait(this.#backoff.next(), 0);
     } finally {
-      this.#heard = null;
+      this.#received = null;
     }
   }
 
   /**
-   * What the list lacks is shown no longer, unless the list is cut or it was heard of since the list was asked for.
+   * Apply a list: hide the items that it lacks, unless the list is cut or an update brought them since the request.
    *
-   * Nothing is remembered of it, as of a deletion: the list may have been an older one, or the item may return.
+   * Hiding is not remembered like a deletion: the list may be an older one, or the item may return.
    *
    * @param {Item[]} items
-   * @param {Set<unknown>} heard
+   * @param {Set<unknown>} updated
    */
-  #takeAll(items, heard) {
+  #takeAll(items, updated) {
     const listed = new Set(items.map(this.#keyOf));
-    const gone = [...this.items].filter(([key]) => !this.isCut && !listed.has(key) && !heard.has(key));
+    const gone = [...this.items].filter(([key]) => !this.isCut && !listed.has(key) && !updated.has(key));
     const changes = [...gone.map(([key, item]) => this.#remove(key, item)), ...items.map((item) => this.#put(item))];
     this.isLoaded = true;
-    this.#tell(
+    this.#emitChanges(
       changes.filter((change) => change !== null),
       "snapshot",
     );
@@ -199,7 +200,7 @@ export class Followed extends EventTarget {
 
   /** @param {Item} item */
   #take(item) {
-    this.#heard?.add(this.#keyOf(item));
+    this.#received?.add(this.#keyOf(item));
     return this.#options.isDeleted(item) ? this.#delete(item) : this.#put(item);
   }
 
@@ -227,7 +228,7 @@ export class Followed extends EventTarget {
     const previous = this.items.get(key);
     const version = this.#versionOf(item) ?? (previous && this.#versionOf(previous));
     if (previous && this.#versionOf(previous) > version) return null;
-    // Without a version there is nothing that a later one could be compared with.
+    // Without a version a later one can't be compared.
     if (version !== undefined) this.#deleted.set(key, version);
     if (this.#deleted.size > MAX_DELETIONS) this.#deleted.delete(this.#deleted.keys().next().value);
     return this.#remove(key, item);
@@ -235,7 +236,7 @@ export class Followed extends EventTarget {
 
   /**
    * @param {unknown} key
-   * @param {Item} item What tells of it.
+   * @param {Item} item The version that reports it.
    * @returns {Change<Item> | null}
    */
   #remove(key, item) {
@@ -248,7 +249,7 @@ export class Followed extends EventTarget {
    * @param {Change<Item>[]} changes
    * @param {"snapshot" | "update"} origin
    */
-  #tell(changes, origin) {
+  #emitChanges(changes, origin) {
     if (changes.length === 0) return;
     this.revision += 1;
     this.#emit("change", { changes, origin });
@@ -264,7 +265,7 @@ export class Followed extends EventTarget {
 }
 
 /**
- * Return a function that reads what a name or a function says. Errors: TypeError without a key or a version.
+ * Return a function that reads a member by its name or by a function. Errors: TypeError without a key or a version.
  *
  * @template Item
  * @param {keyof Item | ((item: Item) => unknown)} reader

@@ -3,7 +3,7 @@
  * @typedef {{target: any, action: Action}} Handler
  */
 
-/** Who wants to hear what: the page's handlers, by path. */
+/** The page's handlers, by path. */
 export class Handlers {
   /** @type {Map<string, Handler[]>} */
   #byPath = new Map();
@@ -56,7 +56,7 @@ export class Handlers {
   }
 
   /**
-   * Call every handler of the path; what one throws is reported and does not keep it from the others.
+   * Call every handler of the path. An error of one is reported, and the others are still called.
    *
    * @param {string} path
    * @param {string} message
@@ -76,7 +76,7 @@ export class Handlers {
     if (!this.#byPath.get(path)?.includes(handler)) return;
     const { target, action } = handler;
     try {
-      // A method is looked up at each call, as in 2009: it may have been replaced since.
+      // A method is looked up at each call, as in 2009, because it may have been replaced.
       (typeof action === "string" ? target[action] : action).call(target, path, message);
     } catch (error) {
       this.#report(error);

@@ -1,17 +1,17 @@
 /** @import { Answer } from "./answers.js" */
 
-/** So many answers, of at most 256 KiB each, help a tab that missed some. */
+/** How many answers, of at most 256 KiB each, are kept for a tab that missed some. */
 const MAX_ANSWERS = 16;
 
 /**
- * The answers that a tab has taken in last, and its position after them. Pure.
+ * The last answers that a tab has applied, and its position after them. Pure.
  *
  * Positions are cursors as the server gave them: compared, never read.
  */
 export class History {
   /** Position of this tab; "" before the first answer. */
   position = "";
-  /** What was taken in, and where this tab was before. @type {{after: string, answer: Answer}[]} */
+  /** The applied answers, each with the position before it. @type {{after: string, answer: Answer}[]} */
   #taken = [];
 
   /** @param {Answer} answer */
@@ -24,7 +24,7 @@ export class History {
   }
 
   /**
-   * Begin anew at a position that others have reached.
+   * Start again at a position that others have reached.
    *
    * @param {string} position
    */
@@ -43,7 +43,7 @@ export class History {
   }
 
   /**
-   * Return what this tab took in after a position, oldest first.
+   * Return the answers after a position, oldest first.
    *
    * @param {string} position
    */

@@ -1,32 +1,32 @@
 /**
- * Web Locks where the browser has none, as on a page that came over plain http: tabs agree through a BroadcastChannel.
+ * Replaces Web Locks on pages that came over plain HTTP: tabs agree through a BroadcastChannel.
  *
- * Owns what this tab holds and waits for. Promises: who waits longest is next, at once when a lock is given back, and
- * within seconds when its holder has gone without a word; of two that hold one lock, because one of them
- * did not answer in time, one loses it at the next message. A steal is always obeyed.
+ * Owns the locks that this tab holds and waits for. Promises: the tab that waits longest is next, at once when a lock
+ * is given back, and within seconds when its holder has crashed. Two tabs may hold one lock when one of them did not
+ * answer in time; one loses it at the next message. A steal always succeeds.
  * Source: README.md, Tabs.
  */
 
 /** @import { Runtime } from "./runtime.js" */
 
-/** Who waits asks so often. Messages are delivered in hidden tabs at once, their timers may be late. */
+/** How often a waiting tab asks. Hidden tabs get messages at once, but their timers may be late. */
 const TICK_MS = 4_000;
-/** So long it waits for the answer: at first, after a release, and when it was answered before. */
+/** How long it waits for the answer: at first, after a release, and when it was answered before. */
 const FIRST_MS = 300;
 const FREED_MS = 50;
 const ANSWER_MS = 1_000;
-/** So many questions in a row without an answer mean that there is no holder. One may get lost in a busy tab. */
+/** After this many unanswered questions in a row there is no holder. A busy tab may miss one. */
 const MAX_UNANSWERED = 2;
 
 /**
- * @typedef {{turn: number, since: number, tab: string}} Rank Who holds by a later turn, then who was first, comes first.
+ * @typedef {{turn: number, since: number, tab: string}} Rank The later turn comes first, then the earlier `since`.
  * @typedef {Rank & {kind: "ask" | "held" | "waits" | "free", lock: string}} Message `held` and `waits` answer `ask`.
- * @typedef {Rank & {lock: string, isHeld: boolean, unanswered: number, timer: unknown, callback: (lock: null) => unknown,
- *   resolve: (value: any) => void, reject: (error: DOMException) => void}} Wish
+ * @typedef {Rank & {lock: string, isHeld: boolean, unanswered: number, timer: unknown, callback: (lock: null) =>
+ *   unknown, resolve: (value: any) => void, reject: (error: DOMException) => void}} Wish
  */
 
 /**
- * What tabs need of a LockManager.
+ * The part of a LockManager that tabs need.
  *
  * @typedef {object} Locks
  * @property {(lock: string, options: {signal?: AbortSignal, steal?: boolean, ifAvailable?: boolean},
@@ -40,15 +40,15 @@ export class ChannelLocks {
   #tab;
   /** @type {Set<Wish>} */
   #wishes = new Set();
-  /** How often each lock has changed hands, as far as this tab has heard. @type {Map<string, number>} */
+  /** How often each lock has changed its holder, as far as this tab knows. @type {Map<string, number>} */
   #turns = new Map();
   /** Open while there are wishes. @type {BroadcastChannel | null} */
   #channel = null;
 
   /**
    * @param {Runtime} runtime
-   * @param {() => BroadcastChannel} createChannel To the tabs that may want the same locks.
-   * @param {string} tab Names this tab.
+   * @param {() => BroadcastChannel} createChannel Connects to the tabs that may want the same locks.
+   * @param {string} tab Identifies this tab.
    */
   constructor(runtime, createChannel, tab) {
     this.#runtime = runtime;
@@ -57,13 +57,14 @@ export class ChannelLocks {
   }
 
   /**
-   * Call `callback` once the lock is held, and hold it until what that returns is settled, as `LockManager.request` does.
+   * Call `callback` once the lock is held, and hold it until its result is settled, as
+   * `LockManager.request` does.
    *
    * Errors: an AbortError when the signal ends the wait, or when another tab has taken the lock.
    *
    * @param {string} lock
-   * @param {{signal?: AbortSignal, steal?: boolean, ifAvailable?: boolean}} options With `ifAvailable`, the caller knows
-   *   that nobody else has it.
+   * @param {{signal?: AbortSignal, steal?: boolean, ifAvailable?: boolean}} options With `ifAvailable`, the caller
+   *   knows that the lock is free.
    * @param {(lock: null) => unknown} callback
    * @returns {Promise<any>}
    */
@@ -77,7 +78,7 @@ export class ChannelLocks {
       this.#wishes.add(wish);
       if (!this.#channel) {
         this.#channel = this.#createChannel();
-        this.#channel.onmessage = ({ data }) => this.#hear(data);
+        this.#channel.onmessage = ({ data }) => this.#receive(data);
       }
       if (steal || ifAvailable) void this.#take(wish);
       else this.#ask(wish, FIRST_MS);
@@ -91,7 +92,7 @@ export class ChannelLocks {
     this.#await(wish, patienceMs);
   }
 
-  /** @param {Wish} wish @param {number} milliseconds @param {number} [patienceMs] Of the question after that. */
+  /** @param {Wish} wish @param {number} milliseconds @param {number} [patienceMs] The wait after the next question. */
   #await(wish, milliseconds, patienceMs = milliseconds) {
     this.#runtime.clearTimeout(wish.timer);
     wish.timer = this.#runtime.setTimeout(() => {
@@ -138,7 +139,7 @@ export class ChannelLocks {
   }
 
   /** @param {Message} message */
-  #hear(message) {
+  #receive(message) {
     const { kind, lock } = message;
     this.#turns.set(lock, Math.max(this.#turns.get(lock) ?? 0, message.turn));
     for (const wish of [...this.#wishes].filter((other) => other.lock === lock)) {
@@ -147,7 +148,7 @@ export class ChannelLocks {
         if (kind === "held" && isBehind) this.#drop(wish);
         else if (kind === "held" || kind === "ask") this.#post("held", wish);
       } else if (kind === "free") {
-        // One question more, to those who have waited longer.
+        // One more question, to tabs that have waited longer.
         wish.unanswered = MAX_UNANSWERED - 1;
         this.#ask(wish, FREED_MS);
       } else if (kind === "held" || (kind === "waits" && isBehind)) {

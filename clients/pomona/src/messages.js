@@ -10,9 +10,8 @@
 /**
  * The messages of a path, one for each turn of a `for await` loop.
  *
- * At most `limit` messages wait. When another one comes, it is not taken: the loop is given those that wait, and then a
- * RangeError, so that a loop that is too slow learns that it has missed some. After that, and once it is left, nothing
- * is kept.
+ * At most `limit` messages wait. A further one is dropped: the loop gets those that wait, and then a RangeError, so
+ * that a slow loop knows that it has missed some. After that, and after the loop has ended, nothing is kept.
  *
  * @implements {AsyncIterableIterator<Update>}
  */

@@ -1,10 +1,10 @@
 /**
- * Reads a list that a server gives in pages, each with `Link: <…>; rel="next"` (RFC 8288) while there are more.
+ * Reads a list that a server sends in pages, each with `Link: <…>; rel="next"` (RFC 8288) while there are more.
  *
- * Promises: it ends, whatever the links say, and asks no other origin than the one that it was sent to.
+ * Promises: it ends, whatever the links say, and sends requests to the list's own origin only.
  */
 
-/** A list of more pages is cut, as one whose pages have no end. */
+/** A list with more pages is cut, because its pages may have no end. */
 const MAX_PAGES = 1_000;
 
 const NOWHERE = "http://nowhere.invalid";
@@ -14,9 +14,9 @@ const LINK = /<([^>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:"[^"]*"|[^\s",;]*))?)*)/
 const IS_NEXT = /;\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?![^\s;]))/i;
 
 /**
- * Return all items of a list, and why some may be missing; null when none is.
+ * Return all items of a list, and the reason when some may be missing.
  *
- * Errors: what `fetchPage` throws; Error for a status that is no success, TypeError for what is no list.
+ * Errors: what `fetchPage` throws; Error for an unsuccessful status, TypeError for a body that is not a list.
  *
  * @param {any} loaded The first page: an array, a Response with one as JSON, or either within `{content: […]}`.
  * @param {(url: string) => Promise<Response>} fetchPage
@@ -42,10 +42,10 @@ export async function readPages(loaded, fetchPage) {
 }
 
 /**
- * Return where a link leads, or null when that is no URL or of another origin.
+ * Return a link's URL, or null when it is invalid or of another origin.
  *
  * @param {string} link
- * @param {string | undefined} base Undefined for a Response that was made by hand, outside a browser.
+ * @param {string | undefined} base Undefined for a Response that a test created, outside a browser.
  */
 function resolve(link, base) {
   try {
@@ -72,7 +72,7 @@ async function readPage(page) {
 }
 
 /**
- * Return where a page's next one is, as its header says it, or null when it is the last one.
+ * Return the link to the next page from a page's header, or null for the last page.
  *
  * @param {any} page
  * @returns {string | null}

@@ -1,6 +1,6 @@
 /** @import { Runtime } from "./runtime.js" */
 
-/** A wait that a wake-up call cuts short, though never below the floor a server asked for. */
+/** A wait that a wake-up cuts short, but never below the time that a server asked for. */
 export class Pause {
   #runtime;
   /** @type {(() => void) | null} */
@@ -19,7 +19,7 @@ export class Pause {
    * Resolve after `milliseconds`, or earlier when cut short.
    *
    * @param {number} milliseconds
-   * @param {number} floorMs Being cut short does not make the wait shorter than this.
+   * @param {number} floorMs The shortest wait, also when it is cut short.
    * @returns {Promise<void>}
    */
   wait(milliseconds, floorMs) {
@@ -38,7 +38,7 @@ export class Pause {
     if (this.#finish) this.#arm();
   }
 
-  /** End the wait now, floor or not: there will be no next try. */
+  /** End the wait now, whatever its floor: there will be no next try. */
   end() {
     this.#runtime.clearTimeout(this.#timer);
     this.#finish?.();

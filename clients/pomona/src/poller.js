@@ -1,8 +1,8 @@
 /**
- * The poll loop: always one request under way, or a pause with a reason.
+ * Runs the poll loop: there is always one request under way, or a pause with a reason.
  *
- * Owns the cursor. Promises: an answer is handed over whole before the next poll
- * acknowledges it; nothing the network does makes it poll in a tight loop or stop for good.
+ * Owns the cursor. Promises: an answer is processed completely before the next poll acknowledges it. No network failure
+ * makes it poll in a tight loop or stop for good.
  * Source: docs/protocol.md, Delivery.
  */
 
@@ -13,15 +13,16 @@ import { Pause } from "./pause.js";
 /** @import { Answer } from "./answers.js" */
 /** @import { Runtime } from "./runtime.js" */
 
-/** The server holds a poll for at most 25 s; 20 s more without an answer means that the request hangs. */
+/** The server holds a poll for at most 25 s; after 20 s more without an answer the request hangs. */
 export const WATCHDOG_MS = 45_000;
-/** A wake-up leaves a poll alone that is younger: several signals come at once. */
+/** A wake-up does not end a younger poll: several signals arrive at once. */
 const FRESH_MS = 1_000;
-/** The cursor or the uid is not known to this server: begin anew. */
-const BEGIN_ANEW = [400, 410];
+/** Statuses for a cursor or uid that this server does not know: start again with a new uid. */
+const NEEDS_NEW_UID = [400, 410];
 
 /**
- * One poll that has ended; times are milliseconds since 1970, `cursor` is what it asked from ("" for a first poll).
+ * One poll that has ended; times are milliseconds since 1970, `cursor` is the cursor of its request ("" for a first
+ * poll).
  *
  * @typedef {{startedAt: number, endedAt: number, status: number, outcome: Outcome["kind"], cursor: string,
  *   updates: number, by: "tab" | "leader"}} Poll
@@ -33,13 +34,13 @@ const BEGIN_ANEW = [400, 410];
  * @typedef {Reply & {kind: "answer" | "failed" | "hung" | "interrupted"}} Outcome
  *
  * @typedef {object} Listeners
- * @property {(state: State) => void} onState Told also when it is the same as before.
+ * @property {(state: State) => void} onState Called also when the state is the same as before.
  * @property {(from: string, answer: Answer) => void} onAnswer
  * @property {(poll: {startedAt: number, from: string, outcome: Outcome}) => void} onPoll A poll has ended.
  */
 
 export class Poller {
-  /** What the next poll will ask for, "" for a first one. */
+  /** The `reconnectWith` of the next poll, "" for a first one. */
   position = "";
   #runtime;
   #baseUrl;
@@ -51,7 +52,7 @@ export class Poller {
   #isInDoubt = false;
   #isOffline = false;
   #startedAt = 0;
-  /** The run of now; one that has ended goes no further, whatever it waited for. @type {object | null} */
+  /** The current run; an ended run does not continue after its wait. @type {object | null} */
   #run = null;
   /** @type {AbortController | null} */
   #request = null;
@@ -70,10 +71,10 @@ export class Poller {
   }
 
   /**
-   * Poll from `position` until stopped; what is under way is given up.
+   * Poll from `position` until stopped. A request under way is aborted.
    *
    * @param {string} position
-   * @param {boolean} [isInDoubt] It is not known whether the server is there.
+   * @param {boolean} [isInDoubt] Whether the server may be unreachable.
    */
   start(position, isInDoubt = false) {
     this.stop();
@@ -88,13 +89,13 @@ export class Poller {
     this.#pause.end();
   }
 
-  /** Poll at once: the page is back, and what was under way may be dead. */
+  /** Poll at once: the page is back, and the old request may be dead. */
   wake() {
     if (this.#request && this.#runtime.now() - this.#startedAt >= FRESH_MS) this.#request.abort();
     this.#pause.cutShort();
   }
 
-  /** The network has gone: don't wait for the request to find out. */
+  /** The network has gone: do not wait until the request fails. */
   loseNetwork() {
     if (!this.#run) return;
     this.#isOffline = true;
@@ -102,7 +103,7 @@ export class Poller {
     this.#request?.abort();
   }
 
-  /** Begin anew, with a new uid. */
+  /** Start again with a new uid. */
   restart() {
     this.position = "";
     this.#request?.abort();
@@ -142,8 +143,8 @@ export class Poller {
   }
 
   /**
-   * Find out whether the server is there again, where the poll itself may be held in silence for 25 s: a first poll
-   * is answered at once, and its uid, bound to nothing, forgotten.
+   * Find out whether the server is back. The poll itself may be held in silence for 25 s, but a first poll is answered
+   * at once. Its uid is dropped: nothing is bound to it.
    *
    * @param {AbortSignal} signal
    */
@@ -151,12 +152,12 @@ export class Poller {
     try {
       if ((await this.#get("", signal)).answer) this.#listeners.onState("live");
     } catch {
-      // The poll beside it tells what is wrong.
+      // The poll beside it reports what is wrong.
     }
   }
 
   /**
-   * Ask the server, and read what it says. Errors: whatever `fetch` throws; the signal's reason once it was given.
+   * Send a poll and read its answer. Errors: whatever `fetch` throws; the signal's reason once it is aborted.
    *
    * @param {string} reconnectWith
    * @param {AbortSignal} signal
@@ -180,7 +181,7 @@ export class Poller {
   async #settle(run, from, outcome) {
     if (outcome.answer) return this.#accept(run, from, outcome.answer);
     if (outcome.kind === "interrupted") return this.#isOffline ? this.#waitAfterFailure(run, 0) : undefined;
-    if (BEGIN_ANEW.includes(outcome.status)) this.position = "";
+    if (NEEDS_NEW_UID.includes(outcome.status)) this.position = "";
     return this.#waitAfterFailure(run, outcome.floorMs);
   }
 
@@ -199,7 +200,7 @@ export class Poller {
     if (this.#run !== run) return;
     if (this.#breaker.trips(isProgress, tookMs)) return await this.#waitAfterFailure(run, answer.retryMs);
     this.#backoff.reset();
-    // The server has spread these waits itself, so it gets exactly what it asked for.
+    // The server spreads these waits itself, so the client waits exactly that long.
     if (answer.retryMs > 0) await this.#wait(run, answer.retryMs, answer.retryMs, "live");
   }
 

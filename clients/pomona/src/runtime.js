@@ -1,7 +1,7 @@
 /**
- * What Pomona takes from the world around it: the network, time, chance and the page's own signals.
+ * The parts of the environment that Pomona uses: the network, the clock, random numbers and the page's events.
  *
- * Owns no state. Every other module is given a Runtime, so that a test can be the world.
+ * Owns no state. Every other module gets a Runtime, so that tests can replace it.
  */
 
 /** @import { Sharing } from "./sharing.js" */
@@ -16,24 +16,25 @@
 /**
  * @typedef {object} Runtime
  * @property {(url: string, init: RequestInit) => Promise<Response>} fetch
- * @property {() => number} now Milliseconds of wall time: it goes on while a laptop sleeps, a monotonic clock may not.
+ * @property {() => number} now Wall-clock time in milliseconds. It advances while a laptop sleeps; a monotonic clock
+ *   may not.
  * @property {(callback: () => void, milliseconds: number) => unknown} setTimeout
  * @property {(timer: any) => void} clearTimeout
  * @property {() => number} random At least 0, below 1.
- * @property {(error: unknown) => void} report Told of what a handler threw.
+ * @property {(error: unknown) => void} report Receives the errors of handlers.
  * @property {Page | null} page Null outside a browser.
- * @property {Sharing} [sharing] What tabs share with, when it is not the browser's own.
+ * @property {Sharing} [sharing] Replaces the browser's own locks and channels.
  */
 
 /**
- * Return the real world, with `changes` put in its place where given.
+ * Return the browser's environment, with the given parts replaced.
  *
  * @param {Partial<Runtime>} [changes]
  * @returns {Runtime}
  */
 export function createRuntime(changes = {}) {
   return {
-    // Looked up at each call, so that a page's own wrapper of fetch is used; and never called with another `this`.
+    // Looked up at each call, so that a page's wrapper of fetch is used, and called without another `this`.
     fetch: (url, init) => globalThis.fetch(url, init),
     now: () => Date.now(),
     setTimeout: (callback, milliseconds) => globalThis.setTimeout(callback, milliseconds),
@@ -45,20 +46,20 @@ export function createRuntime(changes = {}) {
   };
 }
 
-/** The page looks at the clock so often; a time that is longer by so much was spent asleep. */
+/** How often the page reads the clock, and the extra time that means that the machine slept. */
 const TICK_MS = 5_000;
 const SLEPT_MS = 10_000;
 
 /**
- * Tell of what the browser does to the page.
+ * Call the listeners when the browser suspends, resumes, hides or shows the page, or the network changes.
  *
  * @param {Runtime & {page: Page}} runtime
  * @param {object} listeners
- * @param {() => void} listeners.onWake The page may have been away and is back.
+ * @param {() => void} listeners.onWake The page may have been suspended, and runs again.
  * @param {() => void} listeners.onOffline The network has gone.
- * @param {() => void} listeners.onFreeze The page is being put aside: nothing of it will run.
- * @param {() => void} listeners.onThaw It runs again, or is seen again.
- * @param {() => void} listeners.onHide Nobody sees it.
+ * @param {() => void} listeners.onFreeze The page is being suspended.
+ * @param {() => void} listeners.onThaw The page runs again, or is visible again.
+ * @param {() => void} listeners.onHide The page is hidden.
  * @param {AbortSignal} signal Ends the watch.
  */
 export function watchPage(runtime, { onWake, onOffline, onFreeze, onThaw, onHide }, signal) {
@@ -71,12 +72,12 @@ export function watchPage(runtime, { onWake, onOffline, onFreeze, onThaw, onHide
   listen(window, {
     online: onWake,
     offline: onOffline,
-    // Into the back/forward cache, which takes no page that holds a lock; and out of it.
+    // Into and out of the back/forward cache, which does not accept a page that holds a lock.
     pagehide: onFreeze,
     pageshow: (event) => "persisted" in event && event.persisted && onThaw(),
   });
   listen(document, { freeze: onFreeze, resume: onThaw, visibilitychange: () => (isVisible() ? onThaw : onHide)() });
-  // A laptop that slept tells nobody. A hidden page's timers are late anyway, so only a visible one looks.
+  // A laptop that slept sends no event. A hidden page's timers are late anyway, so only a visible one checks.
   let lookedAt = runtime.now();
   const look = () => {
     if (signal.aborted) return;

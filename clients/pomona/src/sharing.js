@@ -1,5 +1,5 @@
 /**
- * Finds the tabs of a browser that hear the same as the same person, so that they can share one poll.
+ * Finds the tabs of a browser with the same options and user, so that they can share one poll.
  *
  * Source: README.md, Tabs.
  */
@@ -19,12 +19,12 @@ import { Tabs } from "./tabs.js";
  * @property {LockManager | null} locks Null where the browser has none: tabs agree through a channel then.
  * @property {(name: string) => BroadcastChannel} createChannel
  * @property {() => string} createId
- * @property {(text: string) => Promise<string>} digest What may be in the name of a lock, which any page of the origin can
- *   list: short, and tells nothing of the text. Names of channels can't be listed.
+ * @property {(text: string) => Promise<string>} digest Makes the name of a lock, which any page of the origin can list:
+ *   short, and reveals nothing of the text. Names of channels can't be listed.
  */
 
 /**
- * What finding tabs to share with takes; its outcome is null when this one is to poll for itself.
+ * The input of `Share`, whose result is null when this tab polls for itself.
  *
  * @typedef {object} Shareable
  * @property {Runtime} runtime
@@ -35,26 +35,27 @@ import { Tabs } from "./tabs.js";
  * @typedef {(page: Shareable) => Promise<Tabs | null>} Share
  */
 
-/** Claims that differ between two tokens of the same person. */
+/** Claims that differ between two tokens of the same user. */
 const TIMES = new Set(["exp", "iat", "nbf", "jti", "auth_time"]);
 
 /**
- * Return this tab as one of those that share.
+ * Return this tab's connection to the tabs that share.
  *
  * @param {Shareable} page
- * @returns {Promise<Tabs | null>} Null when it is to poll for itself: it wants to, or the browser can't or won't.
+ * @returns {Promise<Tabs | null>} Null when it polls for itself: by its options, or because the browser lacks or
+ *   forbids locks and channels.
  */
 export async function shareTabs({ runtime, credentials, settings, url, listeners }) {
   const sharing = runtime.sharing ?? findSharing();
   const { connectUrl, disconnectUrl, headers, credentials: cookies, shared } = settings;
   if (!sharing || !shared) return null;
   try {
-    // A sandboxed frame has locks too, and may not use them.
+    // A sandboxed frame has locks, but may not use them.
     await sharing.locks?.query();
     const who = shared === true ? readClaims(await credentials.current()) : shared;
     const digest = await sharing.digest(JSON.stringify([url, connectUrl, disconnectUrl, headers, cookies, who]));
     const name = `pomona-2/${digest}`;
-    // Some browsers have channels too and forbid them.
+    // Some browsers have channels, but forbid them.
     sharing.createChannel(name).close();
     const createChannel = () => sharing.createChannel(`${name}/locks`);
     const locks = sharing.locks ?? new ChannelLocks(runtime, createChannel, sharing.createId());
@@ -65,7 +66,7 @@ export async function shareTabs({ runtime, credentials, settings, url, listeners
 }
 
 /**
- * Return what the browser has: everything since 2022, and channels alone where the page came over plain http.
+ * Return the browser's locks and channels; channels alone where the page came over plain HTTP.
  *
  * @returns {Sharing | null}
  */
@@ -85,7 +86,7 @@ function findSharing() {
 }
 
 /**
- * Return what tells people apart however often their token is renewed: a JWT's lasting claims, or else all of it.
+ * Return what distinguishes users, also after a renewal of the token: a JWT's lasting claims, or else the whole token.
  *
  * @param {string | null} token
  */

@@ -1,9 +1,9 @@
 /**
- * One poll for all tabs of a browser: one of them leads and polls, the others hear from it.
+ * Shares one poll among all tabs of a browser: one of them leads and polls, the others receive its answers.
  *
- * Owns who leads, what each tab wants, and this tab's position. Promises: a tab takes in answers in their order, each
- * starting where the one before it ended; where that can't be, it asks for what it lacks, and if nobody has that any more it
- * is told. Whoever leads next goes on from its own position.
+ * Owns the lead, the paths that each tab wants, and this tab's position. Promises: a tab applies answers in their
+ * order, each starting where the one before it ended. Otherwise it asks for the missing ones, and gets a gap if no tab
+ * has them any more. The next leader continues from its own position.
  * Source: README.md, Tabs.
  */
 
@@ -17,43 +17,41 @@ import { History } from "./history.js";
 /** @import { Locks } from "./locks.js" */
 /** @import { Sharing } from "./sharing.js" */
 
-/** A leader says something at least as often as its polls end, 25 s; one that is silent for longer is asked. */
+/** A leader posts at least whenever a poll ends, every 25 s. After a longer silence it is asked. */
 export const SILENCE_MS = 45_000;
-/** Keeps many tabs from asking, and stealing, at one moment. */
+/** Spreads the tabs' questions, and steals, over time. */
 const SPREAD_MS = 5_000;
-/** A leader that does not answer for so long is frozen. */
+/** A leader that does not answer within this time is frozen. */
 const ANSWER_MS = 3_000;
 
 /**
- * @typedef {object} Lead What the leader says of itself.
+ * @typedef {object} Lead The leader's report of itself.
  * @property {"lead"} kind
  * @property {string} position
  * @property {State} state
  * @property {string[]} confirmed
  * @property {Record<string, string[]>} wants
- * @property {string} [lost] The tab whose position is known to nobody.
+ * @property {string} [lost] The tab whose position no tab knows.
  *
- * @typedef {Lead
- *   | {kind: "want", paths: string[], asks: string[], isAsking: boolean, isAwake: boolean, watches: boolean}
- *   | {kind: "answer", from: string, answer: Answer, to?: string}
- *   | {kind: "need", after: string}
- *   | {kind: "state", state: State}
- *   | {kind: "refused" | "unconnected", refusal: PathReason}
- *   | {kind: "poll", record: Omit<Poll, "by">}} Body
- * @typedef {Body & {tab: string, term: number, since: number}} Message An answer with `to` is a repeat, for that tab alone;
- *   `since` is when its term began.
+ * @typedef {Lead | {kind: "want", paths: string[], asks: string[], isAsking: boolean, isAwake: boolean, watches:
+ *   boolean} | {kind: "answer", from: string, answer: Answer, to?: string} | {kind: "need", after: string} | {kind:
+ *   "state", state: State} | {kind: "refused" | "unconnected", refusal: PathReason} | {kind: "poll", record: Omit<Poll,
+ *   "by">}} Body
+ * @typedef {Body & {tab: string, term: number, since: number}} Message An answer with `to` is a repeat, for that tab
+ *   alone. `since` is when its term began.
  *
  * @typedef {object} Listeners
- * @property {(position: string) => void} onLead Poll from here on, and connect what is wanted.
- * @property {() => void} onFollow Don't any more.
+ * @property {(position: string) => void} onLead Start to poll from this position, and connect the wanted paths.
+ * @property {() => void} onFollow Stop polling.
  * @property {(answer: Answer) => void} onAnswer
- * @property {(lead: {position: string, confirmed: string[], isGap: boolean}) => void} onJoin This tab is now where the
- *   leader is; with isGap it missed what was before.
+ * @property {(lead: {position: string, confirmed: string[], isGap: boolean}) => void} onJoin This tab is now at the
+ *   leader's position; with isGap it missed the updates before it.
  * @property {(state: State) => void} onState
  * @property {(refusal: PathReason, kind: "refused" | "unconnected") => void} onRefused
  * @property {(record: Omit<Poll, "by">) => void} onPoll
  * @property {() => void} onWake
- * @property {Pick<Connector, "want" | "unwant" | "confirmed">} connector Told of what the tabs want while this one leads.
+ * @property {Pick<Connector, "want" | "unwant" | "confirmed">} connector Receives the wanted paths while this tab
+ *   leads.
  * @property {() => State} getState
  */
 
@@ -62,26 +60,26 @@ export class Tabs {
   #sharing;
   #name;
   #listeners;
-  /** A new one for each stay: locks of the one before may be held by a tab that is frozen. */
+  /** New for each stay: a frozen tab may still hold the locks of the last one. */
   #id = "";
   #history = new History();
   #term = 0;
-  /** When the term began. Without Web Locks two tabs may begin one term, and the first of them has it. */
+  /** When the term began. Without Web Locks two tabs may begin one term; the first of them keeps it. */
   #since = 0;
   #isLeading = false;
-  #needyUntil = 0;
-  /** Some other tab wants to see polls. */
+  #needsUntil = 0;
+  /** Another tab listens to `poll` events. */
   #isWatched = false;
   #watches = false;
   /** @type {Set<string>} */
   #own = new Set();
-  /** What each tab wants, this one's too. @type {Map<string, Set<string>>} */
+  /** The paths that each tab wants, this one included. @type {Map<string, Set<string>>} */
   #wants = new Map();
-  /** What this tab has asked for since its last message. @type {Set<string> | null} */
+  /** The paths that this tab has requested since its last message. @type {Set<string> | null} */
   #asks = null;
   /** @type {BroadcastChannel | null} */
   #channel = null;
-  /** Ends what this tab holds and waits for. */
+  /** Ends the locks that this tab holds and waits for. */
   #stay = new AbortController();
   /** @type {AbortController | null} */
   #turn = null;
@@ -101,31 +99,31 @@ export class Tabs {
     this.#listeners = listeners;
   }
 
-  /** Join the others, at the position where this tab was if it was there before. */
+  /** Join the others, at this tab's last position if it has one. */
   join() {
     const stay = new AbortController();
     this.#stay = stay;
     this.#id = this.#sharing.createId();
     this.#wants.set(this.#id, this.#own);
     this.#channel = this.#sharing.createChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
-    // Held for as long as this tab is here: whoever is granted it knows that the tab is gone.
-    const stand = () => {
+    this.#channel.onmessage = ({ data }) => this.#receive(data);
+    // Held while this tab exists: a tab that is granted it knows that this one is gone.
+    const hold = () => {
       if (stay.signal.aborted) return;
       this.#apply();
       this.#ask();
       return new Promise((resolve) => stay.signal.addEventListener("abort", resolve));
     };
-    this.#sharing.locks.request(`${this.#name}/${this.#id}`, { ifAvailable: true }, stand).catch(() => {
+    this.#sharing.locks.request(`${this.#name}/${this.#id}`, { ifAvailable: true }, hold).catch(() => {
       if (stay.signal.aborted) return;
-      // The others have taken it for gone, as it did not answer for long.
+      // The others have assumed that it is gone, because it did not answer for long.
       if (this.#isLeading) this.#stepDown();
       this.leave();
       this.join();
     });
   }
 
-  /** Leave the others, for good or until `join`; who leads hands over. */
+  /** Leave the others, for good or until `join`. A leader hands over. */
   leave() {
     this.#stay.abort();
     this.#turn?.abort();
@@ -150,19 +148,19 @@ export class Tabs {
     if (this.#isLeading && !this.#isWanted(path)) this.#listeners.connector.unwant(path);
   }
 
-  /** Have the leader tell of its polls. */
+  /** Ask the leader to report its polls. */
   watchPolls() {
     this.#watches = true;
     this.#changed();
   }
 
-  /** This tab may have been away: find out whether there still is a leader, and wake it. */
+  /** Check whether there still is a leader, and wake it: this tab may have been suspended. */
   wake() {
     this.#ask(true);
   }
 
   /**
-   * The leader's poll was answered.
+   * Share an answer to the leader's poll.
    *
    * @param {string} from
    * @param {Answer} answer
@@ -173,7 +171,7 @@ export class Tabs {
   }
 
   /**
-   * The leader's state has changed.
+   * Share a change of the leader's state.
    *
    * @param {State} state
    */
@@ -201,11 +199,11 @@ export class Tabs {
     return [...this.#wants.values()].some((paths) => paths.has(path));
   }
 
-  /** Tell the others of what changed, once for what the page does within one turn. */
+  /** Post this tab's changes, once for each turn of the page. */
   #changed() {
     if (!this.#asks) {
       this.#asks = new Set();
-      queueMicrotask(() => this.#tellWants(false, false));
+      queueMicrotask(() => this.#postWants(false, false));
     }
     return this.#asks;
   }
@@ -214,7 +212,7 @@ export class Tabs {
    * @param {boolean} isAsking
    * @param {boolean} isAwake
    */
-  #tellWants(isAsking, isAwake) {
+  #postWants(isAsking, isAwake) {
     const asks = [...(this.#asks ?? [])];
     this.#asks = null;
     this.#post({ kind: "want", paths: [...this.#own], asks, isAsking, isAwake, watches: this.#watches });
@@ -225,7 +223,7 @@ export class Tabs {
     this.#channel?.postMessage({ ...body, tab: this.#id, term: this.#term, since: this.#since });
   }
 
-  /** Ask to lead, when those who asked before are gone; or instead of one that is frozen. */
+  /** Request the lead, after the tabs that requested it before; with `steal`, at once. */
   #apply(steal = false) {
     this.#turn?.abort();
     const turn = new AbortController();
@@ -233,7 +231,7 @@ export class Tabs {
     const lead = () => (turn.signal.aborted ? undefined : this.#lead(turn.signal));
     const options = steal ? { steal } : { signal: turn.signal };
     this.#sharing.locks.request(this.#name, options, lead).catch(() => {
-      // Given up by this tab itself; otherwise it was stolen.
+      // This tab gave it up itself; otherwise it was stolen.
       if (turn.signal.aborted) return;
       turn.abort();
       this.#stepDown();
@@ -253,14 +251,14 @@ export class Tabs {
     this.#term += 1;
     this.#since = this.#runtime.now();
     this.#runtime.clearTimeout(this.#timer);
-    this.#tellLead();
+    this.#postLead();
     this.#listeners.onLead(this.#history.position);
     for (const tab of this.#wants.keys()) this.#watch(tab);
     return new Promise((resolve) => signal.addEventListener("abort", resolve));
   }
 
   /** @param {string} [lost] */
-  #tellLead(lost) {
+  #postLead(lost) {
     const wants = Object.fromEntries([...this.#wants].map(([tab, paths]) => [tab, [...paths]]));
     const { connector, getState } = this.#listeners;
     const { position } = this.#history;
@@ -268,7 +266,7 @@ export class Tabs {
     this.#post({ kind: "lead", position, state: getState(), confirmed, wants, ...(lost ? { lost } : {}) });
   }
 
-  /** Forget what a tab wants once it is gone. @param {string} tab */
+  /** Forget a tab's paths once it is gone. @param {string} tab */
   #watch(tab) {
     const { signal } = /** @type {AbortController} */ (this.#turn);
     if (tab === this.#id) return;
@@ -283,7 +281,7 @@ export class Tabs {
 
   #ask(isAwake = false) {
     if (this.#isLeading || !this.#channel) return;
-    this.#tellWants(true, isAwake);
+    this.#postWants(true, isAwake);
     this.#await(ANSWER_MS, () => this.#apply(true));
   }
 
@@ -297,10 +295,10 @@ export class Tabs {
   }
 
   /** @param {Message} message */
-  #hear(message) {
-    if (message.kind === "want") return this.#hearWant(message);
+  #receive(message) {
+    if (message.kind === "want") return this.#receiveWant(message);
     if (message.kind === "need") return this.#isLeading ? this.#help(message) : undefined;
-    // From a tab that was frozen while it led, and does not know yet that it leads no more.
+    // From a tab that was frozen while it led, and does not know yet that it has lost the lead.
     const { term, since } = message;
     if (term < this.#term || (term === this.#term && since > this.#since)) return;
     if (this.#isLeading && (term > this.#term || since < this.#since)) {
@@ -310,15 +308,15 @@ export class Tabs {
     this.#term = term;
     this.#since = since;
     if (!this.#isLeading) this.#await(SILENCE_MS + this.#runtime.random() * SPREAD_MS, () => this.#ask());
-    if (message.kind === "answer") this.#hearAnswer(message);
-    else if (message.kind === "lead") this.#hearLead(message);
+    if (message.kind === "answer") this.#receiveAnswer(message);
+    else if (message.kind === "lead") this.#receiveLead(message);
     else if (message.kind === "state") this.#listeners.onState(message.state);
     else if (message.kind === "poll") this.#listeners.onPoll(message.record);
     else this.#listeners.onRefused(message.refusal, message.kind);
   }
 
   /** @param {Message & {kind: "want"}} message */
-  #hearWant({ tab, paths, asks, isAsking, isAwake, watches }) {
+  #receiveWant({ tab, paths, asks, isAsking, isAwake, watches }) {
     const before = this.#wants.get(tab);
     this.#wants.set(tab, new Set(paths));
     this.#isWatched ||= watches;
@@ -328,13 +326,13 @@ export class Tabs {
     for (const path of news) this.#listeners.connector.want(path);
     for (const path of before ?? []) if (!this.#isWanted(path)) this.#listeners.connector.unwant(path);
     if (isAwake) this.#listeners.onWake();
-    if (isAsking) this.#tellLead();
+    if (isAsking) this.#postLead();
   }
 
   /** @param {Message & {kind: "need"}} message */
   #help({ after, tab }) {
     if (this.#history.knows(after)) this.#repeat(after, tab);
-    else this.#tellLead(tab);
+    else this.#postLead(tab);
   }
 
   /**
@@ -348,28 +346,28 @@ export class Tabs {
   }
 
   /** @param {Message & {kind: "answer"}} message */
-  #hearAnswer({ from, answer, to }) {
+  #receiveAnswer({ from, answer, to }) {
     if (to && to !== this.#id) return;
     const history = this.#history;
     const follows = from === history.position;
     if (!follows && history.knows(answer.reconnectWith)) return;
     if (!follows && to) return;
-    // From a position that this tab has passed: better twice than not at all.
+    // From a position that this tab has passed: a repeat is better than a loss.
     if (!follows && from !== "" && !history.knows(from)) return this.#need();
-    this.#needyUntil = 0;
+    this.#needsUntil = 0;
     history.add(answer);
     this.#listeners.onAnswer(answer);
     if (this.#isLeading) this.#listeners.onLead(history.position);
   }
 
   /** @param {Message & {kind: "lead"}} lead */
-  #hearLead({ position, state, confirmed, wants, lost, tab }) {
+  #receiveLead({ position, state, confirmed, wants, lost, tab }) {
     const history = this.#history;
     for (const [other, paths] of Object.entries(wants)) {
       if (other !== this.#id) this.#wants.set(other, new Set(paths));
     }
     this.#listeners.onState(state);
-    if (String(wants[this.#id]?.sort()) !== String([...this.#own].sort())) this.#tellWants(false, false);
+    if (String(wants[this.#id]?.sort()) !== String([...this.#own].sort())) this.#postWants(false, false);
     if (position === history.position || position === "") return;
     if (history.position === "" || lost === this.#id) {
       const isGap = history.position !== "";
@@ -379,11 +377,11 @@ export class Tabs {
     else this.#need();
   }
 
-  /** Ask for what this tab has missed; not again while help may be on its way. */
+  /** Ask for the missing answers; not again while a reply may be on its way. */
   #need() {
     const now = this.#runtime.now();
-    if (now < this.#needyUntil) return;
-    this.#needyUntil = now + ANSWER_MS;
+    if (now < this.#needsUntil) return;
+    this.#needsUntil = now + ANSWER_MS;
     this.#post({ kind: "need", after: this.#history.position });
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { changeTask, createTask, decide, findNext, giveUp, lay, orderOf, rebase, removeTask, settle } from "../operations.js";
+import { changeTask, createTask, decide, findNext, giveUp, applyPending, orderOf, rebase, removeTask, settle } from "../operations.js";
 
 /** @import { Task } from "../operations.js" */
 
@@ -20,8 +20,8 @@ const milk = (more) => ({
 });
 const bread = milk({ guid: "/task/2", description: "bread" });
 
-/** @param {Parameters<typeof lay>} arguments_ */
-const shown = (...arguments_) => lay(...arguments_).map(({ guid, description, isDone }) => [guid, description, isDone]);
+/** @param {Parameters<typeof applyPending>} arguments_ */
+const shown = (...arguments_) => applyPending(...arguments_).map(({ guid, description, isDone }) => [guid, description, isDone]);
 
 test("what the user did is shown over what the server said", () => {
   const operations = [
@@ -35,7 +35,7 @@ test("what the user did is shown over what the server said", () => {
     ["new:d", "salt", false],
   ]);
   assert.deepEqual(
-    lay([milk(), bread], operations.slice(0, 1)).map(({ isWaiting }) => isWaiting),
+    applyPending([milk(), bread], operations.slice(0, 1)).map(({ isWaiting }) => isWaiting),
     [true, false],
   );
 });
@@ -51,7 +51,7 @@ test("a change stays visible when its task has been deleted by others", () => {
 
 test("what was done on top of an operation is on top of its answer when that comes", () => {
   const creation = createTask("a", { description: "salt" });
-  const [salt] = lay([], [creation]);
+  const [salt] = applyPending([], [creation]);
   const later = [changeTask("b", salt ?? milk(), { isDone: true }), changeTask("c", bread, { isDone: true })];
   const answer = milk({ guid: "/task/3", description: "salt" });
   assert.deepEqual(settle([creation, ...later], creation, answer), [
@@ -92,7 +92,7 @@ test("the user is asked when others changed the same, changed what was deleted, 
 test("a task is shown, with the question, while the user decides whether to delete it", () => {
   const theirs = milk({ version: 2, description: "rice milk" });
   const asking = { ...removeTask("a", milk()), conflict: { theirs } };
-  assert.deepEqual(lay([theirs], [asking]), [{ ...theirs, isWaiting: true, conflict: asking }]);
+  assert.deepEqual(applyPending([theirs], [asking]), [{ ...theirs, isWaiting: true, conflict: asking }]);
 });
 
 test("mine goes on top of theirs, and theirs takes mine away", () => {

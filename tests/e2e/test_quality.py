@@ -71,7 +71,7 @@ async def test_axe_finds_nothing_when_the_list_is_in_any_state(new_page: NewPage
 
 
 @pytest.mark.parametrize("width", [900, 320])
-async def test_polls_are_shown_when_the_page_is_open(browser: Browser, stack: Stack, tmp_path: Path, width: int) -> None:
+async def test_polls_are_shown_when_a_page_is_open(browser: Browser, stack: Stack, tmp_path: Path, width: int) -> None:
     """Polls, cursor, delays and messages; axe finds nothing, and no uid is shown whole."""
     context = await browser.new_context(viewport={"width": width, "height": 900})
     page = await context.new_page()

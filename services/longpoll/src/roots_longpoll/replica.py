@@ -37,14 +37,13 @@ from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
 from roots_longpoll.http.connection import Connection
 from roots_longpoll.http.drain import drain
 from roots_longpoll.http.server_state import STALE_SECONDS, SWEEPS_PER_SECOND, ServerState
+from roots_longpoll.stream.clients import answer_held_poll_queries, renew_grants
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.held_polls import answer_held_poll_queries
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.lookups import Lookups
 from roots_longpoll.stream.nats_protocol import Subscription
 from roots_longpoll.stream.reader import JetStreamReader, LogReader
-from roots_longpoll.stream.renewal import renew_grants
-from roots_longpoll.stream.replay import Replayer, ReplayLimits
+from roots_longpoll.stream.replay import Replayer
 from roots_longpoll.stream.sinks import EVENT_HEADERS, GRANT_HEADERS, TRACED_EVENT_HEADERS, EventSink, GrantSink
 from roots_longpoll.stream.vanished import VanishedGrants
 
@@ -192,7 +191,7 @@ class Replica:
         """Connect to NATS, then follow both streams and read what the dispatcher needs."""
         client = await broker.connect(self._config, on_reconnect=self._reconcile)
         self._streams = streams = self._open_streams(client)
-        await answer_held_poll_queries(client, self._dispatcher, f"{socket.gethostname()}:{self.port}")
+        await answer_held_poll_queries(client, self._dispatcher.held, f"{socket.gethostname()}:{self.port}")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._execute_needs(streams))
             group.create_task(streams.live.run())
@@ -242,13 +241,14 @@ class Replica:
             ],
             on_change=note_live,
         )
-        bounds = ReplayLimits(slots=self._config.replay_slots)
         return Streams(
             client=client,
             live=live,
             followers={"events": events, "grants": grants},
             lookups=Lookups(self._dispatcher, self._view, JetStreamReader(client, GRANTS_STREAM), self._spawn),
-            replayer=Replayer(reader, self._ring, self._limits, bounds, self._stats.unreadable),
+            replayer=Replayer(
+                reader, self._ring, self._limits, self._stats.unreadable, slots=self._config.replay_slots
+            ),
             vanished=VanishedGrants(client, self._view, grant_sink),
         )
 

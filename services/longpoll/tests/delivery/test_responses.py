@@ -19,14 +19,14 @@ def test_full_leaves_out_gaps_and_retry_when_there_are_none() -> None:
 def test_full_names_gaps_and_retry_when_there_are_some() -> None:
     """Both stand in the order of the protocol."""
     body = responses.full(
-        updates=(), uid=b"u", position_text=b"/1.1.", grants_text=b"1", gaps=[('"', "overflow")], retry_ms=1500
+        updates=(), uid=b"u", position_text=b"/1.1.", grants_text=b"1", gaps=[('"', "expired")], retry_ms=1500
     )
-    expected = {"updates": [], "reconnectWith": "u/1.1.1", "gaps": [{"path": '"', "reason": "overflow"}], "retry": 1500}
+    expected = {"updates": [], "reconnectWith": "u/1.1.1", "gaps": [{"path": '"', "reason": "expired"}], "retry": 1500}
     assert expected == json.loads(body)
     assert list(expected) == list(json.loads(body))
 
 
-def test_empty_gives_back_the_own_cursor_when_nothing_was_considered() -> None:
-    """The client stays where it is."""
-    assert {"updates": [], "reconnectWith": "u/1.2.3"} == json.loads(responses.empty(b"u/1.2.3"))
-    assert 0 == json.loads(responses.empty(b"u/1.2.3", 0))["retry"]
+def test_full_gives_back_the_own_cursor_when_it_is_given_with_the_uid() -> None:
+    """The client stays where it is; a wait of no time is said too."""
+    body = responses.full(updates=(), uid=b"u/1.2.3", position_text=b"", grants_text=b"", retry_ms=0)
+    assert {"updates": [], "reconnectWith": "u/1.2.3", "retry": 0} == json.loads(body)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roots_longpoll.stream.broker_clock import BrokerClock
+from roots_longpoll.stream.sinks import BrokerClock
 
 NOON_NS = 1_258_027_200 * 10**9
 

@@ -10,7 +10,7 @@ from roots_longpoll.delivery.poll import Limits
 from roots_longpoll.delivery.ring import Ring
 from roots_longpoll.delivery.stats import Unreadable
 from roots_longpoll.stream.reader import JetStreamReader
-from roots_longpoll.stream.replay import Replayer, ReplayLimits
+from roots_longpoll.stream.replay import Replayer
 
 STARTS = (("a", 10),)
 
@@ -45,7 +45,7 @@ async def test_reading_is_shared_only_when_it_is_of_the_same_log() -> None:
     """I9: a reading that began before the stream was created anew is of no use to a poll that came after."""
     stream, ring = EmptyStream(), Ring(1000)
     ring.reset(1, 100)
-    replayer = Replayer(cast("JetStreamReader", stream), ring, Limits(), ReplayLimits(), Unreadable())
+    replayer = Replayer(cast("JetStreamReader", stream), ring, Limits(), Unreadable(), slots=16)
     tasks = [asyncio.create_task(replayer.read(STARTS)) for _ in range(2)]
     await asyncio.sleep(0)
     stream.epoch = 2

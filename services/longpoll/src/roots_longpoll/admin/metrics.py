@@ -5,9 +5,12 @@ Hold time and delivery time are kept apart: a parked poll would ruin a histogram
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated, NamedTuple, get_type_hints
 
 from prometheus_client import samples
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import HistogramMetricFamily, Metric
 
 from roots_longpoll.delivery.stats import Histogram, Outcome, Stage, Stats
 from roots_longpoll.http.connection import POLL_ROUTE
@@ -15,28 +18,42 @@ from roots_longpoll.http.connection import POLL_ROUTE
 _P = "roots_longpoll"
 
 
+class Shown(NamedTuple):
+    """How a figure is shown. Shape: a figure with a label is a mapping by the label's values."""
+
+    family: type[Counter | Gauge]
+    help_text: str
+    label: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one replica has at one moment, beside what `Stats` counts. Shape: repairs and its like are by stream."""
+    """What one replica has at one moment, beside what `Stats` counts."""
 
-    polls_held: float
-    polls_held_limit: float
-    connections: float
-    connections_limit: float
-    held_paths: float
-    ring_events: float
-    ring_bytes: float
-    ring_limit_bytes: float
-    ring_reach_seconds: float
-    ring_evicted: float
-    clients_cached: float
-    broker_connected: float
-    nats_connects: float
-    clock_skew_seconds: float
-    view_age_seconds: Mapping[str, float]
-    repairs: Mapping[str, float]
-    repaired_messages: Mapping[str, float]
-    replays: Mapping[str, float]
+    polls_held: Annotated[float, Shown(Gauge, "Polls that wait now.")]
+    polls_held_limit: Annotated[float, Shown(Gauge, "Polls that may wait at a time.")]
+    connections: Annotated[float, Shown(Gauge, "Open connections.")]
+    connections_limit: Annotated[float, Shown(Gauge, "Connections that may be open at a time.")]
+    held_paths: Annotated[float, Shown(Gauge, "Paths that at least one held poll waits on.")]
+    ring_events: Annotated[float, Shown(Gauge, "Events in the ring.")]
+    ring_bytes: Annotated[float, Shown(Gauge, "Bytes of the ring.")]
+    ring_limit_bytes: Annotated[float, Shown(Gauge, "Bytes that the ring may have.")]
+    ring_reach_seconds: Annotated[float, Shown(Gauge, "Age of the oldest event in the ring.")]
+    ring_evicted: Annotated[float, Shown(Counter, "Events that left the ring for want of room.")]
+    clients_cached: Annotated[float, Shown(Gauge, "Clients whose grants are in the view.")]
+    broker_connected: Annotated[float, Shown(Gauge, "1 while NATS is connected.")]
+    nats_connects: Annotated[float, Shown(Counter, "Connections for live messages made.")]
+    clock_skew_seconds: Annotated[
+        float, Shown(Gauge, "How far this machine's clock is ahead of that of NATS, at least.")
+    ]
+    view_age_seconds: Annotated[
+        Mapping[str, float], Shown(Gauge, "Since the view of a stream was known to be complete.", "stream")
+    ]
+    repairs: Annotated[
+        Mapping[str, float], Shown(Counter, "Holes in the live messages, read from the stream.", "stream")
+    ]
+    repaired_messages: Annotated[Mapping[str, float], Shown(Counter, "Messages that did not come live.", "stream")]
+    replays: Annotated[Mapping[str, float], Shown(Counter, "Backlogs read from the stream, by result.", "result")]
 
 
 class StatsCollector:
@@ -48,10 +65,11 @@ class StatsCollector:
 
     def collect(self) -> Iterable[Metric]:
         """Return every family."""
-        figures = self._figures()
         yield from self._histograms()
-        yield from self._counters(figures)
-        yield from self._current(figures)
+        yield from self._counters()
+        figures = self._figures()
+        for name, hint in get_type_hints(Figures, include_extras=True).items():
+            yield _shown(name, getattr(figures, name), *hint.__metadata__[0])
 
     def _histograms(self) -> Iterable[Metric]:
         hold = HistogramMetricFamily(
@@ -81,33 +99,22 @@ class StatsCollector:
             _add(stages, [stage.name.lower()], self._stats.stages[stage])
         yield stages
 
-    def _counters(self, figures: Figures) -> Iterable[Metric]:
+    def _counters(self) -> Iterable[Metric]:
         stats = self._stats
-        yield _counter("events", "Events taken in from the stream.", stats.events)
-        yield _counter("deliveries", "Events written to clients: one for each event and client.", stats.deliveries)
-        yield _counter("uids_minted", "Clients begun.", stats.uids_minted)
-        yield _counter("connections_refused", "Connections over the limit.", stats.connections_refused)
-        yield _counter("slow_clients", "Connections cut off since their client did not read.", stats.slow_clients)
-        yield _counter("ring_evicted", "Events that left the ring for want of room.", figures.ring_evicted)
-        yield _counter("nats_connects", "Connections for live messages made.", figures.nats_connects)
-        yield _labelled("gaps", "Gaps reported to clients, by reason.", "reason", stats.gaps)
-        yield _labelled(
-            "refusals", "Polls refused: full, the view of NATS is stale, or NATS left a question unanswered.", "reason",
-            stats.refusals,
-        )  # fmt: skip
-        yield _labelled(
-            "unreadable", "What of the log or of a grant record could not be read, each time, by kind.", "kind",
-            stats.unreadable.counts,
-        )  # fmt: skip
-        yield _labelled("repairs", "Holes of the live way read from the stream.", "stream", figures.repairs)
-        yield _labelled("repaired_messages", "Messages that the live way lost.", "stream", figures.repaired_messages)
-        yield _labelled("replays", "Backlogs read from the stream, by result.", "result", figures.replays)
+        yield _shown("events", stats.events, Counter, "Events taken in from the stream.")
+        yield _shown("deliveries", stats.deliveries, Counter, "Events written, one for each event and client.")
+        yield _shown("uids_minted", stats.uids_minted, Counter, "Clients begun.")
+        yield _shown("connections_refused", stats.connections_refused, Counter, "Connections over the limit.")
+        yield _shown("slow_clients", stats.slow_clients, Counter, "Connections cut off: their client did not read.")
+        yield _shown("gaps", stats.gaps, Counter, "Gaps reported to clients, by reason.", "reason")
+        help_text = "Polls refused: full, the view of NATS is stale, or NATS left a question unanswered."
+        yield _shown("refusals", stats.refusals, Counter, help_text, "reason")
+        help_text = "What of the log or of a grant record could not be read, each time, by kind."
+        yield _shown("unreadable", stats.unreadable.counts, Counter, help_text, "kind")
         yield self._requests()
 
     def _requests(self) -> Metric:
-        family = CounterMetricFamily(
-            f"{_P}_http_requests", "HTTP requests answered.", labels=["method", "route", "status"]
-        )
+        family = Counter(f"{_P}_http_requests", "HTTP requests answered.", labels=["method", "route", "status"])
         answers = dict(self._stats.answers)
         answers[POLL_ROUTE] = answers.get(POLL_ROUTE, 0) + self._stats.shared_answers
         for route, count in answers.items():
@@ -115,31 +122,6 @@ class StatsCollector:
         for (method, route, status), count in dict(self._stats.requests).items():
             family.add_metric([method, route, str(status)], count)
         return family
-
-    @staticmethod
-    def _current(figures: Figures) -> Iterable[Metric]:
-        yield _gauge("polls_held", "Polls that wait now.", figures.polls_held)
-        yield _gauge("polls_held_limit", "Polls that may wait at a time.", figures.polls_held_limit)
-        yield _gauge("connections_limit", "Connections that may be open at a time.", figures.connections_limit)
-        yield _gauge("connections", "Open connections.", figures.connections)
-        yield _gauge("held_paths", "Paths that at least one held poll waits on.", figures.held_paths)
-        yield _gauge("ring_events", "Events in the ring.", figures.ring_events)
-        yield _gauge("ring_bytes", "Bytes of the ring.", figures.ring_bytes)
-        yield _gauge("ring_limit_bytes", "Bytes that the ring may have.", figures.ring_limit_bytes)
-        yield _gauge("ring_reach_seconds", "Age of the oldest event in the ring.", figures.ring_reach_seconds)
-        yield _gauge("clients_cached", "Clients whose grants are in the view.", figures.clients_cached)
-        yield _gauge("broker_connected", "1 while NATS is connected.", figures.broker_connected)
-        yield _gauge(
-            "clock_skew_seconds",
-            "How far this machine's clock is ahead of that of NATS, at least.",
-            figures.clock_skew_seconds,
-        )
-        age = GaugeMetricFamily(
-            f"{_P}_view_age_seconds", "Since the view of a stream was known to be complete.", labels=["stream"]
-        )
-        for stream, seconds in figures.view_age_seconds.items():
-            age.add_metric([stream], seconds)
-        yield age
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
@@ -157,16 +139,14 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram)
     family.add_metric(labels, buckets, histogram.sum)
 
 
-def _counter(name: str, help_text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"{_P}_{name}", help_text, value=value)
-
-
-def _gauge(name: str, help_text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{_P}_{name}", help_text, value=value)
-
-
-def _labelled(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(f"{_P}_{name}", help_text, labels=[label])
-    for value, count in dict(values).items():
-        family.add_metric([value], count)
-    return family
+def _shown(
+    name: str,
+    value: float | Mapping[str, float],
+    family: type[Counter | Gauge],
+    help_text: str,
+    label: str | None = None,
+) -> Metric:
+    metric = family(f"{_P}_{name}", help_text, labels=() if label is None else (label,))
+    for labels, one in [((key,), one) for key, one in value.items()] if isinstance(value, Mapping) else [((), value)]:
+        metric.add_metric(labels, one)
+    return metric

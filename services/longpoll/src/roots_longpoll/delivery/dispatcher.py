@@ -36,14 +36,7 @@ class PollDispatcher:
     """
 
     def __init__(
-        self,
-        *,
-        ring: Ring,
-        view: GrantsView,
-        uids: Uids,
-        stats: Stats,
-        limits: Limits,
-        need: Callable[[AnyNeed], None],
+        self, *, ring: Ring, view: GrantsView, uids: Uids, stats: Stats, limits: Limits, need: Callable[[AnyNeed], None]
     ) -> None:
         self.stats = stats
         self.is_draining = False

@@ -57,7 +57,8 @@ class ResponseBuilder:
 
     def same(self, poll: Poll, retry_ms: int | None = None) -> bytes:
         """Return no updates, and the cursor that the client has."""
-        return responses.empty(b"%b/%b" % (poll.uid, render(poll.cursor)), retry_ms)
+        own = b"%b/%b" % (poll.uid, render(poll.cursor))
+        return responses.full(updates=(), uid=own, position_text=b"", grants_text=b"", retry_ms=retry_ms)
 
     def welcome(self) -> bytes:
         """Return a new uid, and the cursor of now."""

@@ -11,7 +11,7 @@ import msgspec
 from roots_longpoll.delivery.cursor import base36
 from roots_longpoll.delivery.ring import Event
 
-GapReason = Literal["expired", "epoch", "overflow"]
+GapReason = Literal["expired", "epoch"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,11 +44,6 @@ def opening(updates: Iterable[bytes]) -> bytes:
 def position(epoch_text: bytes, seq: int) -> bytes:
     """Return what stands between the uid and the grant number."""
     return b"/%b.%b." % (epoch_text, base36(seq))
-
-
-def empty(own: bytes, retry_ms: int | None = None) -> bytes:
-    """Return the body that has no updates and gives a client back its own `uid/cursor`."""
-    return full(updates=(), uid=own, position_text=b"", grants_text=b"", retry_ms=retry_ms)
 
 
 def full(

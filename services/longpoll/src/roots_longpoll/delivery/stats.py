@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from roots.runtime import logs
+from roots_longpoll.delivery.responses import GapReason
 from roots_longpoll.delivery.ring import Event
 
 HOLD_BOUNDS_SECONDS = (0.005, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0)
@@ -118,7 +119,7 @@ class Stats:
         self.uids_minted = 0
         self.events = 0
         self.deliveries = 0
-        self.gaps = dict.fromkeys(("expired", "epoch", "overflow"), 0)
+        self.gaps = dict.fromkeys(get_args(GapReason), 0)
         self.refusals = dict.fromkeys(("full", "stale", "unanswered"), 0)
         self.answers: dict[str, int] = {}
         # Polls answered by a fan-out; they are in no other count of answers.

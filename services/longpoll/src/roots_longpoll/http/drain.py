@@ -15,12 +15,7 @@ log = logs.get(__name__)
 
 
 async def drain(
-    dispatcher: PollDispatcher,
-    server: ServerState,
-    listener: asyncio.Server,
-    *,
-    seconds: float,
-    linger_seconds: float,
+    dispatcher: PollDispatcher, server: ServerState, listener: asyncio.Server, *, seconds: float, linger_seconds: float
 ) -> bool:
     """Answer the held polls evenly over the window, then end the connections; return whether none was cut off.
 

@@ -4,7 +4,6 @@ Polls with the same position share one reading; the readings under way and those
 """
 
 import asyncio
-from dataclasses import dataclass
 
 from roots.contracts.subjects import subject_of
 from roots_longpoll.delivery.poll import Limits, Replay
@@ -17,31 +16,24 @@ from roots_longpoll.stream.sinks import event_of
 DEADLINE_SECONDS = 10.0
 # How long a server that lags gets to catch up before it is asked again.
 LAG_SECONDS = 0.05
+MAX_WAITING = 10_000
 
 Starts = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayLimits:
-    """Bounds of replays: so many at a time, so many more that wait."""
-
-    slots: int = 16
-    max_waiting: int = 10_000
-
-
 class Replayer:
-    """Reads backlogs from the event stream."""
+    """Reads backlogs from the event stream: `slots` at a time, while MAX_WAITING more may wait."""
 
     def __init__(
-        self, reader: JetStreamReader, ring: Ring, limits: Limits, bounds: ReplayLimits, unreadable: Unreadable
+        self, reader: JetStreamReader, ring: Ring, limits: Limits, unreadable: Unreadable, *, slots: int
     ) -> None:
         self.results = {"ok": 0, "failed": 0, "refused": 0, "shared": 0}
         self._reader = reader
         self._ring = ring
         self._limits = limits
-        self._bounds = bounds
+        self._max_under_way = slots + MAX_WAITING
         self._unreadable = unreadable
-        self._slots = asyncio.Semaphore(bounds.slots)
+        self._slots = asyncio.Semaphore(slots)
         self._under_way: dict[tuple[int, Starts], asyncio.Task[Replay]] = {}
 
     async def read(self, starts: Starts) -> Replay:
@@ -54,7 +46,7 @@ class Replayer:
         task = self._under_way.get(key)
         if task is not None:
             self.results["shared"] += 1
-        elif len(self._under_way) >= self._bounds.slots + self._bounds.max_waiting:
+        elif len(self._under_way) >= self._max_under_way:
             self.results["refused"] += 1
             raise ReplayRefusedError
         else:

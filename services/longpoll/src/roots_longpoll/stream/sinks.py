@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 from roots.contracts.events import MAX_MESSAGE_BYTES, TIME_HEADER, TRACEPARENT_HEADER
 from roots.contracts.grant_records import UnreadableRecordError
@@ -12,16 +13,18 @@ from roots_longpoll.delivery.dispatcher import PollDispatcher
 from roots_longpoll.delivery.grants import GrantsView, MaybeClient
 from roots_longpoll.delivery.ring import Event
 from roots_longpoll.delivery.stats import Unreadable
-from roots_longpoll.stream.broker_clock import STORED_HEADER, BrokerClock
 
+_STORED_HEADER = "Nats-Time-Stamp"
 # A key-value store's mark of a record that was deleted or purged.
 _OPERATION_HEADER = "KV-Operation"
-EVENT_HEADERS = (TIME_HEADER, STORED_HEADER)
+EVENT_HEADERS = (TIME_HEADER, _STORED_HEADER)
 TRACED_EVENT_HEADERS = (*EVENT_HEADERS, TRACEPARENT_HEADER)
-GRANT_HEADERS = (_OPERATION_HEADER, STORED_HEADER)
+GRANT_HEADERS = (_OPERATION_HEADER, _STORED_HEADER)
 
 _MAX_TIME_DIGITS = 19
 _TRACEPARENT_CHARACTERS = 55
+_SECOND_CHARACTERS = 19
+_FRACTION_DIGITS = 9
 
 
 def event_of(message: Stored, unreadable: Unreadable) -> Event | None:
@@ -52,6 +55,28 @@ def event_of(message: Stored, unreadable: Unreadable) -> Event | None:
     return Event(seq=message.seq, path=path, message=message.data, committed_ns=committed_ns, traceparent=traceparent)
 
 
+class BrokerClock:
+    """Reads the times at which NATS stored messages, like 2009-11-10T23:00:00.25Z: up to nine digits of a fraction.
+
+    One is read for every event, so the date, which stays the same for a second, is worked out once.
+    """
+
+    def __init__(self) -> None:
+        self._second = ""
+        self._second_ns = 0
+
+    def read(self, text: str) -> int:
+        """Return `text` as nanoseconds since 1970, 0 when it is no such time."""
+        second, fraction = text[:_SECOND_CHARACTERS], text[_SECOND_CHARACTERS + 1 : -1]
+        try:
+            if second != self._second:
+                self._second_ns = int(datetime.fromisoformat(f"{second}+00:00").timestamp()) * 10**_FRACTION_DIGITS
+                self._second = second
+            return self._second_ns + int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
+        except ValueError:
+            return 0
+
+
 class EventSink:
     """Feeds the dispatcher with events. Shape: on_event is called with each of them first."""
 
@@ -79,7 +104,7 @@ class EventSink:
             self._dispatcher.skip_to(message.seq)
         else:
             event.taken_ns = time.time_ns()
-            stored_ns = self._clock.read(message.headers.get(STORED_HEADER, ""))
+            stored_ns = self._clock.read(message.headers.get(_STORED_HEADER, ""))
             self._dispatcher.stats.count_arrival(event.committed_ns, stored_ns, event.taken_ns)
             if self._on_event is not None:
                 self._on_event(event)

@@ -23,14 +23,15 @@ from roots.runtime.episodes import Episode
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream.reader import JetStreamReader
 
-RECONCILE_SECONDS = 5.0
+# From a comparison on, polls are served for 30 s without NATS: so it may be away for 28 s at least.
+RECONCILE_SECONDS = 2.0
 RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 2.0
 # So many messages are looked for when a stream has to be known again; mostly the first is there.
 MARKS = 16
 # What was published a moment ago may still be on its live way.
 IN_FLIGHT_SECONDS = 0.05
-# A view that reconciles every five seconds and could not for this long has missed two turns.
+# A view that could not be compared for this long has missed several turns.
 MAX_READY_AGE_SECONDS = 12.0
 BATCH = 256
 # Beyond this the ring begins anew near the stream's end, and polls that are further back read the stream.

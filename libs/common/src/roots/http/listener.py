@@ -18,6 +18,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from roots.http.channel import Channel
+from roots.http.queue import create_dispatcher
 from roots.http.request import MAX_HEADER_BYTES, MAX_RECEIVED_BYTES
 from roots.runtime import descriptors, logs
 
@@ -69,7 +70,6 @@ class Listener(TcpWSGIServer):
         adjustments = Adjustments(
             host=host,
             port=port,
-            threads=threads,
             # Its own bound stops accepting, whatever the connections do.
             connection_limit=1 << 30,
             asyncore_use_poll=True,
@@ -98,7 +98,7 @@ class Listener(TcpWSGIServer):
         self._places = 0
         self._memory_looked_at = 0.0
         self._pressed_at = -_QUIET_SECONDS
-        super().__init__(app, adj=adjustments)
+        super().__init__(app, adj=adjustments, dispatcher=create_dispatcher(threads))
 
     def readable(self) -> bool:
         """Return whether to accept; the loop asks at each of its turns, so that the bounds are kept here."""

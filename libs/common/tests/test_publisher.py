@@ -7,8 +7,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from roots.contracts.events import Event, Outcome
-from roots.nats.publisher import Published, Publisher
+from roots.contracts.events import Event, Outcome, Published
+from roots.nats.publisher import Publisher
 
 SECONDS = 5.0
 STORED = b'{"stream":"ROOTS_EVENTS","seq":7}'

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from roots.contracts.events import MAX_MESSAGE_BYTES, Event, Outcome
+from roots.contracts.events import MAX_MESSAGE_BYTES, Event, Outcome, Published
 from roots.contracts.subjects import is_path
 from roots.http.health import Check
 from roots_outbox import table
@@ -63,9 +63,10 @@ class MemorySink:
         """Stay connected."""
         await asyncio.Event().wait()
 
-    async def publish(self, events: Sequence[Event]) -> list[Outcome]:
+    async def publish(self, events: Sequence[Event]) -> list[Published]:
         """Store what can be stored."""
-        return [self.next_outcomes.pop(0) if self.next_outcomes else self._store(event) for event in events]
+        outcomes = [self.next_outcomes.pop(0) if self.next_outcomes else self._store(event) for event in events]
+        return [Published(outcome) for outcome in outcomes]
 
     def _store(self, event: Event) -> Outcome:
         if not is_path(event.path) or len(event.message) > MAX_MESSAGE_BYTES:

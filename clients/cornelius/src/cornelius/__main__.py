@@ -4,6 +4,7 @@ A key is never on the command line, where every user of the machine could read i
 """
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from cornelius.messages import Publishable
 from cornelius.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, read_key_file
 from cornelius.transport import check_url
 
+OUTBOX = "outbox"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -24,8 +26,11 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a wrong one ends with status 2."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if list(arguments[:1]) == [OUTBOX]:
+            return _outbox(arguments[1:])
+        options = _parser().parse_args(arguments)
         status: int = options.run(options)
     except ConfigurationError as error:
         _say(f"error: {error}")
@@ -40,6 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return status
+
+
+def _outbox(arguments: Sequence[str]) -> int:
+    """Run a command of the outbox, which has dependencies of its own."""
+    try:
+        commands = importlib.import_module("roots_outbox.application.commands")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"the outbox lacks {error.name}; install cornelius[outbox]") from error
+    return int(commands.main(arguments))
 
 
 def _listen(options: argparse.Namespace) -> int:
@@ -161,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("path", nargs="?", metavar="PATH")
     publish.add_argument("message", nargs="?", metavar="MESSAGE")
     publish.set_defaults(run=_publish)
+    commands.add_parser(OUTBOX, help="publish what an application commits to its own Postgres")
     explain = commands.add_parser("explain", help="show what a client may hear, and why not")
     explain.add_argument("uid", metavar="UID")
     explain.add_argument("--path", metavar="PATH", help="tell whether it may hear this one, and by which rule")

@@ -7,8 +7,9 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping
 
-from roots.contracts.events import Outcome
+from roots.contracts.events import Outcome, Published
 from roots.http.health import Check
 from roots.runtime import logs
 from roots.tracing.tracing import Tracing
@@ -96,32 +97,39 @@ class Delivery:
         for batch in batches(rows, BATCH_LIMIT):
             if self._stopping.is_set():
                 return True
-            outcomes = await self._publish(batch)
-            results = list(zip(batch, outcomes, strict=True))
-            self._acknowledged += [row.id for row, outcome in results if outcome.is_kept]
-            if any(outcome.is_retryable for outcome in outcomes):
+            results = list(zip(batch, await self._publish(batch), strict=True))
+            self._acknowledged += [row.id for row, result in results if result.outcome.is_kept]
+            refused = {row: result.detail for row, result in results if result.outcome is Outcome.REFUSED}
+            if refused and self._outbox.keeps_refused:
+                await self._refuse(refused)
+            if any(result.outcome.is_retryable for _, result in results):
                 if self._failures == 0:
                     self._failing_since = time.monotonic()
                 self._failures += 1
                 return False
             self._failures = 0
-            refused = [row.ordering_key for row, outcome in results if outcome is Outcome.REFUSED]
-            if refused:
+            if refused and not self._outbox.keeps_refused:
                 # Later rows may have the same keys: read again, without them.
-                self._hold(refused)
+                self._hold([row.ordering_key for row in refused])
                 return True
         return True
 
-    async def _publish(self, batch: list[Row]) -> list[Outcome]:
+    async def _publish(self, batch: list[Row]) -> list[Published]:
         started = time.perf_counter()
         with self._tracing.publish([row.event for row in batch]) as publishing:
-            outcomes = await self._sink.publish(publishing.events)
+            results = await self._sink.publish(publishing.events)
+            outcomes = [result.outcome for result in results]
             publishing.end((outcome.value, outcome.is_kept) for outcome in outcomes)
         for outcome, count in Counter(outcomes).items():
             self._metrics.published.labels(outcome.value).inc(count)
         if not any(outcome.is_retryable for outcome in outcomes):
             self._metrics.publish_seconds.observe(time.perf_counter() - started)
-        return outcomes
+        return results
+
+    async def _refuse(self, refused: Mapping[Row, str]) -> None:
+        await self._outbox.refuse({row.id: detail for row, detail in refused.items()})
+        for row, detail in refused.items():
+            log.error("event_refused", event_id=row.event.event_id, reason=detail)
 
     def _hold(self, keys: list[str]) -> None:
         until = time.monotonic() + HOLD_SECONDS

@@ -11,7 +11,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from roots.contracts.events import Event, Outcome
+from roots.contracts.events import Event, Outcome, Published
 from roots.contracts.subjects import EVENTS_STREAM, subject_of
 from roots.http.health import Check, LastCheck
 from roots.nats import broker
@@ -59,18 +59,18 @@ class JetStreamSink:
             if self._publisher is not None:
                 await self._publisher.client.close()
 
-    async def publish(self, events: Sequence[Event]) -> list[Outcome]:
-        """Publish `events` at once, and return the outcome of each once all are known.
+    async def publish(self, events: Sequence[Event]) -> list[Published]:
+        """Publish `events` at once, and return what became of each once all is known.
 
         Units: an acknowledgement is awaited for ACK_SECONDS, and no longer once the connection has ended.
         """
         if self._publisher is None:
-            return [Outcome.UNAVAILABLE] * len(events)
+            return [Published(Outcome.UNAVAILABLE)] * len(events)
         if len(events) >= BATCH_FROM:
             outcome = await self._publisher.publish_atomically(events, seconds=ACK_SECONDS)
             if outcome is not None:
-                return [outcome] * len(events)
-        return [result.outcome for result in await self._publisher.publish(events, seconds=ACK_SECONDS)]
+                return [Published(outcome)] * len(events)
+        return await self._publisher.publish(events, seconds=ACK_SECONDS)
 
     def broker_check(self) -> Check:
         """Return whether NATS is connected."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from roots.contracts.events import Event, Outcome
+from roots.contracts.events import Event, Published
 from roots.http.health import Check
 
 
@@ -22,8 +22,8 @@ class Sink(Protocol):
     async def run(self) -> None:
         """Keep the sink connected until cancelled."""
 
-    async def publish(self, events: Sequence[Event]) -> list[Outcome]:
-        """Publish `events`, no two of which have the same ordering key, and return the outcome of each.
+    async def publish(self, events: Sequence[Event]) -> list[Published]:
+        """Publish `events`, no two of which have the same ordering key, and return what became of each.
 
-        Errors: none; what fails is an outcome. One call at a time.
+        Errors: none; what fails has an outcome that says so. One call at a time.
         """

@@ -42,6 +42,8 @@ class OutboxSource:
     table: sql.Identifier
     application: str
     install_command: str
+    refused: sql.Identifier | None = None
+    """The table for what the sink refuses for good. Without one, what is refused stays and holds back its key."""
 
     @property
     def table_name(self) -> str:

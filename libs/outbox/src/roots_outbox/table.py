@@ -4,7 +4,7 @@ Promises: a row that was committed is read until it is deleted, however late its
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -55,6 +55,15 @@ LEFT JOIN (
 ORDER BY next.id
 """
 
+# refuse: move what the sink refuses for good out of the way of what follows.
+_REFUSE = """
+WITH gone AS (DELETE FROM {table} WHERE id = ANY (%(ids)s::bigint[]) RETURNING *)
+INSERT INTO {refused} (event_id, path, ordering_key, message, traceparent, committed_at, reason)
+SELECT event_id, path, ordering_key, message, traceparent, committed_at, reason
+FROM gone JOIN unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS why (id, reason) USING (id)
+ORDER BY id
+"""
+
 # left: which of the rows are still there.
 _LEFT = "SELECT id FROM {table} WHERE id = ANY (%(ids)s::bigint[])"
 
@@ -101,10 +110,13 @@ def batches(rows: Sequence[Row], limit: int) -> Iterator[list[Row]]:
 class Outbox:
     """The outbox over one connection. Every method raises psycopg.Error or TimeoutError when Postgres fails."""
 
-    def __init__(self, connection: Connection, table: sql.Identifier) -> None:
+    def __init__(self, connection: Connection, source: OutboxSource) -> None:
         self._connection = connection
-        self._advance, self._left = (
-            sql.SQL(statement).format(table=table).as_bytes(None) for statement in (_ADVANCE, _LEFT)
+        self.keeps_refused = source.refused is not None
+        """Whether there is a table for what is refused."""
+        names = {"table": source.table, "refused": source.refused or source.table}
+        self._advance, self._left, self._refuse = (
+            sql.SQL(statement).format(**names).as_bytes(None) for statement in (_ADVANCE, _LEFT, _REFUSE)
         )
 
     @classmethod
@@ -117,7 +129,7 @@ class Outbox:
         # The statements' plans are made while the table is empty, and then kept: without this they would read the whole
         # table, half a second for each batch once an outage has left a hundred thousand events in it.
         await connection.execute("SET enable_seqscan = off")
-        return cls(connection, source.table)
+        return cls(connection, source)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -151,6 +163,12 @@ class Outbox:
         return Advance(
             rows=rows, locked=[row_id for (row_id,) in await self._fetch(self._left, {"ids": list(acknowledged)})]
         )
+
+    async def refuse(self, reasons: Mapping[int, str]) -> None:
+        """Move the rows with these ids to the table of what is refused, each with its reason."""
+        values = {"ids": list(reasons), "reasons": list(reasons.values())}
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            await self._connection.execute(self._refuse, values)
 
     async def _fetch(self, query: bytes, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         async with asyncio.timeout(STATEMENT_SECONDS):

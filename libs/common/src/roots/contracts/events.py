@@ -57,6 +57,15 @@ class Outcome(enum.StrEnum):
         return self in (Outcome.UNAVAILABLE, Outcome.UNKNOWN)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of one event, its place in the stream if it has one, and why it was refused if it was."""
+
+    outcome: Outcome
+    seq: int = 0
+    detail: str = ""
+
+
 def new_event_id() -> str:
     """Return an id that no other event has."""
     return str(uuid.uuid4())

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import Header
 
-from roots.contracts.events import MAX_MESSAGE_BYTES, Event, Outcome, headers_of
+from roots.contracts.events import MAX_MESSAGE_BYTES, Event, Outcome, Published, headers_of
 from roots.contracts.subjects import EVENTS_STREAM, InvalidPathError, subject_of
 from roots.runtime import logs
 
@@ -31,14 +31,6 @@ _LOOK_SECONDS = 0.2
 _BAD_REQUEST = 400
 
 log = logs.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What became of one event, and its place in the stream if it has one."""
-
-    outcome: Outcome
-    seq: int = 0
 
 
 class _Error(msgspec.Struct):

@@ -15,6 +15,7 @@ from roots_outbox.source import CHANNEL, connection_options
 from roots_outbox.table import CREATE
 
 TABLE = sql.Identifier("roots", "outbox")
+REFUSED = sql.Identifier("roots", "refused")
 REVOCATIONS = "::revoke"
 """The path of the rows that withdraw paths. It has a form that no path of a client has."""
 _STEPS = ("0001_roots.sql",)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import nats.errors
 from nats.aio.client import Client
 
-from roots.contracts.events import Event, Outcome
+from roots.contracts.events import Event, Outcome, Published
 from roots.contracts.subjects import EVENTS_STREAM
-from roots.nats.publisher import Published, Publisher
+from roots.nats.publisher import Publisher
 from roots.tracing.tracing import Tracing
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.writes import Writes

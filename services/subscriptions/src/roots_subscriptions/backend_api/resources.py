@@ -5,9 +5,8 @@ from typing import Any
 
 import falcon
 
-from roots.contracts.events import MAX_BATCH_BYTES, Outcome
+from roots.contracts.events import MAX_BATCH_BYTES, Outcome, Published
 from roots.http.web import Problem, read_json
-from roots.nats.publisher import Published
 from roots.tracing.traceparent import traceparent_of
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer, BackendRequest
 from roots_subscriptions.backend_api.messages import (

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from roots.contracts.subjects import DISCONNECT_PATH
 from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, until
@@ -164,7 +165,7 @@ async def test_client_receives_nothing_after_its_path_was_revoked_in_a_transacti
         todos.execute("SELECT roots.publish('tasks', '2')")
         async with relay(database, stack, home):
             await until(lambda: todos.execute("SELECT FROM roots.outbox").rowcount == 0, 10.0)
-            await client.poll_until(lambda: ("tasks", "1") in client.updates, seconds=30)
+            await client.poll_until(lambda: (DISCONNECT_PATH, "tasks") in client.updates, seconds=30)
         assert ("tasks", "2") not in client.updates
 
 

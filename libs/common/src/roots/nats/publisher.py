@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import msgspec

@@ -1,13 +1,11 @@
 """The commands `python -m cornelius outbox …`: install the schema in a database, relay its events, look into it.
 
-A database's URL and a key are never on the command line, where every user of the machine could read them, unless the
-URL has no password. May import: all of this package.
+May import: all of this package. Source: docs/outbox.md.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +30,13 @@ EXIT_FAILED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseConfig:
+    """Where the application's database is, when no option says so."""
+
+    database_url: str = setting(URL_VARIABLE, default="", is_secret=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelayConfig(ServiceConfig):
     """The settings of `relay` that have no option."""
 
@@ -41,7 +46,8 @@ class RelayConfig(ServiceConfig):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` name, and return the exit status."""
     options = _parser().parse_args(arguments)
-    url = options.database or os.environ.get(URL_VARIABLE)
+    # A URL with a password does not belong on a command line, which every user of the machine can read.
+    url = options.database or load_or_exit(DatabaseConfig).database_url
     if not url:
         _parser().error(f"name the database: --database URL, or {URL_VARIABLE} in the environment")
     try:

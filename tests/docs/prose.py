@@ -45,6 +45,13 @@ _CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*]|\d+\.)\s+")
 _SENTENCE_END = re.compile(r"[.!?:][*_\")\]]*(?:\s+|$)")
+_HASH_COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
+_C_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_COMMENTS = {
+    ".js": re.compile(r"/\*.*?\*/|(?m:(?:^|\s)//.*$)", re.DOTALL),
+    ".css": _C_COMMENT,
+    **dict.fromkeys((".yml", ".yaml", ".toml", ".conf", ".cfg", ".sh", ".env"), _HASH_COMMENT),
+}
 _WORD = re.compile(r"[\w'%+./-]*\w[\w'%+./-]*")
 
 
@@ -102,6 +109,16 @@ def long_sentences(markdown: str) -> list[tuple[int, int, str]]:
 def banned_words(text: str) -> list[str]:
     """Return the banned words of a text of prose, in its order."""
     return [match[0].lower() for match in _BANNED.finditer(text)]
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each comment of a source, docstrings included, without code spans."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        yield from comments_and_docstrings(source)
+    elif pattern := _COMMENTS.get(path.suffix):
+        for match in pattern.finditer(source):
+            yield source.count("\n", 0, match.start()) + 1, _CODE_SPAN.sub("code", match[0])
 
 
 def comments_and_docstrings(source: str) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,7 @@ from .prose import (
     MAX_SENTENCE_WORDS,
     ROOT,
     banned_words,
+    comments,
     comments_and_docstrings,
     long_lines,
     long_sentences,
@@ -29,6 +30,19 @@ DOCUMENTS = sorted(
     }
     - {ROOT / "CHANGELOG.md"}
 )
+
+PLAIN_SOURCES = (
+    "services/tasks/src",
+    "libs/outbox/src",
+    "libs/devstack/src",
+    "clients/cornelius/src",
+    "clients/pomona/src",
+    "web/todos",
+    "examples/django-todos",
+    "deploy",
+)
+"""Folders whose comments and docstrings have no banned word."""
+_SKIPPED = {"tests", "node_modules", ".venv"}
 
 
 def written(document: Path) -> str:
@@ -62,6 +76,28 @@ def test_words_are_plain_when_they_are_in_a_document(document: Path) -> None:
     """No document has a banned word outside of code."""
     found = [(part.line, word) for part in paragraphs(written(document)) for word in banned_words(part.text)]
     assert [] == [f"{name(document)}:{line}: '{word}': {BANNED_WORDS[word]}" for line, word in found]
+
+
+@pytest.mark.parametrize("folder", PLAIN_SOURCES)
+def test_words_are_plain_when_they_are_in_a_comment(folder: str) -> None:
+    """No comment or docstring has a banned word outside of code."""
+    files = [path for path in sorted((ROOT / folder).rglob("*.*")) if path.is_file() and not _SKIPPED & set(path.parts)]
+    found = [(path, line, word) for path in files for line, text in comments(path) for word in banned_words(text)]
+    assert files
+    assert [] == [f"{name(path)}:{line}: '{word}': {BANNED_WORDS[word]}" for path, line, word in found]
+
+
+def test_comments_are_found_when_a_source_has_them(tmp_path: Path) -> None:
+    """Comments of each kind of source are read, and its code is not."""
+    sources = {
+        "a.js": ('const door = "http://door"; // one\n/* two\n */\n', ["// one", "/* two\n */"]),
+        "a.yaml": ("door: 'a#b' # one\n# two\n", ["# one", "# two"]),
+        "a.css": ("a { color: #fff } /* one */\n", ["/* one */"]),
+        "a.svg": ("<!-- one -->\n", []),
+    }
+    for file, (source, expected) in sources.items():
+        (tmp_path / file).write_text(source, encoding="utf-8")
+        assert expected == [text.strip() for _, text in comments(tmp_path / file)]
 
 
 def test_faults_are_found_when_a_text_has_them() -> None:

@@ -1,4 +1,4 @@
-"""The tutorial's task, and the line that tells every page of its changes."""
+"""The tutorial's task, and the line that publishes its changes to every page."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class Task(models.Model):
 
 
 def task_to_raw(task: Task) -> dict[str, Any]:
-    """Return what pages are told of a task: the tutorial's members, and the version."""
+    """Return what pages receive of a task: the tutorial's members, and the version."""
     return {
         "guid": f"/task/{task.pk}",
         "description": task.description,

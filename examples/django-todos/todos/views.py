@@ -1,4 +1,4 @@
-"""The tutorial's views: the tasks as JSON, and what a page may hear."""
+"""The tutorial's views: the tasks as JSON, and what a page may receive."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ def tasks(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "PUT", "DELETE"])
 @transaction.atomic
 def task(request: HttpRequest, task_id: int) -> HttpResponse:
-    """Answer, change or delete one task. Nobody is told of it before it is committed."""
+    """Answer, change or delete one task. It is not published before it is committed."""
     found = get_object_or_404(Task.objects.select_for_update(), pk=task_id)
     if request.method == "DELETE":
         found.delete()
@@ -52,9 +52,9 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
 
 @connecting
 def connect(request: HttpRequest, _uid: str, paths: list[str]) -> list[str]:
-    """Return those of `paths` that this client may hear. We can't trust the client.
+    """Return those of `paths` that this client may receive. We can't trust the client.
 
-    Everybody may hear the tasks here; somebody who is signed in may hear a path of their own, too.
+    Everyone may receive the tasks here. A signed-in user may receive a path of their own, too.
     """
     may_hear = {PATH}
     if request.user.is_authenticated:

@@ -1,4 +1,4 @@
-"""Lets a Python back end publish to Roots, decide what its clients hear, and listen itself.
+"""Lets a Python back end publish to Roots, decide what its clients receive, and listen itself.
 
 `dudley` uses the back-end API at `ROOTS_BACKEND_API_URL` with the key `ROOTS_BACKEND_API_KEY`, unless it is configured.
 `cornelius.aio` has its asynchronous twin, `cornelius.django` what Django needs.

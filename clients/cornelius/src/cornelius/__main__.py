@@ -127,7 +127,7 @@ def _publish_block(dudley: Dudley, messages: list[Publishable]) -> int:
         published, failures = error.published, error.failures
     for item in published:
         print(json.dumps({"path": item.path, "seq": item.seq}))
-    # At the end of what came together, so that a reader hears of it at once.
+    # Once for all lines that came together, so that a reader gets them at once.
     sys.stdout.flush()
     for failure in failures:
         _say(f"error: not published on {failure.message.path!r}: {failure.detail}")
@@ -176,13 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("message", nargs="?", metavar="MESSAGE")
     publish.set_defaults(run=_publish)
     commands.add_parser(OUTBOX, help="publish what an application commits to its own Postgres")
-    explain = commands.add_parser("explain", help="show what a client may hear, and why not")
+    explain = commands.add_parser("explain", help="show what a client may receive, and why not")
     explain.add_argument("uid", metavar="UID")
-    explain.add_argument("--path", metavar="PATH", help="tell whether it may hear this one, and by which rule")
+    explain.add_argument("--path", metavar="PATH", help="show whether it may receive this one, and by which rule")
     explain.set_defaults(run=_explain)
-    connect = commands.add_parser("connect", help="let a client hear paths")
+    connect = commands.add_parser("connect", help="connect a client to paths")
     connect.set_defaults(run=_connect)
-    disconnect = commands.add_parser("disconnect", help="let a client hear paths no more")
+    disconnect = commands.add_parser("disconnect", help="disconnect a client from paths")
     disconnect.set_defaults(run=_disconnect)
     for command in (connect, disconnect):
         command.add_argument("uid", metavar="UID")

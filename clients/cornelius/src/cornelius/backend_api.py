@@ -1,4 +1,4 @@
-"""The back-end API of Roots, which publishes, and decides what a client may hear.
+"""The back-end API of Roots, which publishes, and decides what a client may receive.
 
 Promises: every call ends within its time. Every request is safe to repeat, so a temporary failure is retried. While the
 back-end API is known to be away, calls fail at once. It may be used by many threads, and in forked processes. Nothing
@@ -47,7 +47,7 @@ _GONE = 410
 _SUCCESS_OF_2009 = b"{success:true}"
 _ERROR_OF_2009 = b"{error:true}"
 MAX_PATHS = 128
-"""Paths that one client may hear."""
+"""Paths that one client may receive."""
 _UID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 ASKED_AT: ContextVar[float | None] = ContextVar("ASKED_AT", default=None)
@@ -87,7 +87,7 @@ class Dudley:
         Units: timeout_seconds is how long a call may take with all its tries, 15 by default.
         Errors: ConfigurationError when a value can't be used.
         """
-        # Read now, so that a mistake is told here; and again by the first call, since the environment counts then.
+        # Read now, so that a mistake is reported here. The first call reads them again: the environment counts then.
         Settings.read(url, key, timeout_seconds)
         self._read_settings = lambda: Settings.read(url, key, timeout_seconds)
 
@@ -122,28 +122,28 @@ class Dudley:
         return outcome.published_or_raise()
 
     def connect(self, uid: str, paths: Iterable[str]) -> None:
-        """Let the client `uid` hear `paths` from now on; it is told so by its poll.
+        """Connect the client `uid` to `paths`; its poll confirms them.
 
         A client that has ended is passed over: its page notices by itself, and asks again with another uid.
         Errors: ForbiddenError when this back end may not grant one of them; TooManyPathsError when the client would
-            hear more than 128, after those that fit are connected; InvalidError when one is no path; UnknownUidError
+            receive more than 128, after those that fit are connected; InvalidError when one is invalid; UnknownUidError
             when the uid can't be one.
         """
         wanted = _read_paths(paths)
         try:
             self._command("::connect", uid, wanted)
         except InvalidError as error:
-            heard = self._heard(uid) if error.status == _OK else set()
-            if len(heard) < MAX_PATHS:
+            connected = self._connected(uid) if error.status == _OK else set()
+            if len(connected) < MAX_PATHS:
                 raise
-            raise TooManyPathsError(error.status, [path for path in wanted if path not in heard]) from None
+            raise TooManyPathsError(error.status, [path for path in wanted if path not in connected]) from None
 
     def disconnect(self, uid: str, paths: Iterable[str]) -> None:
-        """Let the client `uid` hear `paths` no more; its poll hears of it within a second. Errors: as `connect`."""
+        """Disconnect the client `uid` from `paths`; its poll gets that within a second. Errors: as `connect`."""
         self._command("::disconnect", uid, _read_paths(paths))
 
     def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
-        """Return what the client `uid` may hear, since when and until when; with `path`, why it may not hear that.
+        """Return what the client `uid` may receive, since when and until when; with `path`, why it may not receive it.
 
         Shape: the back-end API's answer as it is, see docs/protocol.md.
         """
@@ -194,8 +194,8 @@ class Dudley:
             if answer.status != _OK or answer.content != _SUCCESS_OF_2009:
                 raise answer_error(answer.status, answer.content)
 
-    def _heard(self, uid: str) -> set[str]:
-        """Return the paths that the client `uid` hears, as far as this back end may know; none when that fails."""
+    def _connected(self, uid: str) -> set[str]:
+        """Return the paths that the client `uid` receives, as far as this back end may know; none when that fails."""
         try:
             return {item["path"] for item in self.explain(uid)["hears"]}
         except (CorneliusError, KeyError, TypeError):

@@ -33,7 +33,7 @@ class LineError(CorneliusError):
 
 
 class DeadlineError(CorneliusError):
-    """The time that was given is over; `reason` tells how the last try failed. Trying again may help.
+    """The time of the call is over; `reason` says how the last try failed. Trying again may help.
 
     Units: retry_after_seconds is how long Roots asked to wait, 0 when it did not ask; try_seconds how long the last try
         has taken, None when none has reached Roots.
@@ -75,23 +75,23 @@ class ForbiddenError(AnswerError):
 
 
 class UnknownUidError(AnswerError):
-    """The uid is not one of this Roots, or has ended (410): answer 410 to the page, and it begins anew."""
+    """The uid is not one of this Roots, or has ended (410): answer 410 to the page, and it begins again."""
 
 
 class InvalidError(AnswerError):
-    """The request itself is wrong (400, 404, 413, 422): a path, a message or a uid that is none; mend the caller."""
+    """The request itself is wrong (400, 404, 413, 422): an invalid path, message or uid; correct the caller."""
 
 
 class TooManyPathsError(InvalidError):
-    """The client hears as many paths as one may (128). Those in `paths` are not connected, all others are."""
+    """The client receives as many paths as one may (128). Those in `paths` are not connected, all others are."""
 
     def __init__(self, status: int, paths: list[str]) -> None:
-        super().__init__(status, f"a client hears at most 128 paths, so {len(paths)} are not connected")
+        super().__init__(status, f"a client receives at most 128 paths, so {len(paths)} are not connected")
         self.paths = paths
 
 
 class RefusedError(CorneliusError):
-    """This client may not hear some of the paths; ask for others, or change the policy.
+    """This client may not receive some of the paths; ask for others, or change the policy.
 
     Shape: paths has the refused ones.
     """
@@ -150,8 +150,8 @@ def answer_error(status: int, content: bytes) -> AnswerError:
         body: Any = json.loads(content)
     except ValueError:
         body = None
-    told = body.get("detail") if isinstance(body, dict) else None
-    return error_of(status, str(told or _DETAILS.get(status, "Roots refused the request")))
+    detail = body.get("detail") if isinstance(body, dict) else None
+    return error_of(status, str(detail or _DETAILS.get(status, "Roots refused the request")))
 
 
 def error_of(status: int, detail: str) -> AnswerError:

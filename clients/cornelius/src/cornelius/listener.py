@@ -28,7 +28,7 @@ _OK = 200
 _BAD_REQUEST = 400
 _FORBIDDEN = 403
 _GONE = 410
-# The position is none of this Roots: begin anew.
+# The position is not of this Roots: begin again.
 _BEGIN_ANEW = frozenset({_BAD_REQUEST, _GONE})
 
 
@@ -52,7 +52,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Updates of a path that can't be delivered any more; read its present state anew."""
+    """Updates of a path that can't be delivered any more; read its present state again."""
 
     path: str
     reason: str
@@ -77,9 +77,9 @@ class Listener:
             for update in listener:
                 ...
 
-    Confirmations and withdrawals are updates too. `on_gap` hears of lost updates; `on_reset` is called when Roots has
-    forgotten this client (it was away for too long), after its paths are connected again: what happened in between is
-    lost. What goes wrong with a poll is waited out, whatever it is. `on_waiting` is called with what is waited for when
+    Confirmations and withdrawals are updates too. `on_gap` is called for lost updates. `on_reset` is called when Roots
+    has forgotten this client (it was away for too long), after its paths are connected again: updates in between are
+    lost. After any failure of a poll the listener tries again. `on_waiting` is called with what is waited for when
     that changes, and with None when it goes on.
 
     Units: timeout_seconds is how long all of it may take, None for no end; the iteration then ends.

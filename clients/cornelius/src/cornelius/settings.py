@@ -1,4 +1,4 @@
-"""Where the back-end API is, and which key opens it: told by the caller, else by the environment."""
+"""Where the back-end API is, and which key opens it: from the caller, else from the environment."""
 
 import os
 from collections.abc import Mapping

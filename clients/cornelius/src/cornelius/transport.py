@@ -78,7 +78,7 @@ class Backoff:
 class Transport:
     """One Roots, by its URL; `headers` go with every request.
 
-    Shape: passing_reason tells why an answer is worth another try, or None; on_wait is called before each wait for
+    Shape: passing_reason says why an answer is worth another try, or None; on_wait is called before each wait for
         another try, with the reason.
     Units: try_seconds is how long one try may wait for its answer.
     Errors: ConfigurationError when `url` is no http or https URL.

@@ -88,5 +88,5 @@ def unprivileged(*paths: Path) -> Account:
 
 
 def _is_open(path: Path) -> bool:
-    """Tell whether everyone may enter every folder above `path`."""
+    """Return whether everyone may enter every folder above `path`."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.absolute().parents)

@@ -1,8 +1,8 @@
-"""Makes what the task service serves under /todos: the pages, and what they load under names that tell its content.
+"""Makes what the task service serves under /todos: the pages, and their files under names with a digest of the content.
 
 Owns nothing but its output folder:
 
-    todos/*.html            the pages, asked for anew each time
+    todos/*.html            the pages, requested again each time
     todos/assets/*          their scripts, styles and pictures; a name never changes its content, so it is kept for ever
     todos/pomona/*.js       Pomona under the names that its README gives, for other pages
 

@@ -1,4 +1,4 @@
-"""The folder of one stack: its lock, and `stack.json`, which tells others which processes run and where.
+"""The folder of one stack: its lock, and `stack.json`, which lists the processes and their addresses.
 
 The lock dies with the process that holds it, so a killed stack is in nobody's way.
 """

@@ -83,14 +83,14 @@ class NatsServer:
         return None if answer.status == probes.OK else _error_of(answer.body)
 
     async def refuses_writes(self) -> bool:
-        """Tell whether the server is up and one of its streams is not healthy, as after a write that failed."""
+        """Return whether the server is up and one of its streams is not healthy, as after a write that failed."""
         if await self.unready_reason() is None:
             return False
         answer = await probes.get(f"{self.admin_url}/healthz?js-server-only=true")
         return answer is not None and answer.status == probes.OK
 
     async def is_stream_leader(self, stream: str) -> bool:
-        """Tell whether this server leads `stream`, as far as it knows itself."""
+        """Return whether this server leads `stream`, as far as it knows itself."""
         answer = await probes.get(f"{self.admin_url}/jsz?streams=true")
         if answer is None or answer.status != probes.OK:
             return False

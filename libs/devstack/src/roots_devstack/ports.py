@@ -48,7 +48,7 @@ def claim(port: int, variable: str) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether `port` can be bound on every loopback address of this machine."""
+    """Return whether `port` can be bound on every loopback address of this machine."""
     return all(_can_bind(host, port) for host in loopback_hosts())
 
 

@@ -33,7 +33,7 @@ def _ignore() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who hears about a process: `sink` of each line that it writes, `on_change` when its process id changes."""
+    """The listeners of a process: `sink` gets each line that it writes, `on_change` when its process id changes."""
 
     sink: Sink = discard
     on_change: Callable[[], None] = _ignore

@@ -1,4 +1,4 @@
-"""The processes of Roots itself: which there are, what each is told, and when it is ready."""
+"""The processes of Roots itself: which there are, their settings, and when each is ready."""
 
 import sys
 from collections.abc import Mapping

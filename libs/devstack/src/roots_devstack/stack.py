@@ -1,4 +1,4 @@
-"""The whole system on this machine: starts every part, keeps it running, tells where it is, stops it in order.
+"""The whole system on this machine: starts every part, keeps it running, reports its addresses, stops it in order.
 
 Owns the folder `home`: one stack at a time runs in it, and `home/stack.json` names its processes while it runs.
 """

@@ -24,7 +24,7 @@ class Part(Protocol):
 
     @property
     def admin_url(self) -> str | None:
-        """Where it tells about its health."""
+        """The URL of its health."""
 
     @property
     def process(self) -> Process:
@@ -38,12 +38,12 @@ async def until_ready(part: Part, *, seconds: float) -> None:
     """Return once `part` is ready.
 
     Errors: DevstackError, with what it lacks and the last it wrote, when it is not ready within `seconds`; at once when
-        it ended because of its configuration, which another try would not mend.
+        it ended because of its configuration, which another try would not fix.
     """
     reason: str | None = "it was not asked"
     try:
         async with within(seconds):
-            # Polled: readiness is another process's, and no event of ours tells of it.
+            # Polled: readiness is another process's, and no event of ours reports it.
             while (reason := await part.unready_reason()) is not None:
                 if part.process.last_status == EXIT_USAGE:
                     raise DevstackError(with_tail(f"{part.name} can't run as it is configured", part.process.tail))

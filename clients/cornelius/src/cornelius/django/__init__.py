@@ -1,10 +1,10 @@
-"""What a Django project needs to let its pages hear of changes.
+"""What a Django project needs to send changes to its pages.
 
 `"cornelius.django"` (or `"cornelius"`, as in 2009) in INSTALLED_APPS gives `dudley` the project's settings:
 
     CORNELIUS = {"url": "http://localhost:8004", "key": "…"}    # absent: the environment's
 
-`publish_changes` tells of every committed change of a model, `connecting` makes the view that a page asks for paths,
+`publish_changes` publishes every committed change of a model, `connecting` makes the view that a page asks for paths,
 and `disconnect` is the one that takes them back.
 """
 

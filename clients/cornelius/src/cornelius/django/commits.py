@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Publication(Generic[M]):
-    """Where and as what changes are published, and who is told when that fails."""
+    """Where and how changes are published, and what is called when that fails."""
 
     path: str | Callable[[M], str]
     message: Callable[[M], Mapping[str, Any]]
@@ -136,7 +136,7 @@ class _Batch:
 
     @property
     def on_failure(self) -> Callable[[CorneliusError], None]:
-        """Who is told of failures: the same for all changes."""
+        """The callback for failures, the same for all changes."""
         return self.changes[0].publication.on_failure
 
     def publish(self) -> None:

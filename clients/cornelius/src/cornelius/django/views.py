@@ -34,7 +34,7 @@ class _RefusedRequestError(Exception):
 
 
 def connecting(choose: Choice) -> View:
-    """Make a view of `choose(request, uid, paths)`, which returns those of the paths that this client may hear.
+    """Make a view of `choose(request, uid, paths)`, which returns those of the paths that this client may receive.
 
         @connecting
         def connect(request, uid, paths):
@@ -42,7 +42,7 @@ def connecting(choose: Choice) -> View:
 
         path("tasks/connect/<str:uid>", connect)
 
-    The client is connected to these, and told which are refused. `paths` are what a browser sent: not trusted.
+    The client is connected to these, and the answer names the refused ones. A browser sent `paths`: do not trust them.
     """
 
     @wraps(choose)
@@ -51,7 +51,7 @@ def connecting(choose: Choice) -> View:
         allowed = [path for path in paths if path in chosen]
         refused = [{"path": path, "reason": "policy"} for path in paths if path not in chosen]
         if not allowed:
-            return _problem(HTTPStatus.FORBIDDEN, "This client may hear none of these paths.", refused=refused)
+            return _problem(HTTPStatus.FORBIDDEN, "This client may receive none of these paths.", refused=refused)
         try:
             dudley.connect(uid, allowed)
         except TooManyPathsError as error:
@@ -102,7 +102,7 @@ def _check_origin(request: HttpRequest) -> None:
     origin = request.headers.get("Origin")
     if origin is not None and _is_trusted(origin):
         return
-    # Browsers tell it where the connection is secure; where it is not, the origin's host has to do.
+    # Browsers send it over secure connections. Over others the origin's host is compared.
     site = request.headers.get("Sec-Fetch-Site")
     is_own = site == "same-origin" if site else origin is None or origin.partition("://")[2] == request.get_host()
     if not is_own:

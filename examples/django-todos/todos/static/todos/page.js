@@ -1,7 +1,7 @@
 /**
  * The tutorial's client side: listens to the tasks and shows them.
  *
- * The page shows what the server has said, never what it hopes for: a change appears when it is heard.
+ * The page shows only what the server has sent: a change appears when its message arrives.
  */
 
 // Django serves Pomona under static/pomona; see STATICFILES_DIRS.
@@ -22,7 +22,7 @@ const firenze = new Firenze({
 });
 
 firenze.connect(path, (_path, message) => {
-  if (message === "") load(); // connected: what happens from here on will be heard, so load what has happened until here
+  if (message === "") load(); // connected: later changes will arrive, so load the state up to here
   else receive(JSON.parse(message)); // we sent a JSON-encoded message from Python
 });
 firenze.addEventListener("gap", load);
@@ -32,7 +32,7 @@ firenze.addEventListener("state", ({ detail }) => {
 });
 
 async function load() {
-  // Only of these does the list tell that they are gone: what is heard while it is on its way may be newer than it.
+  // Only these may be removed by the list: a message that arrives meanwhile may be newer than the list.
   const before = [...known.keys()];
   const answer = await ask("GET", "/tasks");
   if (!answer) return;
@@ -75,7 +75,7 @@ document.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const description = input.value;
   const isAdded = await ask("POST", "/tasks", { description });
-  // Unless the next one is being written: the task may have been heard of, and shown, before the answer came.
+  // Unless the next one is being written: the task's message may have arrived before the answer.
   if (isAdded && input.value === description) input.value = "";
 });
 

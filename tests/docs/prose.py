@@ -48,7 +48,7 @@ _SENTENCE_END = re.compile(r"[.!?:][*_\")\]]*(?:\s+|$)")
 _HASH_COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
 _C_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _COMMENTS = {
-    ".js": re.compile(r"/\*.*?\*/|(?m:(?:^|\s)//.*$)", re.DOTALL),
+    ".js": re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL),
     ".css": _C_COMMENT,
     **dict.fromkeys((".yml", ".yaml", ".toml", ".conf", ".cfg", ".sh", ".env"), _HASH_COMMENT),
 }

@@ -99,10 +99,14 @@ class Delivery:
                 return True
             results = list(zip(batch, await self._publish(batch), strict=True))
             self._acknowledged += [row.id for row, result in results if result.outcome.is_kept]
-            refused = {row: result.detail for row, result in results if result.outcome is Outcome.REFUSED}
+            # Each of them once: most batches have one outcome.
+            outcomes = {result.outcome for _, result in results}
+            refused: dict[Row, str] = {}
+            if Outcome.REFUSED in outcomes:
+                refused = {row: result.detail for row, result in results if result.outcome is Outcome.REFUSED}
             if refused and self._outbox.keeps_refused:
                 await self._refuse(refused)
-            if any(result.outcome.is_retryable for _, result in results):
+            if any(outcome.is_retryable for outcome in outcomes):
                 if self._failures == 0:
                     self._failing_since = time.monotonic()
                 self._failures += 1
@@ -120,9 +124,10 @@ class Delivery:
             results = await self._sink.publish(publishing.events)
             outcomes = [result.outcome for result in results]
             publishing.end((outcome.value, outcome.is_kept) for outcome in outcomes)
-        for outcome, count in Counter(outcomes).items():
+        counts = Counter(outcomes)
+        for outcome, count in counts.items():
             self._metrics.published.labels(outcome.value).inc(count)
-        if not any(outcome.is_retryable for outcome in outcomes):
+        if not any(outcome.is_retryable for outcome in counts):
             self._metrics.publish_seconds.observe(time.perf_counter() - started)
         return results
 

@@ -6,7 +6,7 @@ from collections import deque
 from typing import cast
 
 from bench.errors import LoadError
-from roots.contracts.events import Event, Outcome, new_event_id
+from roots.contracts.events import Event, new_event_id
 from roots.nats.broker import BrokerConfig
 from roots_outbox.delivery import BATCH_LIMIT, MAX_PACE_SECONDS, PACE_SECONDS_PER_EVENT, READ_LIMIT
 from roots_outbox.jetstream import JetStreamSink
@@ -76,9 +76,9 @@ class StreamPublisher(Publisher):
             read_at = time.monotonic()
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), READ_LIMIT))]
             for start in range(0, len(taken), BATCH_LIMIT):
-                outcomes = await self._relay.publish(taken[start : start + BATCH_LIMIT])
-                self.unanswered -= len(outcomes)
-                self.refused += len(outcomes) - outcomes.count(Outcome.STORED)
+                results = await self._relay.publish(taken[start : start + BATCH_LIMIT])
+                self.unanswered -= len(results)
+                self.refused += sum(not result.outcome.is_kept for result in results)
             if len(taken) < READ_LIMIT:
                 pace_seconds = min(MAX_PACE_SECONDS, len(taken) * PACE_SECONDS_PER_EVENT)
                 await asyncio.sleep(read_at + pace_seconds - time.monotonic())

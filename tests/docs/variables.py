@@ -13,6 +13,7 @@ from roots.nats.provision import ProvisionConfig
 from roots.tracing.tracing import TracingConfig
 from roots_devstack.__main__ import RunConfig
 from roots_longpoll.config import Config as LongpollConfig
+from roots_outbox.application import commands
 from roots_subscriptions.config import SubscriptionsConfig
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 
@@ -24,6 +25,7 @@ _CONFIGS: dict[str, tuple[type[Any], ...]] = {
     "tasks": (ServeConfig, TracingConfig),
     "relay": (RelayConfig, TracingConfig),
     "migrate": (MigrateConfig,),
+    "outbox relay": (commands.RelayConfig, commands.DatabaseConfig, TracingConfig),
     "subscriptions": (SubscriptionsConfig, TracingConfig),
     "longpoll": (LongpollConfig, TracingConfig),
     "provision": (ProvisionConfig,),

@@ -13,7 +13,7 @@ ARG HAPROXY_IMAGE=haproxy:2.8.25-alpine
 ARG NATS_IMAGE=nats:2.15.1-alpine
 
 
-# What a service declares, and nothing else: pip stays behind.
+# Only what a service declares; pip is left out.
 FROM ${PYTHON_IMAGE} AS install
 ARG SERVICE
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -24,15 +24,15 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python -m pip --python /opt/roots/bin/python install --quiet --no-deps --only-binary :all: --require-hashes \
         --requirement /tmp/lock.txt
 COPY libs/common/src libs/outbox/src services/${SERVICE}/src /opt/roots/src/
-# Nobody can write the bytecode later, and nobody has to compare it with the sources' times.
+# The bytecode can't be written later, and need not be compared with the sources' times.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/roots/src
 
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/roots/bin:${PATH} PYTHONPATH=/opt/roots/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# A container's own loopback would be of no use to anyone; what is published is the operator's word.
+# Nothing outside can reach a container's own loopback; the operator decides what is published.
 ENV ROOTS_HTTP_HOST=0.0.0.0
-# The official image has no bytecode of the standard library, and nobody can write it later: each start would compile it.
+# The official image has no bytecode of the standard library, and it can't be written later: each start would compile it.
 RUN python -c 'import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path("stdlib"), quiet=2, \
     invalidation_mode=compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH)'
 COPY --from=install /opt/roots /opt/roots
@@ -112,7 +112,7 @@ LABEL org.opencontainers.image.title="roots-nats" \
     org.opencontainers.image.licenses="Apache-2.0"
 
 
-# The last stage is what is built when no target is named.
+# The last stage is built when no target is named.
 FROM run-${SERVICE} AS service
 ARG SERVICE VERSION=0.1.0 REVISION=unknown
 LABEL org.opencontainers.image.title="roots-${SERVICE}" \

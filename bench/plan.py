@@ -90,7 +90,7 @@ def full() -> list[Experiment]:
         ),
         Experiment(
             name="costs",
-            title="What one poll more costs among 100 and among 9,000, and an event that nobody hears",
+            title="What one poll more costs among 100 and among 9,000, and an event without a receiver",
             scenario="costs",
             options={"few": 100, "many": 9_000, "added": 200, "events": 20_000, "size_bytes": MESSAGE_BYTES},
             # Three NATS servers on one machine share its disk and its cores: a lower bound.
@@ -132,7 +132,7 @@ def full() -> list[Experiment]:
         ),
         Experiment(
             name="writes",
-            title="50 tasks created a second, each heard by 1,000 held polls",
+            title="50 tasks created a second, each received by 1,000 held polls",
             scenario="write_to_event",
             options={"polls": 1_000, "writes_per_second": 50, "seconds": 5.0},
             targets=("writes", "writes-gateway"),
@@ -174,6 +174,6 @@ def _fanout(polls: int, *, seconds: float) -> Experiment:
         options={"polls": polls, "events_per_second": rate, "seconds": seconds, "size_bytes": MESSAGE_BYTES},
         targets=_FANOUT_TARGETS[polls],
         headline=_FANOUT,
-        # The naive designs are so far off that three tell enough.
+        # The naive designs are so far off that three runs are enough.
         runs=5 if polls > _FEW else 3,
     )

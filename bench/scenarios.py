@@ -123,7 +123,7 @@ async def steady(
     seconds: float,
     size_bytes: int,
 ) -> Figures:
-    """Send an event on each path of `order` in turn at a steady pace; `hearers` is how many hear one on average."""
+    """Send an event on each path of `order` in turn at a steady pace; `hearers` is how many receive one on average."""
     crowd.begin()
     count = int(events_per_second * seconds)
     expected = round(count * hearers)

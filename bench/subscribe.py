@@ -1,4 +1,4 @@
-"""Connect requests: how many clients a second the subscriptions service lets hear a path, each stored and synced."""
+"""Connect requests: how many clients a second the subscriptions service connects to a path, each stored and synced."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ class Subscriptions(Roots):
 
     @property
     def beside(self) -> Mapping[str, list[int]]:
-        """NATS, and the replica that hears of every grant."""
+        """NATS, and the replica that receives every grant."""
         return {**super().beside, "longpoll": super().pids}
 
     async def start(self) -> None:

@@ -43,7 +43,7 @@ class Target(ABC):
     """One server under load, running while it is entered.
 
     Shape: polls are served on `port`, events go through `publisher`. The CPU and memory of `pids` count; `beside` has
-        processes that work for them too and are told apart.
+        processes that work for them too and are counted apart.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Target(ABC):
 
     @abstractmethod
     async def pollers(self, path_sets: Sequence[tuple[str, ...]]) -> list[Poller]:
-        """Return a poller for each set of paths, which may hear them."""
+        """Return a poller for each set of paths, which may receive them."""
 
     @abstractmethod
     async def start(self) -> None:

@@ -17,7 +17,7 @@ _LENGTH = b"\r\ncontent-length: "
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection to `POST /tasks`; `on_answer` hears of each answer, whether it was 201."""
+    """One kept-alive connection to `POST /tasks`; `on_answer` is called for each answer, with whether it was 201."""
 
     def __init__(self, host: bytes, on_answer: Callable[["Connection", bool], None]) -> None:
         self.asked_at = 0.0
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Tell of a whole answer."""
+        """Report each whole answer."""
         data = self._buffer + data
         head, end, body = data.partition(_END_OF_HEAD)
         if not end or len(body) < _length_of(head):

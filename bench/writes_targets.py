@@ -71,7 +71,7 @@ class TaskService:
     async def emptied(self) -> None:
         """Return once the outbox is empty. Errors: TimeoutError."""
         async with asyncio.timeout(_EMPTY_SECONDS):
-            # Polled: whether it is empty, no event tells.
+            # Polled: no event reports that it is empty.
             while self._has_events():  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_SECONDS)
 

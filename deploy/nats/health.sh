@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks nats-server about its health, and finds out whether a restart would heal it.
+# Asks nats-server about its health, and finds out whether a restart would help.
 #
 #   health.sh alive URL FOLDER [PID]    ends with 1 when a restart would help
 #   health.sh heal URL FOLDER [PID]     asks the server to end in that case; ends with 1 while it is not healthy
@@ -7,7 +7,7 @@
 # After a full disk, or another failed write, a stream refuses every write until nats-server starts again; only the full
 # /healthz knows. A restart does not help while the disk is full, and readers would lose the server that still answers. It
 # does not help while the server itself is not up: it reads its store, or waits for its peers. It comes once in
-# MIN_SECONDS at most, so that a fault which a restart does not heal makes no loop. What was acknowledged is on disk.
+# MIN_SECONDS at most, so that a fault that a restart does not fix makes no loop. Acknowledged messages are on disk.
 set -u
 
 MIN_SECONDS=30

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts nats-server with secrets that came as files: NAME_FILE names the file that has the value of the variable NAME, as
+# Starts nats-server with secrets from files: NAME_FILE names the file that has the value of the variable NAME, as
 # for the services; of a variable whose value is a file's name, NAME_FILE is that name. nats.conf reads variables only;
 # they are set here, so that no command line and no `inspect` shows them.
 #

@@ -127,9 +127,9 @@ def comments_and_docstrings(source: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and starts_statement):
             yield token.start[0], _CODE_SPAN.sub("code", token.string)
-        if token.type in {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.NL, tokenize.COMMENT}:
+        if token.type in {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}:
             starts_statement = True
-        elif token.type != tokenize.ENCODING:
+        elif token.type not in {tokenize.NL, tokenize.COMMENT}:
             starts_statement = False
 
 

@@ -32,7 +32,10 @@ DOCUMENTS = sorted(
 )
 
 PLAIN_SOURCES = (
+    "services/longpoll/src",
+    "services/subscriptions/src",
     "services/tasks/src",
+    "libs/common/src",
     "libs/outbox/src",
     "libs/devstack/src",
     "clients/cornelius/src",

@@ -49,7 +49,7 @@ class Backend:
     burst: int
 
     def may_publish(self, path: str) -> bool:
-        """Tell whether it may publish on `path`."""
+        """Return whether it may publish on `path`."""
         return any(pattern.matches(path) for pattern in self.publish)
 
     def may_grant(self, path: str) -> bool:

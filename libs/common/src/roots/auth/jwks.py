@@ -134,7 +134,7 @@ class JwksKeys:
         return self._fetched_at is not None and time.monotonic() - self._fetched_at < MAX_AGE_SECONDS
 
     def _may_ask(self) -> bool:
-        """Tell whether a fetch is under way or may begin now."""
+        """Return whether a fetch is under way or may begin now."""
         is_under_way = self._began_at is None or self._is_wanted
         return is_under_way or time.monotonic() - (self._began_at or 0) >= MIN_INTERVAL_SECONDS
 

@@ -51,7 +51,7 @@ class Pattern:
         return Pattern(text=self.text, segments=tuple(segments))
 
     def matches(self, path: str, claims: Mapping[str, str] = NO_CLAIMS) -> bool:
-        """Tell whether `path` is one of the set for who has `claims`; what is not a path at all never is."""
+        """Return whether `path` is one of the set for who has `claims`; what is not a path at all never is."""
         if not is_path(path):
             return False
         # All ways to read the path at once, as positions in the pattern: no pattern and no path is slow.

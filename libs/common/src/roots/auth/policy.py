@@ -112,7 +112,7 @@ class Policy:
         return refusal
 
     def allows(self, by: str, path: str, identity: Identity) -> bool:
-        """Tell whether `by`, which is `apps.NAME` or `backends.NAME`, may grant `path` to `identity`."""
+        """Return whether `by`, which is `apps.NAME` or `backends.NAME`, may grant `path` to `identity`."""
         kind, _, name = by.partition(".")
         if kind == APPS:
             return self.decide(name, path, identity).is_allowed

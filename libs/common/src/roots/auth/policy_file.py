@@ -174,7 +174,7 @@ def _first_line(lines: list[str], steps: list[str | int]) -> int | None:
 
 
 def _has_place(lines: list[str], steps: list[str | int]) -> bool | None:
-    """Tell whether `steps` is in what `lines` say so far, None when they end within a value."""
+    """Return whether `steps` is in what `lines` say so far, None when they end within a value."""
     text = "\n".join(lines)
     for closing in _CLOSINGS:
         try:

@@ -50,7 +50,7 @@ class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
         return self.by.startswith(_BY_BACKEND)
 
     def has_ended(self, now: float) -> bool:
-        """Tell whether its own end has come at `now`."""
+        """Return whether its own end has come at `now`."""
         return self.until is not None and self.until <= now
 
 
@@ -90,7 +90,7 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def has_room_for(self, path: str) -> bool:
-        """Tell whether the client may receive `path` beside those that it receives."""
+        """Return whether the client may receive `path` beside those that it receives."""
         return len(self.paths) < MAX_PATHS and sum(map(len, self.paths)) + len(path) <= MAX_PATHS_BYTES
 
     @property
@@ -99,11 +99,11 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
         return min((grant.until for grant in self.paths.values() if grant.until is not None), default=None)
 
     def is_live(self, now: float) -> bool:
-        """Tell whether the record still counts at `now`."""
+        """Return whether the record still counts at `now`."""
         return now < self.expires
 
     def is_half_over(self, now: float) -> bool:
-        """Tell whether less than half of the lifetime is left at `now`."""
+        """Return whether less than half of the lifetime is left at `now`."""
         return self.expires - now < GRANT_LIFETIME_SECONDS / 2
 
 

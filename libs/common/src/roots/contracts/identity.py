@@ -12,7 +12,7 @@ _DOT_SEGMENTS = frozenset({".", ".."})
 class Identity:
     """What a token states about its bearer; without a token, an anonymous client.
 
-    Shape: claims has the token's claims that can stand for one segment of a path, `sub` among them; hear has the
+    Shape: claims has the token's claims that can stand for one segment of a path, `sub` among them; `hear` has the
         patterns of paths that the issuer grants by itself.
     Units: expires is unix seconds, None without a token.
     """
@@ -59,7 +59,7 @@ SIGNED_IN = Requirement()
 
 
 def is_segment(value: str) -> bool:
-    """Tell whether a claim's value can stand for one segment of a path.
+    """Return whether a claim's value can stand for one segment of a path.
 
     `.` and `..` are segments, but to whatever reads a path as a file's name they are others, so a claim can't be them.
     """

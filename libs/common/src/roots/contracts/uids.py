@@ -62,7 +62,7 @@ class Uids:
         return base64.urlsafe_b64encode(signed + self._mac(signed)).decode("ascii")[:UID_CHARACTERS]
 
     def is_valid(self, uid: str, now: float | None = None) -> bool:
-        """Tell whether `uid` was minted with this key and has not expired at `now`."""
+        """Return whether `uid` was minted with this key and has not expired at `now`."""
         if len(uid) != UID_CHARACTERS:
             return False
         try:

@@ -1,4 +1,4 @@
-"""NATS's own keys: Ed25519 pairs by which a client proves who it is, without telling the server a secret.
+"""NATS's own keys: Ed25519 pairs by which a client proves who it is, without sending the server a secret.
 
 A seed is base32 of two bytes of prefix, 32 of the private key and a CRC-16; a public key is base32 of one byte of
 prefix, 32 of the key and a CRC-16. A credentials file has a JWT, which an account has signed, and the seed that belongs

@@ -26,7 +26,7 @@ class Present:
     upto: int
 
     def lacks(self, subject: str, seq: int) -> bool:
-        """Tell whether the message `seq` of `subject` is gone, and no later one was there in its place."""
+        """Return whether the message `seq` of `subject` is gone, and no later one was there in its place."""
         return seq <= self.upto and subject not in self.subjects
 
 

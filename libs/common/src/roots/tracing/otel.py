@@ -42,7 +42,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class OpenTelemetry(Tracing):
-    """Tells the receiver that the environment names, as the service `roots-<service>` unless it names that, too."""
+    """Sends spans to the receiver that the environment names, as the service `roots-<service>` by default."""
 
     is_on = True
 

@@ -88,7 +88,7 @@ class TracingConfig:
 class Delivery:
     """What one replica has done with one event, up to now.
 
-    Shape: writes has the first of its writes as (nanoseconds since 1970, clients); is_catch_up tells that all of it was
+    Shape: writes has the first of its writes as (nanoseconds since 1970, clients); is_catch_up means that all of it was
         for clients that came for the event later.
     """
 
@@ -141,7 +141,7 @@ class Tracing:
         return Publishing(events)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Tell of a delivery that is over."""
+        """Report a delivery that is over."""
 
     def stop(self) -> None:
         """Send what was not sent yet, if that can be done in a moment."""

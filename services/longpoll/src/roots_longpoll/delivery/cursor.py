@@ -1,6 +1,6 @@
 """Cursors: a client's position, `<epoch>.<seq>.<grants>` in lower-case base 36.
 
-`epoch` tells when the event stream was created (milliseconds since 1970), so that a re-created stream is noticed, not
+`epoch` is when the event stream was created (milliseconds since 1970), so that a re-created stream is noticed, not
 misread; `seq` is the stream sequence considered so far (filtered events count); `grants` is the last
 version of the grant record that the client has acknowledged. Source: docs/protocol.md, Delivery.
 """

@@ -52,7 +52,7 @@ class Stage(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemplar:
-    """One of the values that a histogram counts, and the trace that tells more of it."""
+    """One of the values that a histogram counts, and the trace that has more of it."""
 
     trace_id: str
     seconds: float

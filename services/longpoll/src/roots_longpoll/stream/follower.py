@@ -34,14 +34,14 @@ IN_FLIGHT_SECONDS = 0.05
 # A view that could not be compared for this long has missed several turns.
 MAX_READY_AGE_SECONDS = 12.0
 BATCH = 256
-# Beyond this the ring begins anew near the stream's end, and polls that are further back read the stream.
+# Beyond this the ring begins again near the stream's end, and polls that are further back read the stream.
 MAX_FILL = 8192
 
 log = logs.get(__name__)
 
 
 class Sink(Protocol):
-    """Takes in what a stream tells, in ascending order of its sequences."""
+    """Takes the messages of a stream, in ascending order of its sequences."""
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int, epoch_start: int) -> None:
         """Forget what was; the stream of `epoch` has `messages` between `after` and `head`.
@@ -62,10 +62,10 @@ class Sink(Protocol):
 class Follower:
     """Feeds one stream to a sink, without a hole.
 
-    Shape: preload is how many of the latest messages the sink gets at the beginning; has_holes tells that sequences go
+    Shape: preload is how many of the latest messages the sink gets at the beginning; has_holes means that sequences go
         missing by rule (a bucket keeps the last record of each key), so that a missing one is no lost message. on_state
         takes the stream's state each time that it was asked for. renew has the stream get an epoch after its argument;
-        without it, a stream that is shorter than it was begins anew in the same epoch.
+        without it, a stream that is shorter than it was begins again in the same epoch.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Follower:
             self._waiting.append(message)
             self._is_behind.set()
         else:
-            # A repeat after a repair, or a stream that began anew; reconciling tells which.
+            # A repeat after a repair, or a stream that began again; reconciling shows which.
             self._wake.set()
 
     async def run(self) -> None:
@@ -187,7 +187,7 @@ class Follower:
             if message.seq == self._last + 1:
                 self._take(message)
             else:
-                # As in `receive`: what was read from the stream comes on the live way too, or the stream began anew.
+                # As in `receive`: what was read from the stream comes on the live way too, or the stream began again.
                 self._wake.set()
 
     @asynccontextmanager
@@ -211,7 +211,7 @@ class Follower:
             is_other = state.epoch != self._epoch or state.last < before or not await self._is_known()
             if is_other:
                 state = await self._in_new_epoch(state)
-            # Below `first` nothing can be repaired; polls that were there hear of it when they read the stream.
+            # Below `first` nothing can be repaired; polls that were there get a gap when they read the stream.
             is_cut = not self._has_holes and state.first > self._last + 1
             if is_other or is_cut or state.last - self._last > MAX_FILL:
                 await self._begin(state)
@@ -224,9 +224,9 @@ class Follower:
             self._is_behind.set()
 
     async def _is_known(self) -> bool:
-        """Tell whether the stream still has what it had: one that was restored has other messages of these sequences.
+        """Return whether the stream still has what it had: a restored one has other messages of these sequences.
 
-        In a stream that keeps the last of each subject, all of them may have been replaced: then it can't be told, and
+        In a stream that keeps the last of each subject, all of them may have been replaced: then that is unknown, and
         is taken for another one if the live way broke meanwhile.
         """
         for mark in reversed(self._marks):
@@ -251,7 +251,7 @@ class Follower:
         messages = [message async for message in self._read(after, state.last)] if self._preload else []
         log.info("stream_followed", stream=self._stream, epoch=state.epoch, first=state.first, last=state.last)
         if self._waiting:
-            # It may be of the stream that was, or came after the end that was told: the next round, now, tells which.
+            # It may be of the stream that was, or came after the reported end: the next round, now, shows which.
             self._waiting.clear()
             self._wake.set()
         marks = messages

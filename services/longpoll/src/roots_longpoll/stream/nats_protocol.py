@@ -34,7 +34,7 @@ _NO_MESSAGE = "NATS sent what is no message"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What is heard of one stream.
+    """What is received of one stream.
 
     Shape: messages on subjects that begin with live_prefix are taken as stored under prefix; of their headers those in
         `headers` are kept. take gets each message, in the order in which it came.
@@ -114,7 +114,7 @@ class NatsProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell everyone who waits."""
+        """Wake everyone who waits."""
         self._fault = self._fault or f"NATS has ended the connection{f': {error}' if error else ''}"
         self._lost.set_result(None)
 

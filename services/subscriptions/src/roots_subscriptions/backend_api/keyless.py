@@ -31,7 +31,7 @@ def policy_parser(host: str) -> Callable[[str, Path], Policy]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` is an address, or the name, that reaches no further than this machine."""
+    """Return whether `host` is an address, or the name, that reaches no further than this machine."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

@@ -166,7 +166,7 @@ class GrantIndex:
         return sum(now < self._entries[other].expires for other in others)
 
     async def _is_known(self) -> bool:
-        """Tell whether the bucket still has what was read: one that was restored has other messages of these sequences.
+        """Return whether the bucket still has what was read: a restored one has other messages of these sequences.
 
         When all of them were replaced meanwhile it is read again.
         """

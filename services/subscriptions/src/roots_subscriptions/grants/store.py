@@ -80,7 +80,7 @@ class _Stored:
     """What the bucket has for one uid.
 
     Shape: record is None when none counts; sequence is that of the key's last message, 0 when it has none;
-        is_unreadable tells that the message is neither a record nor a marker.
+        is_unreadable means that the message is neither a record nor a marker.
     """
 
     record: GrantRecord | None
@@ -113,7 +113,7 @@ class GrantStore:
         )
 
     def on_write(self, listener: Callable[[str, GrantRecord, int], None]) -> None:
-        """Tell `listener` of each record that is written here from now on, with its uid and its sequence."""
+        """Call `listener` with each record that is written here from now on, with its uid and its sequence."""
         self._on_write = listener
 
     async def read(self, uid: str) -> GrantRecord | None:
@@ -282,7 +282,7 @@ class GrantStore:
         return ack.seq
 
     async def _is_full(self, value_bytes: int) -> bool:
-        """Tell whether the bucket's own limit keeps a record of so many bytes out, and not the disk."""
+        """Return whether the bucket's own limit keeps a record of so many bytes out, and not the disk."""
         state = await self._head(GRANTS_STREAM)
         return 0 <= state.limit_bytes < state.bytes + value_bytes + RECORD_OVERHEAD_BYTES
 

@@ -1,5 +1,6 @@
 """The policy follows its file, whatever becomes of the file."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,38 @@ def test_watching_goes_on_when_a_listener_fails(watch: PolicyWatch[str], file: P
     wait_until(lambda: watch.current == "bad")
     file.write_text("name = 'good'")
     wait_until(lambda: watch.current == "good")
+
+
+class SetAtTimeout(threading.Event):
+    """Is set just after its first wait has timed out, as by a signal at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_timed_out = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return as the event does, but for the first time."""
+        if self.has_timed_out:
+            return super().wait(timeout)
+        self.has_timed_out = True
+        self.set()
+        return False
+
+
+def test_hangup_is_obeyed_when_it_comes_as_the_pause_ends(
+    file: Path, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hangup between the end of the wait and the look is kept for the next look."""
+    monkeypatch.setattr(policy_watch, "LOOK_INTERVAL_SECONDS", 0.02)
+    watching = PolicyWatch(file, parse, name="the file", service="test", registry=registry)
+    watching._wake = SetAtTimeout()
+    received: list[str] = []
+    watching.on_change(received.append)
+    watching.start()
+    try:
+        wait_until(lambda: received == ["first"])
+    finally:
+        watching.stop()
 
 
 def test_watch_refuses_to_begin_when_the_file_is_wrong(tmp_path: Path, registry: CollectorRegistry) -> None:

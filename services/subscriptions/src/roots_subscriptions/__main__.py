@@ -139,10 +139,10 @@ class Service:
 
     def _apply_policy(self, policy: Policy) -> None:
         self._authenticator.use(policy.access)
-        self._policy_changes.request()
+        self._broker.call_soon(self._policy_changes.request)
 
     def _add_checks(self) -> None:
-        self._health.add("broker", self._readiness.broker)
+        self._health.add("broker", self._broker.check)
         self._health.add("clock", self._readiness.clock)
         self._health.add("bucket", self._readiness.bucket)
         self._health.add("stream", self._readiness.stream)

@@ -116,7 +116,9 @@ class PolicyWatch(Generic[T]):
     def _run(self) -> None:
         while not self._stopped.is_set():
             is_hangup = self._wake.wait(LOOK_INTERVAL_SECONDS)
-            self._wake.clear()
+            if is_hangup:
+                # Only then: a hangup that comes just after a timeout belongs to the next look.
+                self._wake.clear()
             if not self._stopped.is_set():
                 self.look(is_hangup=is_hangup)
 

@@ -4,13 +4,14 @@ import asyncio
 
 from nats.aio.client import Client
 
-from roots.contracts.subjects import EVENTS_STREAM, GRANTS_BUCKET, GRANTS_STREAM
+from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM
 from roots.http.health import Check, LastCheck
 from roots.nats.clock import ClockCheck
 from roots.nats.streams import StreamUnavailableError, stream_state
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.store import GrantStore
+from roots_subscriptions.grants.writes import STREAM_NAMES
 from roots_subscriptions.metrics import Metrics
 
 # Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
@@ -21,7 +22,6 @@ REQUEST_TIMEOUT_SECONDS = 2.0
 MAX_AGE_SECONDS = 8.0
 
 _LABELS = {EVENTS_STREAM: "events", GRANTS_STREAM: "grants"}
-_NAMES = {EVENTS_STREAM: f"the stream {EVENTS_STREAM}", GRANTS_STREAM: f"the bucket {GRANTS_BUCKET}"}
 
 log = logs.get(__name__)
 
@@ -32,29 +32,21 @@ class BrokerReadiness:
     def __init__(self, store: GrantStore, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._client: Client | None = None
         self._clock = ClockCheck()
         self._streams = {
             stream: LastCheck(f"waits for {name} (not asked yet)", max_age_seconds=MAX_AGE_SECONDS)
-            for stream, name in _NAMES.items()
+            for stream, name in STREAM_NAMES.items()
         }
 
     async def watch(self, client: Client) -> None:
         """Look again and again until `client` is closed."""
-        self._client = client
         while not client.is_closed:
-            for stream in _NAMES:
+            for stream in STREAM_NAMES:
                 await self._look(client, stream)
             if self._store.writes.has_bucket_failed:
                 await self._try_write()
             is_ready = all(check.found.is_ok for check in self._streams.values()) and self.writes().is_ok
             await asyncio.sleep(READY_INTERVAL_SECONDS if is_ready else UNREADY_INTERVAL_SECONDS)
-
-    def broker(self) -> Check:
-        """Check the connection."""
-        if self._client is not None and self._client.is_connected:
-            return Check(is_ok=True, detail="connected to NATS")
-        return Check(is_ok=False, detail="waits for NATS")
 
     def stream(self) -> Check:
         """Check the event stream."""
@@ -79,9 +71,9 @@ class BrokerReadiness:
         except StreamUnavailableError as error:
             if check.found.is_ok:
                 log.warning("stream_missing", stream=stream, detail=str(error))
-            check.set(Check(is_ok=False, detail=f"waits for {_NAMES[stream]} ({error})"))
+            check.set(Check(is_ok=False, detail=f"waits for {STREAM_NAMES[stream]} ({error})"))
         else:
-            check.set(Check(is_ok=True, detail=f"{_NAMES[stream]} exists"))
+            check.set(Check(is_ok=True, detail=f"{STREAM_NAMES[stream]} exists"))
             # The leader of the other stream may have a clock of its own: the bucket's is the one that counts.
             if stream == GRANTS_STREAM:
                 self._clock.note(state.skew_seconds)

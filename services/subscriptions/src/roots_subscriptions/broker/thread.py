@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from nats.aio.client import Client
 
-from roots.http.health import HEARTBEAT_SECONDS
+from roots.http.health import HEARTBEAT_SECONDS, Check
 from roots.nats import broker
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -36,8 +36,9 @@ class BrokerThread:
         self._serve = serve
         self._beat = beat
         self._client: Client | None = None
-        self._is_started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="broker", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
     @property
     def is_connected(self) -> bool:
@@ -53,7 +54,6 @@ class BrokerThread:
     def start(self) -> None:
         """Start the thread, which connects for as long as it takes."""
         self._thread.start()
-        self._is_started.wait()
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> T:
         """Return what `coroutine` returns on the loop.
@@ -68,15 +68,26 @@ class BrokerThread:
             future.cancel()
             raise BrokerUnavailableError("no answer in time") from error
 
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call `function` on the loop; before the start it waits for that."""
+        self._loop.call_soon_threadsafe(function)
+
+    def check(self) -> Check:
+        """Check the connection."""
+        if self.is_connected:
+            return Check(is_ok=True, detail="connected to NATS")
+        return Check(is_ok=False, detail="waits for NATS")
+
     def stop(self) -> None:
         """End `serve`, close the client and end the thread."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(STOP_TIMEOUT_SECONDS)
 
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._main())
+
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._is_started.set()
         supervisor = asyncio.create_task(self._supervise())
         stopping = asyncio.create_task(self._stop.wait())
         while not stopping.done():

@@ -58,7 +58,6 @@ class Grants:
         self._policy = policy
         self._metrics = metrics
         self._max_anonymous = max_anonymous
-        store.on_write(index.note)
 
     async def read(self, uid: str) -> GrantRecord | None:
         """Return the record of `uid`, None when it has none."""
@@ -94,7 +93,7 @@ class Grants:
                 now=time.time(),
             )
 
-        done = await self._store.change(uid, change)
+        done = await self._change(uid, change)
         if self._policy() is not policy:
             # The policy has changed while the record was written, perhaps after this client's turn in reapply_policy.
             await self.reapply_policy_to(uid)
@@ -110,7 +109,7 @@ class Grants:
                 check_bound(record, identity)
             return disconnected(record, paths)
 
-        return await self._store.change(uid, change, removes_unreadable=True)
+        return await self._change(uid, change, removes_unreadable=True)
 
     async def revoke(
         self,
@@ -147,7 +146,7 @@ class Grants:
 
     async def reapply_policy_to(self, uid: str) -> Change:
         """Withdraw from `uid` what the policy allows it no more."""
-        return await self._store.change(uid, self._reapplied)
+        return await self._change(uid, self._reapplied)
 
     async def reapply_policy(self) -> Revoked:
         """Withdraw from every client what the policy allows it no more."""
@@ -185,7 +184,14 @@ class Grants:
             now = time.time()
             return extended(record, now=now) if record is not None and record.is_half_over(now) else record
 
-        return await self._store.change(uid, change)
+        return await self._change(uid, change)
+
+    async def _change(self, uid: str, change: Transform, *, removes_unreadable: bool = False) -> Change:
+        """Store what `change` makes of the record of `uid`; the index knows it before anything else runs."""
+        done = await self._store.change(uid, change, removes_unreadable=removes_unreadable)
+        if done.after is not None and done.seq:
+            self._index.note(uid, done.after, done.seq)
+        return done
 
     async def _reapplied(self, record: GrantRecord | None) -> GrantRecord | None:
         return None if record is None else reapplied(record, self._policy().allows)
@@ -208,7 +214,7 @@ class Grants:
             # With NATS away every further one would only wait for it, too.
             while waiting and len(failures) < WRITES_AT_ONCE:
                 try:
-                    done = await self._store.change(waiting.pop(), change, removes_unreadable=removes_unreadable)
+                    done = await self._change(waiting.pop(), change, removes_unreadable=removes_unreadable)
                 except BrokerUnavailableError as error:
                     failures.append(error)
                 else:

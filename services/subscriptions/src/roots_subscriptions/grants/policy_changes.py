@@ -14,24 +14,21 @@ log = logs.get(__name__)
 
 
 class PolicyChanges:
-    """Withdraws what the policy no longer allows, once for each request."""
+    """Withdraws what the policy no longer allows. One event loop owns it."""
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
         self._requested = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def request(self) -> None:
-        """Have the policy applied soon; callable from any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._requested.set)
+        """Have the policy applied soon."""
+        self._requested.set()
 
     async def run(self) -> None:
-        """Apply it now and at each request, until cancelled; while NATS is away, try again."""
-        self._loop = asyncio.get_running_loop()
-        # The policy may have changed while no replica ran.
+        """Apply it at the start and at each request, until cancelled; while NATS is away, try again."""
+        # The policy may have changed while no replica ran, or the last run was cancelled amid its work.
         self._requested.set()
-        failures = Episode(log, "applying_policy")
+        failures = Episode(log, "applying_policy_to_grants")
         while True:
             await self._requested.wait()
             self._requested.clear()
@@ -45,4 +42,4 @@ class PolicyChanges:
             else:
                 failures.ended()
                 seconds = round(time.monotonic() - started, 3)
-                log.info("policy_applied", clients=revoked.clients, paths=revoked.paths, seconds=seconds)
+                log.info("policy_applied_to_grants", clients=revoked.clients, paths=revoked.paths, seconds=seconds)

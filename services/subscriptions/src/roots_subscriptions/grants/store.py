@@ -69,10 +69,14 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A record as it was and as it is; `before` is None when there was none, `after` when there still is none."""
+    """A record as it was and as it is; `before` is None when there was none, `after` when there still is none.
+
+    Shape: seq is the sequence of the record that was written, 0 when none was.
+    """
 
     before: GrantRecord | None
     after: GrantRecord | None
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +111,9 @@ class GrantStore:
         self.writes = Writes()
         self.unreadable = Unreadable(metrics)
         self._failures: dict[str, Episode] = {}
-        self._on_write: Callable[[str, GrantRecord, int], None] = _ignore_write
         self._presence = PresenceCheck(
             client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
         )
-
-    def on_write(self, listener: Callable[[str, GrantRecord, int], None]) -> None:
-        """Call `listener` with each record that is written here from now on, with its uid and its sequence."""
-        self._on_write = listener
 
     async def read(self, uid: str) -> GrantRecord | None:
         """Return the record of `uid`, None when there is none that counts."""
@@ -207,13 +206,15 @@ class GrantStore:
         for _ in range(MAX_ATTEMPTS):
             stored = await self._read(uid)
             record = await change(stored.record)
-            if record is None and stored.is_unreadable and removes_unreadable:
-                is_done = await self._remove(uid, stored.sequence)
-            else:
-                is_done = record is None or record is stored.record or await self._write(uid, record, stored.sequence)
-            if is_done:
-                return Change(before=stored.record, after=record)
-            self._metrics.conflicts.inc()
+            try:
+                if record is None and stored.is_unreadable and removes_unreadable:
+                    await self._remove(uid, stored.sequence)
+                if record is None or record is stored.record:
+                    return Change(before=stored.record, after=record)
+                seq = await self._write(uid, record, stored.sequence)
+                return Change(before=stored.record, after=record, seq=seq)
+            except _ConflictError:
+                self._metrics.conflicts.inc()
             await asyncio.sleep(random.uniform(0, MAX_CONFLICT_WAIT_SECONDS))  # noqa: S311  # spreads retries, no secret
         raise BrokerUnavailableError("the record changes too fast")
 
@@ -240,25 +241,16 @@ class GrantStore:
             return _Stored(record=None, sequence=sequence, is_unreadable=True)
         return _Stored(record=record if record.is_live(time.time()) else None, sequence=sequence)
 
-    async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> bool:
-        """Store `record` unless there is a later message than `expected_sequence`; return whether it is stored."""
+    async def _write(self, uid: str, record: GrantRecord, expected_sequence: int) -> int:
+        """Store `record` and return its sequence. Errors: _ConflictError for a later one than `expected_sequence`."""
         ttl_seconds = max(1, record.expires - time.time()) + TTL_MARGIN_SECONDS
         headers = {_EXPECTED_SEQUENCE_HEADER: str(expected_sequence)}
-        try:
-            seq = await self._put(uid, msgspec.json.encode(record), headers, ttl_seconds)
-        except _ConflictError:
-            return False
-        self._on_write(uid, record, seq)
-        return True
+        return await self._put(uid, msgspec.json.encode(record), headers, ttl_seconds)
 
-    async def _remove(self, uid: str, expected_sequence: int) -> bool:
-        """Mark the key of `uid` as deleted unless there is a later message than `expected_sequence`; return whether."""
+    async def _remove(self, uid: str, expected_sequence: int) -> None:
+        """Mark the key of `uid` as deleted. Errors: _ConflictError for a later message than `expected_sequence`."""
         headers = {_OPERATION_HEADER: "DEL", _EXPECTED_SEQUENCE_HEADER: str(expected_sequence)}
-        try:
-            await self._put(uid, b"", headers, REMOVED_TTL_SECONDS)
-        except _ConflictError:
-            return False
-        return True
+        await self._put(uid, b"", headers, REMOVED_TTL_SECONDS)
 
     async def try_write(self) -> None:
         """Write a marker, which stands for no client and is soon gone, to find out whether the bucket takes writes."""
@@ -307,10 +299,6 @@ class GrantStore:
 
     def _jetstream(self) -> JetStreamContext:
         return self._client().jetstream(prefix=JETSTREAM_API, timeout=REQUEST_TIMEOUT_SECONDS)
-
-
-def _ignore_write(_uid: str, _record: GrantRecord, _seq: int) -> None:
-    """Do nothing."""
 
 
 def _key(uid: str) -> str:

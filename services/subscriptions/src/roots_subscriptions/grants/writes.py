@@ -12,7 +12,7 @@ from roots.http.health import Check
 # that is not ready gets none.
 EVENT_SECONDS = 10.0
 
-_NAMES = {EVENTS_STREAM: f"the stream {EVENTS_STREAM}", GRANTS_STREAM: f"the bucket {GRANTS_BUCKET}"}
+STREAM_NAMES = {EVENTS_STREAM: f"the stream {EVENTS_STREAM}", GRANTS_STREAM: f"the bucket {GRANTS_BUCKET}"}
 
 
 class Writes:
@@ -37,7 +37,7 @@ class Writes:
         """Check that writes are taken."""
         now = time.monotonic()
         failed = [
-            _NAMES[stream]
+            STREAM_NAMES[stream]
             for stream, failed_at in sorted(self._failed_at.copy().items())
             if stream == GRANTS_STREAM or now - failed_at < EVENT_SECONDS
         ]

@@ -16,7 +16,7 @@ from bench.targets import Target
 from bench.usage import cpu_seconds
 from cornelius import Dudley
 from cornelius.aio import AsyncDudley
-from roots_devstack import ports
+from roots_devstack.processes import ports
 
 PATH = "tasks"
 _POLICY = f'[apps.tasks]\nallow = []\n[backends.bench]\nkey_file = "secrets/backend"\npublish = ["{PATH}"]\n'

@@ -10,7 +10,7 @@ from bench.errors import LoadError
 from bench.scenarios import Figures, hold
 from bench.targets import Roots, Target
 from bench.usage import cpu_seconds
-from roots_devstack import probes
+from roots_devstack.processes import probes
 
 _HELD = re.compile(rb"^roots_longpoll_polls_held ([0-9.e+]+)", re.MULTILINE)
 _SECONDS = 30.0

@@ -12,10 +12,10 @@ from bench.scenarios import Figures
 from bench.targets import READY_SECONDS, Roots, Target
 from bench.usage import cpu_seconds
 from roots.contracts.uids import Uids
-from roots_devstack import ports
-from roots_devstack.environment import inherited
+from roots_devstack.processes import ports
+from roots_devstack.processes.environment import inherited
+from roots_devstack.processes.waiting import until_ready
 from roots_devstack.services import Service
-from roots_devstack.waiting import until_ready
 
 _BODY = b'["tasks"]'
 _WARM_UP_SECONDS = 1.0

@@ -21,16 +21,16 @@ from roots.contracts.subjects import GRANTS_PREFIX
 from roots.contracts.uids import Uids
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker, Nodes, User
-from roots_devstack.child import Program
-from roots_devstack.environment import inherited
 from roots_devstack.keys import Keys
-from roots_devstack.processes import Process, run_once
-from roots_devstack.programs import venv_program
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import inherited
+from roots_devstack.processes.programs import venv_program
+from roots_devstack.processes.supervision import Process, run_once
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.broker import Broker, Nodes, User
 from roots_devstack.services import Service
-from roots_devstack.waiting import until_ready
 
 PEERS = Path(__file__).parent / "peers"
 _NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")

@@ -11,13 +11,13 @@ from bench.errors import LoadError
 from bench.targets import Roots, Target
 from bench.usage import children_of
 from bench.writes_rest import RestPublisher
-from roots_devstack import ports
-from roots_devstack.broker import Broker
-from roots_devstack.gateway import Gateway
-from roots_devstack.postgres import Postgres
-from roots_devstack.processes import Process, run_once
+from roots_devstack.processes import ports
+from roots_devstack.processes.supervision import Process, run_once
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.broker import Broker
+from roots_devstack.servers.gateway import Gateway
+from roots_devstack.servers.postgres import Postgres
 from roots_devstack.services import Service, Wiring
-from roots_devstack.waiting import until_ready
 
 _READY_SECONDS = 30.0
 _EMPTY_SECONDS = 30.0

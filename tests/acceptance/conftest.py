@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 from tests.e2e.conftest import browser, chromium
 
-from roots_devstack import ports
+from roots_devstack.processes import ports
 
 from .checkout import ROOT, Newcomer, copy_checkout
 

@@ -12,8 +12,8 @@ import pytest
 from playwright.async_api import Browser, expect
 from tests.docs.commands import commands
 
-from roots_devstack import ports
 from roots_devstack.deadlines import stretched
+from roots_devstack.processes import ports
 
 from .checkout import Newcomer
 from .conftest import Copied

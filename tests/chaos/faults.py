@@ -10,7 +10,7 @@ import psycopg
 from tests.attacks.floods import ALL, KINDS
 from tests.attacks.process import attacked
 
-from roots_devstack.small_disk import SmallDisk
+from roots_devstack.servers.small_disk import SmallDisk
 
 from .clocks import Clocks
 from .processes import LEADER, Processes

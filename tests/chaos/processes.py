@@ -9,9 +9,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from roots_devstack.background import LoopThread
-from roots_devstack.child import family, send_all
+from roots_devstack.processes.child import family, send_all
+from roots_devstack.processes.waiting import until_ready
 from roots_devstack.stack import Stack
-from roots_devstack.waiting import until_ready
 
 READY_SECONDS = 60.0
 REPLACED_SECONDS = 30.0

@@ -14,7 +14,7 @@ import uvloop
 
 from roots_devstack.background import LoopThread
 from roots_devstack.errors import DevstackError
-from roots_devstack.small_disk import SmallDisk, why_not_mountable
+from roots_devstack.servers.small_disk import SmallDisk, why_not_mountable
 from roots_devstack.stack import Stack, StackConfig
 
 from . import truth

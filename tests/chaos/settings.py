@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from roots.runtime.config import setting
-from roots_devstack.broker import Nodes
+from roots_devstack.servers.broker import Nodes
 
 from .chance import source
 

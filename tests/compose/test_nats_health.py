@@ -14,9 +14,9 @@ from roots.contracts.subjects import subject_of
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker
 from roots_devstack.deadlines import stretched
-from roots_devstack.small_disk import SmallDisk, why_not_mountable
+from roots_devstack.servers.broker import Broker
+from roots_devstack.servers.small_disk import SmallDisk, why_not_mountable
 
 SCRIPT = Path(__file__).parents[2] / "deploy/nats/health.sh"
 

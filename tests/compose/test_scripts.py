@@ -10,10 +10,10 @@ import pytest
 
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack import ports
-from roots_devstack.broker import PASSWORDS
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, within
-from roots_devstack.programs import venv_program
+from roots_devstack.processes import ports
+from roots_devstack.processes.programs import venv_program
+from roots_devstack.servers.broker import PASSWORDS
 
 ROOT = Path(__file__).parents[2]
 SECRETS = ROOT / "deploy/compose/secrets.sh"

@@ -12,9 +12,9 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from tests.acceptance.checkout import copy_checkout
 from tests.docs.commands import commands
 
-from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, until, wait_until
+from roots_devstack.processes import ports, probes
 from roots_devstack.stack import Stack
 
 from .readme_commands import terminal

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 import trustme
 
-from roots_devstack import ports
-from roots_devstack.child import Program
 from roots_devstack.deadlines import until
-from roots_devstack.environment import bare
-from roots_devstack.processes import Process
-from roots_devstack.programs import haproxy_program
+from roots_devstack.processes import ports
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import bare
+from roots_devstack.processes.programs import haproxy_program
+from roots_devstack.processes.supervision import Process
 
 CONFIGURATION = """
 defaults

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from roots.contracts.subjects import DISCONNECT_PATH
-from roots_devstack import ports, probes
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, until
-from roots_devstack.environment import bare
-from roots_devstack.postgres import Postgres
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.environment import bare
+from roots_devstack.servers.postgres import Postgres
 from roots_devstack.stack import Stack
 
 from .listener import Listener

@@ -18,15 +18,15 @@ from typing import Any, Self
 
 import pytest
 
-from roots_devstack import ports, probes
-from roots_devstack.broker import Broker
-from roots_devstack.child import Program
 from roots_devstack.deadlines import clock, until
-from roots_devstack.environment import bare
-from roots_devstack.gateway import Gateway
 from roots_devstack.keys import Keys
-from roots_devstack.processes import Process
-from roots_devstack.programs import checkout_path
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import bare
+from roots_devstack.processes.programs import checkout_path
+from roots_devstack.processes.supervision import Process
+from roots_devstack.servers.broker import Broker
+from roots_devstack.servers.gateway import Gateway
 
 from .listener import Listener
 from .metrics import value

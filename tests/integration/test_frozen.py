@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from roots_devstack import probes
 from roots_devstack.background import LoopThread
-from roots_devstack.child import family, send_all
 from roots_devstack.deadlines import until
+from roots_devstack.processes import probes
+from roots_devstack.processes.child import family, send_all
 from roots_devstack.stack import Stack
 
 UNREADY_SECONDS = 12.0

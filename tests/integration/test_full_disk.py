@@ -8,10 +8,10 @@ from typing import NoReturn
 
 import pytest
 
-from roots_devstack import probes
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import clock, until
-from roots_devstack.small_disk import SmallDisk, why_not_mountable
+from roots_devstack.processes import probes
+from roots_devstack.servers.small_disk import SmallDisk, why_not_mountable
 from roots_devstack.stack import Stack, StackConfig
 
 from .http_client import HttpConnection

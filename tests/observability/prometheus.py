@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import yaml
 
-from roots_devstack import ports
 from roots_devstack.deadlines import stretched, until
+from roots_devstack.processes import ports
 from roots_devstack.stack import Stack
 
 from .expressions import PROMETHEUS, RULES

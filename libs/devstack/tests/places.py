@@ -15,11 +15,11 @@ from nats.aio.client import Client
 
 from roots.nats import broker as common_broker
 from roots.nats.provision import ProvisionConfig, provision
-from roots_devstack import ports, probes
-from roots_devstack.broker import PASSWORDS, Broker, User
 from roots_devstack.deadlines import until
 from roots_devstack.keys import Keys
-from roots_devstack.programs import venv_program
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.programs import venv_program
+from roots_devstack.servers.broker import PASSWORDS, Broker, User
 
 SHARED_ACCOUNT: Final = """
 server_name: nats

@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM, JETSTREAM_API
-from roots_devstack.broker import User
 from roots_devstack.deadlines import until
+from roots_devstack.servers.broker import User
 
 CONSUMER: Final = "consumer"
 """A consumer of the event stream, which is there to be changed."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roots_devstack.accounts import unprivileged
 from roots_devstack.deadlines import stretched
+from roots_devstack.servers.accounts import unprivileged
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the account")

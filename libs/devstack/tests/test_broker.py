@@ -13,9 +13,9 @@ from nats.errors import NoRespondersError
 
 from roots.contracts.subjects import JETSTREAM_API
 from roots.nats import broker as common_broker
-from roots_devstack import probes
-from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import stretched, within
+from roots_devstack.processes import probes
+from roots_devstack.servers.broker import Broker, User
 
 DEADLINE_SECONDS = 5.0
 NOBODY_MAY = "nobody.may"

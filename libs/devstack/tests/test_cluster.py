@@ -16,11 +16,11 @@ from nats.js.api import DEFAULT_PREFIX
 from roots.contracts.subjects import EVENTS_STREAM, JETSTREAM_API
 from roots.nats import broker as common_broker
 from roots.nats.provision import ProvisionError, provision
-from roots_devstack import ports, probes
-from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import clock, within
-from roots_devstack.nats_server import NatsServer
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.broker import Broker, User
+from roots_devstack.servers.nats_server import NatsServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roots_devstack import ports
 from roots_devstack.deadlines import until, within
-from roots_devstack.gateway import Gateway
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes import ports
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.gateway import Gateway
 
 DEADLINE_SECONDS = 15.0
 POLL = b"GET /comet/ HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from roots_devstack import ports, probes
 from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.errors import DevstackError
-from roots_devstack.gateway import Gateway
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.gateway import Gateway
 
 DEADLINE_SECONDS = 30.0
 PROBLEM = "content-type: application/problem+json"

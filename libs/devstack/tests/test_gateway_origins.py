@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from roots_devstack import ports
 from roots_devstack.deadlines import stretched, within
-from roots_devstack.gateway import Gateway
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes import ports
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.gateway import Gateway
 
 DEADLINE_SECONDS = 20.0
 ORIGIN = "https://app.example"

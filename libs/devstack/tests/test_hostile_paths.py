@@ -9,13 +9,13 @@ import pytest
 
 from roots.http.server import HttpServer
 from roots.http.web import create_app
-from roots_devstack import ports, probes
-from roots_devstack.broker import Broker
 from roots_devstack.errors import DevstackError
-from roots_devstack.gateway import Gateway
-from roots_devstack.postgres import Postgres
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.broker import Broker
+from roots_devstack.servers.gateway import Gateway
+from roots_devstack.servers.postgres import Postgres
 from roots_devstack.stack import Stack, StackConfig
-from roots_devstack.waiting import until_ready
 from roots_devstack.web import Web
 from roots_tasks.api.pages import PREFIX, Pages
 

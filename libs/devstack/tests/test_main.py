@@ -14,9 +14,9 @@ from urllib.request import Request, urlopen
 import msgspec
 import pytest
 
-from roots_devstack import ports
 from roots_devstack.deadlines import clock, stretched
 from roots_devstack.home import StackInfo
+from roots_devstack.processes import ports
 
 READY = "Roots is ready at "
 STOPPING = "devstack       | stopping"

@@ -23,8 +23,8 @@ from roots.contracts.subjects import (
     LIVE_GRANTS_PREFIX,
 )
 from roots.nats.stored import Stored
-from roots_devstack.broker import Broker, Nodes, User
 from roots_devstack.deadlines import stretched, until
+from roots_devstack.servers.broker import Broker, Nodes, User
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.nats_protocol import Subscription
 
@@ -112,7 +112,7 @@ async def listening(place: Place) -> AsyncIterator[list[Any]]:
             Subscription(live_prefix=LIVE_EVENTS_PREFIX, prefix=EVENTS_PREFIX, headers=(), take=heard.append),
             Subscription(live_prefix=LIVE_GRANTS_PREFIX, prefix=GRANTS_PREFIX, headers=(), take=heard.append),
         ],
-        is_live.set,
+        lambda _is_live: is_live.set(),
     )
     running = asyncio.create_task(feed.run())
     async with place.connected("provision") as provision, place.connected("tasks") as tasks:

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from roots_devstack import ports
 from roots_devstack.errors import DevstackError
+from roots_devstack.processes import ports
 
 
 def test_ports_differ_when_reserved_at_once() -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from roots_devstack.background import LoopThread
-from roots_devstack.postgres import Postgres
+from roots_devstack.servers.postgres import Postgres
 
 
 def uid_and_capabilities(pid: int | None) -> tuple[int, int]:

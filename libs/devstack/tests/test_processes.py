@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from roots_devstack.child import Program
 from roots_devstack.deadlines import clock, within
 from roots_devstack.errors import DevstackError
-from roots_devstack.processes import Process, Watch, run_once
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.supervision import Process, Watch, run_once
+from roots_devstack.processes.waiting import until_ready
 
 DEADLINE_SECONDS = 10.0
 STUBBORN = (
@@ -152,8 +152,8 @@ def test_process_dies_when_its_supervisor_is_killed(wait_until_gone: Callable[[s
     """After `kill -9` of the supervisor the kernel ends what it had started."""
     code = (
         "import asyncio, sys\n"
-        "from roots_devstack.child import Program\n"
-        "from roots_devstack.processes import Process\n"
+        "from roots_devstack.processes.child import Program\n"
+        "from roots_devstack.processes.supervision import Process\n"
         "async def main():\n"
         "    process = Process(Program(name='sleep', command=('sleep', '60')))\n"
         "    await process.start()\n"

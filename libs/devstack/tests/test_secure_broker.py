@@ -13,11 +13,11 @@ import pytest
 
 from roots.nats.broker import BrokerConfig, connect
 from roots.runtime.config import ConfigError, load
-from roots_devstack import ports, probes
-from roots_devstack.broker import PASSWORDS
 from roots_devstack.deadlines import within
 from roots_devstack.keys import Keys
-from roots_devstack.programs import checkout_path, venv_program
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.programs import checkout_path, venv_program
+from roots_devstack.servers.broker import PASSWORDS
 from roots_longpoll.stream.live import LiveFeed
 
 from .secure import Certificates, credentials_of, issue, new_nkey
@@ -68,7 +68,7 @@ async def gets_in(config: BrokerConfig, seconds: float = DEADLINE_SECONDS) -> bo
 async def live_feed_gets_in(config: BrokerConfig, seconds: float) -> bool:
     """Tell whether longpoll's live connection gets in, and is answered there."""
     changed = asyncio.Event()
-    feed = LiveFeed(config, [], changed.set)
+    feed = LiveFeed(config, [], lambda _is_live: changed.set())
     running = asyncio.create_task(feed.run())
     try:
         async with within(seconds):

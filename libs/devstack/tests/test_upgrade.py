@@ -8,9 +8,9 @@ from typing import Any
 from nats.aio.client import Client
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
-from roots_devstack.broker import Broker
 from roots_devstack.deadlines import within
-from roots_devstack.programs import checkout_path, venv_path
+from roots_devstack.processes.programs import checkout_path, venv_path
+from roots_devstack.servers.broker import Broker
 
 from .places import Place, shared_account
 

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from roots.nats.broker import BrokerConfig
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker
-from roots_devstack.postgres import Postgres
+from roots_devstack.servers.broker import Broker
+from roots_devstack.servers.postgres import Postgres
 from roots_outbox.source import OutboxSource
 
 from .support import Table

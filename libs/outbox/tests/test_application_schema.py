@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from roots_devstack.postgres import Postgres
+from roots_devstack.servers.postgres import Postgres
 from roots_outbox.application import schema
 from roots_outbox.application.schema import Connection, SchemaError
 

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker
+from roots_devstack.servers.broker import Broker
 from roots_longpoll.http import drain
 from roots_longpoll.replica import Replica
 

@@ -15,8 +15,8 @@ from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots.nats import broker
 from roots.nats.streams import stream_state
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import stretched, until, within
+from roots_devstack.servers.broker import Broker, User
 from roots_longpoll.config import Config
 from roots_longpoll.delivery.cursor import render
 from roots_longpoll.replica import Replica, Streams

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from roots.auth.policy import parse_policy
 from roots.contracts.uids import Uids
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker
 from roots_devstack.deadlines import wait_until
+from roots_devstack.servers.broker import Broker
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.grants.index import GrantIndex

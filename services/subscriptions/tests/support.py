@@ -18,10 +18,10 @@ from nats.aio.client import Client
 from roots.contracts.grant_records import GrantRecord
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots.nats import broker
-from roots_devstack import ports
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker, User
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
+from roots_devstack.processes import ports
+from roots_devstack.servers.broker import Broker, User
 
 UID_KEY = "a key for tests, of 32 bytes or more"
 KEY = "key-of-the-back-end-todos"

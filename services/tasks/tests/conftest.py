@@ -13,9 +13,9 @@ from psycopg import sql
 
 from roots.auth.authentication import Authenticator
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker
 from roots_devstack.deadlines import wait_until
-from roots_devstack.postgres import DATABASE, OWNER, ROLE, Postgres
+from roots_devstack.servers.broker import Broker
+from roots_devstack.servers.postgres import DATABASE, OWNER, ROLE, Postgres
 from roots_tasks.api.app import create_app
 from roots_tasks.api.policy import OPEN_POLICY, AuthMiddleware
 from roots_tasks.metrics import ServeMetrics

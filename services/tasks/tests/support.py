@@ -19,11 +19,11 @@ from nats.js.api import DiscardPolicy
 from roots.contracts.events import EVENT_ID_HEADER
 from roots.contracts.subjects import EVENTS_STREAM, JETSTREAM_API, subject_of
 from roots.nats import broker
-from roots_devstack import ports
 from roots_devstack.background import LoopThread
-from roots_devstack.broker import Broker, User
-from roots_devstack.child import send_all
 from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
+from roots_devstack.processes import ports
+from roots_devstack.processes.child import send_all
+from roots_devstack.servers.broker import Broker, User
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import urllib3
 
-from roots_devstack import ports
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
-from roots_devstack.diskless import diskless
-from roots_devstack.postgres import ROLE, Postgres
+from roots_devstack.processes import ports
+from roots_devstack.servers.diskless import diskless
+from roots_devstack.servers.postgres import ROLE, Postgres
 from roots_tasks.storage import migrate
 
 from .support import Command, Sql

@@ -16,8 +16,8 @@ from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats import broker
 from roots.nats.provision import ProvisionConfig, provision
 from roots.runtime.config import load
-from roots_devstack import ports, probes
 from roots_devstack.deadlines import until, within
+from roots_devstack.processes import ports, probes
 from roots_longpoll.config import Config as LongpollConfig
 
 from .conftest import Build

@@ -11,9 +11,9 @@ import msgspec
 
 from roots.runtime import lifecycle
 from roots.runtime.config import Port, load_or_exit, setting
-from roots_devstack.broker import Nodes
-from roots_devstack.console import Console
 from roots_devstack.errors import DevstackError
+from roots_devstack.processes.console import Console
+from roots_devstack.servers.broker import Nodes
 from roots_devstack.services import DrainConfig
 from roots_devstack.stack import Stack, StackConfig
 

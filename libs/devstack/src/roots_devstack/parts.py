@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roots_devstack import policy, ports
-from roots_devstack.broker import Broker, Nodes
-from roots_devstack.environment import unused
-from roots_devstack.gateway import Gateway
-from roots_devstack.healing import Healing
-from roots_devstack.postgres import Postgres
-from roots_devstack.processes import Sink, Watch, discard
+from roots_devstack import policy
+from roots_devstack.processes import ports
+from roots_devstack.processes.environment import unused
+from roots_devstack.processes.supervision import Sink, Watch, discard
+from roots_devstack.processes.waiting import Part
+from roots_devstack.servers.broker import Broker, Nodes
+from roots_devstack.servers.gateway import Gateway
+from roots_devstack.servers.healing import Healing
+from roots_devstack.servers.postgres import Postgres
 from roots_devstack.services import Service, Wiring
-from roots_devstack.waiting import Part
 from roots_devstack.web import Web
 
 

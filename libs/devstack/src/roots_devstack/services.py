@@ -7,13 +7,13 @@ from pathlib import Path
 
 from roots.nats.broker import BrokerConfig
 from roots.runtime.config import Seconds, load, setting
-from roots_devstack import ports, probes
-from roots_devstack.broker import Broker, User
-from roots_devstack.child import Program
-from roots_devstack.environment import inherited, of_user, over
 from roots_devstack.keys import Keys
-from roots_devstack.postgres import ROLE, Postgres
-from roots_devstack.processes import UNWATCHED, Process, Watch
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import inherited, of_user, over
+from roots_devstack.processes.supervision import UNWATCHED, Process, Watch
+from roots_devstack.servers.broker import Broker, User
+from roots_devstack.servers.postgres import ROLE, Postgres
 
 # Short, so that by default the whole stack stops within ten seconds.
 _DRAIN_SECONDS = 3.0

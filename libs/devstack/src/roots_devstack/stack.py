@@ -13,12 +13,12 @@ from typing import Self
 import msgspec
 
 from roots.contracts.subjects import EVENTS_STREAM
-from roots_devstack import broker, gateway, postgres
 from roots_devstack.deadlines import within
 from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute
 from roots_devstack.parts import Parts, StackConfig
-from roots_devstack.processes import Watch, run_once
-from roots_devstack.waiting import Part, until_ready
+from roots_devstack.processes.supervision import Watch, run_once
+from roots_devstack.processes.waiting import Part, until_ready
+from roots_devstack.servers import broker, gateway, postgres
 
 __all__ = ["Stack", "StackConfig"]
 

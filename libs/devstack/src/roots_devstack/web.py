@@ -7,8 +7,8 @@ from pathlib import Path
 from roots_devstack.assets import AssetError, Assets
 from roots_devstack.errors import DevstackError
 from roots_devstack.home import absolute
-from roots_devstack.processes import Sink, discard
-from roots_devstack.programs import checkout_path
+from roots_devstack.processes.programs import checkout_path
+from roots_devstack.processes.supervision import Sink, discard
 
 INTERVAL_SECONDS = 0.5
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from roots.runtime import descriptors
-from roots_devstack import ports, probes
 from roots_devstack.deadlines import until
+from roots_devstack.processes import ports, probes
 
 from ..dispatcher_support import UID_KEY
 from ..net_support import Around, Page, RawConnection

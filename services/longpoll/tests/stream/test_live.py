@@ -12,8 +12,8 @@ import structlog
 import trustme
 
 from roots.nats.stored import Stored
-from roots_devstack import ports
 from roots_devstack.deadlines import clock, until
+from roots_devstack.processes import ports
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import live
 from roots_longpoll.stream.live import LiveFeed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roots_devstack.deadlines import wait_until
-from roots_devstack.diskless import diskless
+from roots_devstack.servers.diskless import diskless
 
 from ..support import KEY, OTHER_KEY, Nats, Service
 

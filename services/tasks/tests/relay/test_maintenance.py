@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from roots_devstack.background import LoopThread
-from roots_devstack.child import family
 from roots_devstack.deadlines import clock, wait_until
-from roots_devstack.postgres import ROLE, Postgres
+from roots_devstack.processes.child import family
+from roots_devstack.servers.postgres import ROLE, Postgres
 from roots_outbox.maintenance import ANSWER_SECONDS
 from roots_tasks.storage import migrate
 from roots_tasks.storage.maintenance import PRUNE_LIMIT

@@ -13,9 +13,9 @@ import pytest
 from psycopg import sql
 
 from roots.contracts.events import EVENT_ID_HEADER
-from roots_devstack import ports
 from roots_devstack.deadlines import wait_until
-from roots_devstack.postgres import Postgres
+from roots_devstack.processes import ports
+from roots_devstack.servers.postgres import Postgres
 from roots_outbox.table import CREATE
 from roots_tasks.errors import MigrationError
 from roots_tasks.storage import migrate

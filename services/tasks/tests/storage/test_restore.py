@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roots_devstack.deadlines import stretched, wait_until
-from roots_devstack.programs import postgres_program
+from roots_devstack.processes.programs import postgres_program
 from roots_tasks.storage.database import Database
 from roots_tasks.storage.store import Store
 from roots_tasks.tasks import Change, Draft, Task

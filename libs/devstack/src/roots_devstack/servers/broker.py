@@ -13,14 +13,14 @@ from typing import Final, Literal, Self
 
 from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats.provision import ProvisionConfig, provision
-from roots_devstack import ports
 from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
 from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
-from roots_devstack.nats_server import Membership, NatsServer
-from roots_devstack.processes import UNWATCHED, Watch
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes import ports
+from roots_devstack.processes.supervision import UNWATCHED, Watch
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers.nats_server import Membership, NatsServer
 
 User = Literal["provision", "tasks", "subscriptions", "longpoll", "longpoll-live"]
 PASSWORDS: Final = ("provision", "tasks", "subscriptions", "longpoll")

@@ -4,12 +4,12 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roots_devstack import ports, probes
-from roots_devstack.child import Program
-from roots_devstack.environment import inherited
 from roots_devstack.home import absolute
-from roots_devstack.processes import UNWATCHED, Process, Watch
-from roots_devstack.programs import checkout_path, haproxy_program
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import inherited
+from roots_devstack.processes.programs import checkout_path, haproxy_program
+from roots_devstack.processes.supervision import UNWATCHED, Process, Watch
 
 STOP_SECONDS = 3.0
 """Longer than the default of `ROOTS_GATEWAY_GRACE`."""

@@ -14,14 +14,15 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from roots_devstack import accounts, ports
-from roots_devstack.child import Program
-from roots_devstack.environment import bare
 from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
-from roots_devstack.processes import UNWATCHED, Process, Watch, run_once
-from roots_devstack.programs import postgres_program
-from roots_devstack.waiting import until_ready
+from roots_devstack.processes import ports
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import bare
+from roots_devstack.processes.programs import postgres_program
+from roots_devstack.processes.supervision import UNWATCHED, Process, Watch, run_once
+from roots_devstack.processes.waiting import until_ready
+from roots_devstack.servers import accounts
 
 DATABASE = "tasks"
 ROLE = "tasks"

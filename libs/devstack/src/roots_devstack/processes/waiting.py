@@ -6,7 +6,7 @@ from typing import Protocol
 from roots.runtime.config import EXIT_USAGE
 from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
-from roots_devstack.processes import Process, with_tail
+from roots_devstack.processes.supervision import Process, with_tail
 
 _INTERVAL_SECONDS = 0.05
 

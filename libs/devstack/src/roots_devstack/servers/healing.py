@@ -11,8 +11,8 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from roots_devstack.nats_server import NatsServer
-from roots_devstack.processes import Watch
+from roots_devstack.processes.supervision import Watch
+from roots_devstack.servers.nats_server import NatsServer
 
 LOOK_SECONDS = 1.0
 MIN_FREE_BYTES = 1 << 20

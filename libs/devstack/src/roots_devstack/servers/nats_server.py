@@ -7,12 +7,12 @@ from typing import Self
 
 import msgspec
 
-from roots_devstack import ports, probes
-from roots_devstack.child import Program
-from roots_devstack.environment import bare
 from roots_devstack.home import absolute
-from roots_devstack.processes import UNWATCHED, Process, Watch
-from roots_devstack.programs import checkout_path, venv_path
+from roots_devstack.processes import ports, probes
+from roots_devstack.processes.child import Program
+from roots_devstack.processes.environment import bare
+from roots_devstack.processes.programs import checkout_path, venv_path
+from roots_devstack.processes.supervision import UNWATCHED, Process, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

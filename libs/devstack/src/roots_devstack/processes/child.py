@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roots_devstack.accounts import OURSELVES, Account
 from roots_devstack.deadlines import within
 from roots_devstack.errors import DevstackError
+from roots_devstack.servers.accounts import OURSELVES, Account
 
 _MAX_LINE_BYTES = 1 << 20
 # After its end a process's output is read to the end, unless a child of it still holds the pipe.

@@ -1,0 +1,1 @@
+"""Processes: started, supervised, asked and stopped; their ports and programs."""

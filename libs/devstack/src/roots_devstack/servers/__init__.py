@@ -1,0 +1,1 @@
+"""Servers that Roots needs and does not write itself: Postgres, NATS and the gateway."""

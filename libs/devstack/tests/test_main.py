@@ -232,7 +232,7 @@ def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp
         ]
 
     assert line.endswith(
-        "not used, since the stack chooses them itself: ROOTS_DATABASE_URL_FILE, ROOTS_BACKEND_API_HOST_FILE,"
+        "not used, since the stack chooses them itself: ROOTS_BACKEND_API_HOST_FILE, ROOTS_DATABASE_URL_FILE,"
         " ROOTS_HTTP_HOST, ROOTS_HTTP_PORT_FILE, ROOTS_NATS_CREDS, ROOTS_NATS_LIVE_USER, ROOTS_NATS_REPLICAS_FILE,"
         " ROOTS_TASKS_UPSTREAM"
     )

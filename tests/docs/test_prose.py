@@ -45,7 +45,7 @@ PLAIN_SOURCES = (
     "deploy",
 )
 """Folders whose comments and docstrings have no banned word."""
-_SKIPPED = {"tests", "node_modules", ".venv"}
+_SKIPPED = {"__pycache__", "tests", "node_modules", ".venv"}
 
 
 def written(document: Path) -> str:

@@ -201,19 +201,19 @@ class Replica:
 
     def _open_streams(self, client: BrokerClient) -> Streams:
         reader = LogReader(client)
+        records = JetStreamReader(client, GRANTS_STREAM)
         events = Follower(
-            client,
+            reader,
             stream=EVENTS_STREAM,
             subjects=f"{EVENTS_PREFIX}>",
             sink=EventSink(self._dispatcher, None if self._traces is None else self._traces.receive),
             preload=PRELOAD_EVENTS,
             has_holes=False,
-            reader=reader,
             renew=reader.renew,
         )
         grant_sink = GrantSink(self._view, self._dispatcher, on_epoch=events.wake)
         grants = Follower(
-            client,
+            records,
             stream=GRANTS_STREAM,
             subjects=f"{GRANTS_PREFIX}>",
             sink=grant_sink,
@@ -245,7 +245,7 @@ class Replica:
             client=client,
             live=live,
             followers={"events": events, "grants": grants},
-            lookups=Lookups(self._dispatcher, self._view, JetStreamReader(client, GRANTS_STREAM), self._spawn),
+            lookups=Lookups(self._dispatcher, self._view, records, self._spawn),
             replayer=Replayer(
                 reader, self._ring, self._limits, self._stats.unreadable, slots=self._config.replay_slots
             ),

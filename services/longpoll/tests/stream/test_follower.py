@@ -9,84 +9,14 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nats.aio.client import Client
 
-from roots.nats.stored import TIME_HEADER, Batch, Stored
-from roots.nats.streams import StreamState
+from roots.nats.stored import Stored
 from roots_devstack.deadlines import until
-from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
+from roots_longpoll.stream.reader import JetStreamReader
 
-
-class FakeStream:
-    """A stream, as its leader and a server that may lag have it. Shape: waits is how often a reader reads meanwhile."""
-
-    def __init__(self) -> None:
-        self.epoch = 1
-        self.first = 1
-        self.last = 0
-        self.messages: dict[int, Stored] = {}
-        self.is_away = False
-        self.lag = 0
-        self.reads = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def store(self, count: int = 1) -> list[Stored]:
-        """Store so many messages; return them as the live way brings them."""
-        stored = []
-        for _ in range(count):
-            self.last += 1
-            message = Stored(
-                self.last, f"s.{self.epoch}", {TIME_HEADER: f"{self.epoch}.{self.last}"}, b"%d" % self.last
-            )
-            self.messages[self.last] = message
-            stored.append(message)
-        return stored
-
-    def create_again(self) -> None:
-        """Begin anew."""
-        self.epoch += 1
-        self.first, self.last = 1, 0
-        self.messages.clear()
-
-    def purge(self, keep: int) -> None:
-        """Forget all but the last messages."""
-        self.first = max(self.first, self.last - keep + 1)
-        for seq in [seq for seq in self.messages if seq < self.first]:
-            del self.messages[seq]
-
-    async def _come_through(self) -> None:
-        self.reads += 1
-        await asyncio.sleep(0)
-        if self.is_away:
-            raise BrokerUnavailableError("away")
-
-    async def state(self) -> StreamState:
-        """Return its extent."""
-        await self._come_through()
-        return StreamState(epoch=self.epoch, first=self.first, last=self.last)
-
-    async def batch(self, *, seq: int, subject: str, limit: int) -> Batch:
-        """Return messages from `seq` on, once the gate is open; a server that lags has not all of them."""
-        del subject
-        await self._come_through()
-        await self.gate.wait()
-        found = [self.messages[one] for one in sorted(self.messages) if seq <= one <= self.last - self.lag]
-        self.lag = 0
-        return Batch(messages=found[:limit], has_more=len(found) > limit)
-
-    async def time_of(self, seq: int) -> str | None:
-        """Return when the message was stored."""
-        await self._come_through()
-        return self.messages[seq].headers[TIME_HEADER] if seq in self.messages else None
-
-    async def next_seq(self, seq: int, subject: str = ">") -> int | None:
-        """Return the first sequence from `seq` on."""
-        del subject
-        await self._come_through()
-        return min((one for one in self.messages if one >= seq), default=None)
+from ..stream_support import FakeStream
 
 
 class FakeSink:
@@ -127,10 +57,10 @@ class Following:
     def __init__(self, *, preload: int = 100, has_holes: bool = False) -> None:
         self.stream = FakeStream()
         self.sink = FakeSink()
+        reader = cast(JetStreamReader, self.stream)
         self.follower = Follower(
-            cast(Client, None), stream="S", subjects="s.>", sink=self.sink, preload=preload, has_holes=has_holes
+            reader, stream="S", subjects="s.>", sink=self.sink, preload=preload, has_holes=has_holes
         )
-        self.follower._reader = self.stream  # type: ignore[assignment]  # all that is asked of it
 
     def hear(self, *messages: Stored) -> None:
         """Let messages come on the live way."""

@@ -106,7 +106,8 @@ def state_of(stream: str, answer: bytes, *, asked_at: float = -math.inf, answere
     info = _info_of(stream, answer)
     return StreamState(
         epoch=round(info.created.timestamp() * 1000),
-        first=info.state.first_seq,
+        # NATS begins at 0 with a stream that never had a message.
+        first=max(info.state.first_seq, 1),
         last=info.state.last_seq,
         messages=info.state.messages,
         bytes=info.state.bytes,

@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from nats.aio.client import Client
-
 from roots.nats.stored import TIME_HEADER, Stored
 from roots.nats.streams import StreamState
 from roots.runtime import logs
@@ -70,7 +68,7 @@ class Follower:
 
     def __init__(
         self,
-        client: Client,
+        reader: JetStreamReader,
         *,
         stream: str,
         subjects: str,
@@ -78,12 +76,11 @@ class Follower:
         preload: int,
         has_holes: bool,
         on_state: Callable[[StreamState], None] | None = None,
-        reader: JetStreamReader | None = None,
         renew: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self.repairs = 0
         self.repaired_messages = 0
-        self._reader = JetStreamReader(client, stream) if reader is None else reader
+        self._reader = reader
         self._renew = renew
         self._stream = stream
         self._subjects = subjects

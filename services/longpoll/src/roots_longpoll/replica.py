@@ -91,11 +91,8 @@ class Replica:
         self.admin_port = config.admin_port
         self._config = config
         self._limits = Limits(hold_seconds=config.hold_seconds, max_held=config.max_held)
-        self._stats = Stats()
-        self._traces: DeliveryTraces | None = None
-        if tracing.is_on:
-            self._traces = DeliveryTraces(tracing)
-            self._stats.on_deliveries = self._traces.deliver
+        self._traces = DeliveryTraces(tracing) if tracing.is_on else None
+        self._stats = Stats(None if self._traces is None else self._traces.deliver)
         self._ring = Ring(config.ring_bytes)
         self._view = GrantsView(config.max_clients_cached)
         # What the dispatcher needs, in the order in which it does; `_execute_needs` takes it from here.
@@ -226,24 +223,20 @@ class Replica:
             events.set_live(is_live=is_live)
             grants.set_live(is_live=is_live)
 
-        live = LiveFeed(
-            self._config.live,
-            [
-                Subscription(
-                    live_prefix=LIVE_EVENTS_PREFIX,
-                    prefix=EVENTS_PREFIX,
-                    headers=EVENT_HEADERS if self._traces is None else TRACED_EVENT_HEADERS,
-                    take=events.receive,
-                ),
-                Subscription(
-                    live_prefix=LIVE_GRANTS_PREFIX, prefix=GRANTS_PREFIX, headers=GRANT_HEADERS, take=grants.receive
-                ),
-            ],
-            on_change=note_live,
-        )
+        subscriptions = [
+            Subscription(
+                live_prefix=LIVE_EVENTS_PREFIX,
+                prefix=EVENTS_PREFIX,
+                headers=EVENT_HEADERS if self._traces is None else TRACED_EVENT_HEADERS,
+                take=events.receive,
+            ),
+            Subscription(
+                live_prefix=LIVE_GRANTS_PREFIX, prefix=GRANTS_PREFIX, headers=GRANT_HEADERS, take=grants.receive
+            ),
+        ]
         return Streams(
             client=client,
-            live=live,
+            live=LiveFeed(self._config.live, subscriptions, note_live),
             followers={"events": events, "grants": grants},
             lookups=Lookups(self._dispatcher, self._view, records, self._spawn),
             replayer=Replayer(

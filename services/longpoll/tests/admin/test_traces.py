@@ -135,8 +135,7 @@ def test_bucket_keeps_its_last_exemplar_when_events_are_delivered(traces: Delive
 
 def test_each_histogram_has_its_exemplars_when_deliveries_are_counted(told: Told, traces: DeliveryTraces) -> None:
     """What a held poll heard, and what a client came for later, are counted apart, and told together."""
-    stats = Stats()
-    stats.on_deliveries = traces.deliver
+    stats = Stats(traces.deliver)
     held, late = event(1, trace=1), event(2, trace=2)
     now_ns = time.time_ns()
     stats.count_deliveries([held], now_ns, 3)

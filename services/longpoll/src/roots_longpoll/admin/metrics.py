@@ -5,7 +5,7 @@ Hold time and delivery time are kept apart: a parked poll would ruin a histogram
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, get_type_hints
+from typing import Annotated, NamedTuple, TypeAlias, get_type_hints
 
 from prometheus_client import samples
 from prometheus_client.core import CounterMetricFamily as Counter
@@ -16,6 +16,9 @@ from roots_longpoll.delivery.stats import Histogram, Outcome, Stage, Stats
 from roots_longpoll.http.connection import POLL_ROUTE
 
 _P = "roots_longpoll"
+
+
+ByLabel: TypeAlias = Mapping[str, float]
 
 
 class Shown(NamedTuple):
@@ -43,17 +46,11 @@ class Figures:
     clients_cached: Annotated[float, Shown(Gauge, "Clients whose grants are in the view.")]
     broker_connected: Annotated[float, Shown(Gauge, "1 while NATS is connected.")]
     nats_connects: Annotated[float, Shown(Counter, "Connections for live messages made.")]
-    clock_skew_seconds: Annotated[
-        float, Shown(Gauge, "How far this machine's clock is ahead of that of NATS, at least.")
-    ]
-    view_age_seconds: Annotated[
-        Mapping[str, float], Shown(Gauge, "Since the view of a stream was known to be complete.", "stream")
-    ]
-    repairs: Annotated[
-        Mapping[str, float], Shown(Counter, "Holes in the live messages, read from the stream.", "stream")
-    ]
-    repaired_messages: Annotated[Mapping[str, float], Shown(Counter, "Messages that did not come live.", "stream")]
-    replays: Annotated[Mapping[str, float], Shown(Counter, "Backlogs read from the stream, by result.", "result")]
+    clock_skew_seconds: Annotated[float, Shown(Gauge, "How far this machine's clock is ahead of NATS, at least.")]
+    view_age_seconds: Annotated[ByLabel, Shown(Gauge, "Since the view was known to be complete.", "stream")]
+    repairs: Annotated[ByLabel, Shown(Counter, "Holes in the live messages, read from the stream.", "stream")]
+    repaired_messages: Annotated[ByLabel, Shown(Counter, "Messages that did not come live.", "stream")]
+    replays: Annotated[ByLabel, Shown(Counter, "Backlogs read from the stream, by result.", "result")]
 
 
 class StatsCollector:
@@ -141,7 +138,7 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram)
 
 def _shown(
     name: str,
-    value: float | Mapping[str, float],
+    value: float | ByLabel,
     family: type[Counter | Gauge],
     help_text: str,
     label: str | None = None,

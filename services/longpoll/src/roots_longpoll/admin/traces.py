@@ -57,7 +57,7 @@ class DeliveryTraces:
     def _begin(self, event: Event, now_ns: int, *, is_catch_up: bool) -> Delivery:
         same = self._open.get(event.seq)
         if same is not None:
-            # The log began again, and its sequences with it.
+            # The log was created again, and its sequences started again.
             self._end(same)
         elif len(self._open) >= MAX_OPEN:
             self._end(next(iter(self._open.values())))

@@ -32,7 +32,7 @@ class Poll(msgspec.Struct, eq=False, gc=False):
     """One request of one client, from its arrival to its answer. As a Struct it is made in a quarter of the time.
 
     Shape: epoch and acked_grant_version are its cursor's. seq begins as its cursor's: all up to it was considered.
-        is_checked means that its record was compared with the store, so that it is as new as the cursor. The collector
+        is_checked: its record was compared with the store, so it is as new as the cursor. The collector
         does not look at it: its reply lets go of it once it is answered.
     Units: it began, and its hold is due, at monotonic seconds.
     """

@@ -1,7 +1,7 @@
 """The ring: the recent events of the stream, in memory, bounded by bytes, read by path.
 
 It covers the sequences after `tail` up to `head`, without a hole: an event that this replica saw is either in the ring
-or at or below `tail`, where only the stream itself knows. Losing the ring loses nothing; a replay reads the stream.
+or at or below `tail`, where only the stream itself has it. Losing the ring loses nothing; a replay reads the stream.
 """
 
 import operator
@@ -23,11 +23,11 @@ _sequence = operator.attrgetter("seq")
 
 
 class Event:
-    """One event, its update encoded once for every client that will receive it.
+    """One event, its update encoded once for all clients.
 
     Units: nanoseconds since 1970. committed_ns is 0 when unknown; taken_ns is when this replica took the event in, and
         0 for one that was read from the stream for a client that came late.
-    Shape: traceparent is the trace of its publish; None too when nobody asked for it.
+    Shape: traceparent is the trace of its publish; None too when traces are off.
     """
 
     __slots__ = ("committed_ns", "path", "seq", "taken_ns", "traceparent", "update")

@@ -52,7 +52,7 @@ class Stage(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemplar:
-    """One of the values that a histogram counts, and the trace that has more of it."""
+    """One of the values that a histogram counts, and its trace."""
 
     trace_id: str
     seconds: float
@@ -106,11 +106,11 @@ class Unreadable:
 class Stats:
     """What one replica has done since its start; one event loop writes it, any thread may read it.
 
-    Shape: on_deliveries, if it is set, is called with all that is written to clients, and the histogram that counts it.
+    Shape: on_deliveries is called with all that is written to clients, and the histogram that counts it.
     """
 
-    def __init__(self) -> None:
-        self.on_deliveries: Callable[[Sequence[Event], int, int, Histogram], None] | None = None
+    def __init__(self, on_deliveries: Callable[[Sequence[Event], int, int, Histogram], None] | None = None) -> None:
+        self._on_deliveries = on_deliveries
         self.hold = [Histogram(HOLD_BOUNDS_SECONDS) for _ in Outcome]
         # To polls that were held when the event came; how long a client stayed away is no matter of ours.
         self.delivery = Histogram(DELIVERY_BOUNDS_SECONDS)
@@ -143,8 +143,8 @@ class Stats:
             self.deliveries += clients
             self.delivery.observe(event.age_seconds(written_ns), clients)
             self.stages[Stage.REPLICA_TO_WRITE].observe(max(0, written_ns - event.taken_ns) / 1e9, clients)
-        if self.on_deliveries is not None:
-            self.on_deliveries(events, written_ns, clients, self.delivery)
+        if self._on_deliveries is not None:
+            self._on_deliveries(events, written_ns, clients, self.delivery)
 
     def count_answered(self, events: Sequence[Event], written_ns: int, held_seconds: float) -> None:
         """Count events as written at `written_ns` to one client, whose poll had come `held_seconds` before."""
@@ -153,8 +153,8 @@ class Stats:
         found = [event for event in events if event.taken_ns <= came_ns]
         self.deliveries += len(found)
         self.catch_up.observe_all([event.age_seconds(written_ns) for event in found])
-        if found and self.on_deliveries is not None:
-            self.on_deliveries(found, written_ns, 1, self.catch_up)
+        if found and self._on_deliveries is not None:
+            self._on_deliveries(found, written_ns, 1, self.catch_up)
 
     def count_answer(self, route: str) -> None:
         """Count one GET answered with 200."""

@@ -1,4 +1,4 @@
-"""The end of a replica: nobody loses an event, and nobody comes back at the same moment as all the others (I8)."""
+"""The end of a replica: no event is lost, and clients come back at different moments (I8)."""
 
 import asyncio
 import time

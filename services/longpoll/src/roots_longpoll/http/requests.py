@@ -60,7 +60,7 @@ class Sender(Protocol):
 class RequestReader:
     """The parser of one connection.
 
-    Shape: is_within means that a request has begun and not ended; requests counts those that were read, and last is the
+    Shape: is_within is true while a request has begun and not ended. requests counts those that were read; last is the
         latest of them.
     """
 

@@ -1,8 +1,8 @@
-"""Follows a stream live, and repairs what the live way loses.
+"""Follows a stream live, and repairs what does not come live.
 
 JetStream republishes each stored message to a core subscription: fast, and live again a second after a restart, but a
-message may be lost on the way. So the sequence of each message is checked, a hole is read from the stream, and the
-stream's end is compared every few seconds and after each reconnect, since a lost tail shows no hole.
+message may be lost. So the sequence of each message is checked, and a hole is read from the stream. The stream's end
+is compared every few seconds and after each reconnect, since a lost tail shows no hole.
 Source: docs/adr/0002-live-by-republish.md.
 """
 
@@ -27,19 +27,19 @@ RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 2.0
 # So many messages are looked for when a stream has to be known again; mostly the first is there.
 MARKS = 16
-# What was published a moment ago may still be on its live way.
+# What was published a moment ago may still be on its way here.
 IN_FLIGHT_SECONDS = 0.05
 # A view that could not be compared for this long has missed several turns.
 MAX_READY_AGE_SECONDS = 12.0
 BATCH = 256
-# Beyond this the ring begins again near the stream's end, and polls that are further back read the stream.
+# Beyond this the ring starts again near the stream's end, and polls that are further back read the stream.
 MAX_FILL = 8192
 
 log = logs.get(__name__)
 
 
 class Sink(Protocol):
-    """Takes the messages of a stream, in ascending order of its sequences."""
+    """Takes in the messages of a stream, in ascending order of their sequences."""
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int, epoch_start: int) -> None:
         """Forget what was; the stream of `epoch` has `messages` between `after` and `head`.
@@ -60,10 +60,10 @@ class Sink(Protocol):
 class Follower:
     """Feeds one stream to a sink, without a hole.
 
-    Shape: preload is how many of the latest messages the sink gets at the beginning; has_holes means that sequences go
+    Shape: preload is how many of the latest messages the sink gets at the start. has_holes is true where sequences go
         missing by rule (a bucket keeps the last record of each key), so that a missing one is no lost message. on_state
         takes the stream's state each time that it was asked for. renew has the stream get an epoch after its argument;
-        without it, a stream that is shorter than it was begins again in the same epoch.
+        without it, a stream that is shorter than it was starts again in the same epoch.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Follower:
         self._is_live = False
         # The latest messages, by which a stream is known again.
         self._marks: deque[Stored] = deque(maxlen=MARKS)
-        # After each break of the live way the stream may be another one, until it was compared.
+        # After each break of the live connection the stream may be another one, until it was compared.
         self._breaks = 0
         self._is_compared = False
         self._may_take = False
@@ -120,21 +120,21 @@ class Follower:
         self._wake.set()
 
     def set_live(self, *, is_live: bool) -> None:
-        """Note whether the live way is open, and reconcile now; while it is not, over and over again."""
+        """Note whether live messages come, and reconcile now; while they don't, several times a second."""
         self._is_live = is_live
         self._breaks += 1
         self._is_compared = self._may_take = False
         self._wake.set()
 
     def receive(self, message: Stored) -> None:
-        """Take a message from the live way, now when it is the next one."""
+        """Take a live message, now when it is the next one."""
         if message.seq == self._last + 1 and self._may_take:
             self._take(message)
         elif not self._may_take or message.seq > self._last:
             self._waiting.append(message)
             self._is_behind.set()
         else:
-            # A repeat after a repair, or a stream that began again; reconciling shows which.
+            # A repeat after a repair, or a stream that was created again; reconciling shows which.
             self._wake.set()
 
     async def run(self) -> None:
@@ -184,7 +184,7 @@ class Follower:
             if message.seq == self._last + 1:
                 self._take(message)
             else:
-                # As in `receive`: what was read from the stream comes on the live way too, or the stream began again.
+                # As in `receive`: what was read from the stream comes live too, or the stream was created again.
                 self._wake.set()
 
     @asynccontextmanager
@@ -208,7 +208,7 @@ class Follower:
             is_other = state.epoch != self._epoch or state.last < before or not await self._is_known()
             if is_other:
                 state = await self._in_new_epoch(state)
-            # Below `first` nothing can be repaired; polls that were there get a gap when they read the stream.
+            # Below `first` nothing can be repaired; polls that were there learn of it when they read the stream.
             is_cut = not self._has_holes and state.first > self._last + 1
             if is_other or is_cut or state.last - self._last > MAX_FILL:
                 await self._begin(state)
@@ -223,8 +223,8 @@ class Follower:
     async def _is_known(self) -> bool:
         """Return whether the stream still has what it had: a restored one has other messages of these sequences.
 
-        In a stream that keeps the last of each subject, all of them may have been replaced: then that is unknown, and
-        is taken for another one if the live way broke meanwhile.
+        In a stream that keeps the last of each subject, all of them may have been replaced. Then it counts as another
+        stream if the live connection broke meanwhile.
         """
         for mark in reversed(self._marks):
             stored_at = await self._reader.time_of(mark.seq)
@@ -248,7 +248,7 @@ class Follower:
         messages = [message async for message in self._read(after, state.last)] if self._preload else []
         log.info("stream_followed", stream=self._stream, epoch=state.epoch, first=state.first, last=state.last)
         if self._waiting:
-            # It may be of the stream that was, or came after the reported end: the next round, now, shows which.
+            # It may be of the stream before, or be newer than `state`: the next round, now, shows which.
             self._waiting.clear()
             self._wake.set()
         marks = messages

@@ -1,8 +1,8 @@
-"""The live way: a connection of its own to NATS, on which republished messages come and are taken at once.
+"""Live messages: a connection of its own to NATS, on which republished messages come and are taken at once.
 
-Requests go through nats-py. A message that came that way would pass a stream reader, a parser, a queue and a task of
-its own before anybody saw it; here it is read where it arrives, for a few microseconds. What is lost on this way is
-repaired by those who follow a stream (see `follower`), so that a connection that breaks is just made again.
+Requests go through nats-py. There a message passes a stream reader, a parser, a queue and a task of its own; here it is
+read where it arrives, in a few microseconds. `follower` repairs what is lost, so a connection that breaks is just made
+again.
 Source: docs/adr/0009-live-connection.md.
 """
 

@@ -1,8 +1,8 @@
 """Fetches the grant records of polls from NATS: one from the stream's leader, many at once from any server.
 
-When a replica begins, all clients of the one before it come at once, and each of their records has to be asked for.
-A record must be as new as the leader's at the moment it is asked for (I5, I6): so the leader says where the bucket
-ends, and an answer that does not reach as far is of no use.
+When a replica starts, all clients of the one before it come at once, and each of their records has to be read.
+A record must be as new as the leader's at that moment (I5, I6). So the leader says where the bucket ends, and an
+answer that does not reach as far is of no use.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """One connection to NATS as bytes: its lines, and the messages of the subscriptions.
 
-A server that says what is no line of NATS, or more than there can be, is left; nothing of what it said counts as a
-message then. Source: the protocol of NATS clients (docs.nats.io, Client Protocol).
+Malformed or oversized input closes the connection, and none of it counts as a message.
+Source: the protocol of NATS clients (docs.nats.io, Client Protocol).
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Subscription:
 
 
 class Info(msgspec.Struct):
-    """What a server says of itself, as far as it matters. Shape: nonce is to be signed by who has a key."""
+    """What matters of a server's INFO. Shape: nonce is to be signed by a client that has a key."""
 
     nonce: str = ""
 
@@ -80,10 +80,10 @@ class NatsProtocol(asyncio.Protocol):
         await self.ping(lines)
 
     async def ping(self, lines: bytes = b"") -> None:
-        """Return once the server has done what `lines` say. Errors: BrokerUnavailableError."""
+        """Return once the server has handled `lines`. Errors: BrokerUnavailableError."""
         pong = asyncio.get_running_loop().create_future()
         self._pongs.append(pong)
-        # In one write: a server that hangs up at a line resets the connection at the next, and its reason is lost.
+        # In one write: a server that closes at one line resets the connection at the next, and its reason is lost.
         self._send(lines + b"PING\r\n")
         await self._first_of(pong)
 
@@ -94,10 +94,10 @@ class NatsProtocol(asyncio.Protocol):
             raise BrokerUnavailableError(self._fault)
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        """Go on over TLS. Errors: OSError; BrokerUnavailableError when something was said in the clear."""
+        """Go on over TLS. Errors: OSError; BrokerUnavailableError when more than INFO came in the clear."""
         if self._transport is None or self._rest:
-            # Whoever stands between could put words into the server's mouth.
-            raise BrokerUnavailableError("NATS said more than INFO before TLS")
+            # Somebody between could have sent it.
+            raise BrokerUnavailableError("NATS sent more than INFO before TLS")
         transport = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_hostname=host)
         self._transport = transport
 
@@ -114,7 +114,7 @@ class NatsProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Wake everyone who waits."""
+        """End what waits for an answer."""
         self._fault = self._fault or f"NATS has ended the connection{f': {error}' if error else ''}"
         self._lost.set_result(None)
 
@@ -163,7 +163,7 @@ class NatsProtocol(asyncio.Protocol):
         elif line.startswith(_INFO):
             self._take_info(line)
         elif line.startswith(b"-ERR"):
-            # The server ends the connection itself where it must; a refused subscription would be silent for ever.
+            # The server ends the connection where it must. A refused subscription would never bring a message.
             self.close(f"NATS said {line.decode('utf-8', 'replace')}")
         elif line != b"+OK":
             self.close(_NO_LINE)

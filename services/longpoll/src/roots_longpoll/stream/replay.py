@@ -41,7 +41,7 @@ class Replayer:
 
         Errors: ReplayRefusedError when too many wait already; BrokerUnavailableError when NATS has no answer in time.
         """
-        # A reading of the log before is of no use to a poll that came after it began again.
+        # A reading of an older log is of no use to a poll that came after the log was created again.
         key = (self._ring.epoch, starts)
         task = self._under_way.get(key)
         if task is not None:
@@ -72,7 +72,7 @@ class Replayer:
         for path, after in starts:
             found, complete_to = await self._read_path(path, after, complete_to)
             events += found
-        # Asked after the reading, so that what ended meanwhile is reported too.
+        # Asked after the reading, so that what expired meanwhile is reported too.
         state = await self._reader.state()
         expired = tuple(path for path, after in starts if after + 1 < state.first)
         # A log that is shorter than what was taken of it is about to get another epoch.

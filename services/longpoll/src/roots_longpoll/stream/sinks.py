@@ -98,7 +98,7 @@ class EventSink:
         self._dispatcher.begin(epoch, after, events, head, epoch_start)
 
     def receive(self, message: Stored) -> None:
-        """Deliver one event; a message that is none is passed over, since nobody can receive it."""
+        """Deliver one event; a message that is none is passed over."""
         event = event_of(message, self._unreadable)
         if event is None:
             self._dispatcher.skip_to(message.seq)

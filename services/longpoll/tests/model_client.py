@@ -41,11 +41,11 @@ class Reply(FakeReply):
 
 @dataclass(frozen=True)
 class Position:
-    """What a client knows. Shape: heard is what it was told of, or told that it may have missed."""
+    """What a client knows. Shape: received is what it was told of, or told that it may have missed."""
 
     uid: bytes
     cursor: Cursor
-    heard: Heard
+    received: Heard
 
     @property
     def place(self) -> Place:
@@ -84,7 +84,7 @@ class Request:
         return self.replica.ticked_at - self.began > LIMITS.hold_seconds
 
     def check_held(self) -> None:
-        """Check that a poll that is held has nothing to hear, once its replica has nothing left to do for it."""
+        """Check that a poll that is held has nothing to receive, once its replica has nothing left to do for it."""
         replica, asked = self.replica, self.asked
         if self.reply.is_done or self.poll is None or not replica.is_quiet or replica.needs.asks_for(self.poll):
             return
@@ -96,15 +96,15 @@ class Request:
         if known is None or known.n is None:
             assert not asked.cursor.grants, "a client whose record has ended is sent away"
             is_behind = asked.place <= replica.place and asked.cursor.epoch == replica.place.epoch
-            assert is_behind, "a client that hears nothing takes up the cursor of now"
+            assert is_behind, "a client that receives nothing takes up the cursor of now"
             return
         if known.expires <= self.truth.clock.now:
             assert known.expires > self.began or not asked.cursor.grants, "I5: a record that has ended is asked for"
             return
         version = self.account.versions[known.n]
-        assert known.n == asked.cursor.grants, "a change of the grants is told at once"
-        assert replica.place.epoch == asked.cursor.epoch, "I9: a stream that began anew is told at once"
-        assert self.truth.owed(version, replica.place) <= asked.heard, "I4: a held poll has heard all its replica has"
+        assert known.n == asked.cursor.grants, "a change of the grants is reported at once"
+        assert replica.place.epoch == asked.cursor.epoch, "I9: a stream that started again is reported at once"
+        assert self.truth.owed(version, replica.place) <= asked.received, "I4: a held poll has what its replica has"
 
     def _check_refusal(self) -> None:
         is_full = len(self.replica.dispatcher.held) >= LIMITS.max_held
@@ -123,7 +123,7 @@ class Request:
             live = self.account.versions.get(answer.cursor.grants, Version()).live(self.truth.clock.now)
             is_moved = not live or answer.cursor.grants > asked.cursor.grants
             may_end = self.is_superseded or self.is_due or is_draining or is_moved
-            assert may_end, "a poll that has nothing to hear is held"
+            assert may_end, "a poll that has nothing to receive is held"
         if is_empty and answer.cursor == asked.cursor:
             self.then = asked
             return
@@ -133,13 +133,13 @@ class Request:
         spared = self._check_gaps(answer, version)
         self._check_position(answer, version)
         self._check_size(answer)
-        heard = asked.heard | told | spared
+        received = asked.received | told | spared
         place = Place(*answer.cursor[:2])
         if "epoch" in {reason for _, reason in answer.gaps}:
-            heard = frozenset(one for one in heard if one <= place)
-        missing = self.truth.owed(version, place) - heard
+            received = frozenset(one for one in received if one <= place)
+        missing = self.truth.owed(version, place) - received
         assert not missing, "I1: an event is missing, and no gap was reported"
-        self.then = Position(asked.uid, answer.cursor, heard)
+        self.then = Position(asked.uid, answer.cursor, received)
 
     def _check_renewal(self, answer: Answer) -> None:
         assert [] == answer.updates == answer.gaps
@@ -159,15 +159,15 @@ class Request:
             newest.add(told)
         assert n in newest, "I5: the newest record that came counts"
         version = self.account.versions[n]
-        # Of a path that ended meanwhile the client may hear that it was granted, but no event.
+        # Of a path that ended meanwhile the client may receive that it was granted, but no event.
         numbers = {(path, message): n for n, path, message in version.changes(told, 0.0)}
         due = {(path, message) for _, path, message in version.changes(told, self.truth.clock.now)}
         updates = [one for one in answer.updates if not is_event(*one)]
         assert updates == answer.updates[: len(updates)], "changes of the grants come before events"
-        assert due <= set(updates) <= set(numbers), "I3: changes of the grants are told until they are acknowledged"
+        assert due <= set(updates) <= set(numbers), "I3: changes of the grants are repeated until they are acknowledged"
         order = [numbers[one] for one in updates]
         assert order == sorted(order), "changes of the grants come in order"
-        assert len(updates) == len(set(updates)), "each change is told once"
+        assert len(updates) == len(set(updates)), "each change is reported once"
         return version
 
     def _check_events(self, answer: Answer, version: Version) -> Heard:
@@ -293,8 +293,8 @@ class Listener:
         """Poll with a cursor that nobody was given, so many positions ahead of the log."""
         epoch, grants = self._truth.epoch, self.position.cursor.grants
         head = self._truth.log.head + count
-        heard = self.position.heard | {Place(epoch, seq) for seq in range(1, head + 1)}
-        self.position = Position(self.uid, Cursor(epoch, head, grants), heard)
+        received = self.position.received | {Place(epoch, seq) for seq in range(1, head + 1)}
+        self.position = Position(self.uid, Cursor(epoch, head, grants), received)
 
     def go_back(self, back: int) -> None:
         """Take up an older cursor, as if the answers since were lost."""

@@ -20,7 +20,7 @@ from .model_truth import NO_PATH, Account, Place, Truth
 RING_BYTES = event(100, "a", "100").cost_bytes * 5
 LIMITS = Limits(hold_seconds=25.0, max_held=3, max_updates=3, max_answer_bytes=400)
 MAX_FILL = 9
-"""A replica that is so many events behind begins anew."""
+"""A replica that is so many events behind starts again."""
 PRELOAD = 2
 
 
@@ -237,7 +237,7 @@ class Replica:
         self.dispatcher.head_checked()
 
     def forget_grants(self) -> None:
-        """Begin anew with the records; what is on its way is lost."""
+        """Begin again with the records; what is on its way is lost."""
         for poll in self.dispatcher.held.polls:
             self.promised[poll.uid] = self._truth.accounts[poll.uid].revision
         self.view.clear()

@@ -48,7 +48,7 @@ STEPS = weighted(
     (10, "publish", {"paths": EVENTS, "late": LATE, "is_large": SELDOM}),
     (6, "connect", {"client": CLIENT, "paths": PATHS, "late": LATE, "lifetime": (None, None, 8.0)}),
     (4, "disconnect", {"client": CLIENT, "paths": PATHS, "late": LATE}),
-    (8, "hear", {"which": WHICH, "events": (0, 1, 1, 2, 9), "records": (0, 1, 9)}),
+    (8, "catch_up", {"which": WHICH, "events": (0, 1, 1, 2, 9), "records": (0, 1, 9)}),
     (5, "answer_lookup", {"which": WHICH, "question": SOME, "is_ok": IS_OK}),
     (8, "end_replay", {"which": WHICH, "question": SOME, "is_ok": IS_OK}),
     (10, "run_slice", {"which": WHICH}),
@@ -73,6 +73,10 @@ STEPS = weighted(
     (6, "fall_back", {"client": CLIENT, "which": WHICH, "paths": ("ababa", "baaab", "bbbbb")}),
     (4, "overtake", {"client": CLIENT, "which": WHICH, "paths": ("a", "b", "ba?a"), "is_checking": (True, False)}),
     (3, "grant_unseen", {"client": CLIENT, "which": WHICH, "paths": EVENTS}),
-    (4, "grant_ahead", {"client": CLIENT, "which": WHICH, "paths": ("", "ab"), "heard": (0, 1, 9), "is_new_log": BOTH}),
+    (
+        4,
+        "grant_ahead",
+        {"client": CLIENT, "which": WHICH, "paths": ("", "ab"), "events": (0, 1, 9), "is_new_log": BOTH},
+    ),
     (3, "outlive", {"client": CLIENT, "which": WHICH, "paths": ("", "b"), "is_record": BOTH, "is_back": BOTH}),
 )

@@ -16,7 +16,7 @@ START = 1_800_000_000.0
 
 
 class System:
-    """What the steps of a run happen to. Shape: which is the number of a replica, late those that hear of it later."""
+    """What the steps of a run happen to. Shape: which is the number of a replica, late those that learn of it later."""
 
     def __init__(self, clock: Clock, preloads: tuple[int, int]) -> None:
         self.clock = clock
@@ -34,13 +34,13 @@ class System:
     # What happens to the truth
 
     def publish(self, paths: str, late: tuple[int, ...], *, is_large: bool) -> None:
-        """Store events; the replicas hear of them now or later."""
+        """Store events; the replicas learn of them now or later."""
         for path in paths:
             event = self.truth.publish(path, is_large=is_large)
             for replica in self.replicas:
                 replica.events.append((self.truth.epoch, event))
         for which in set(REPLICAS) - set(late):
-            self.hear(which, MAX_ROUNDS, 0)
+            self.catch_up(which, MAX_ROUNDS, 0)
 
     def connect(self, client: int, paths: tuple[str, ...], late: tuple[int, ...], lifetime: float | None) -> None:
         """Grant paths, or confirm them again."""
@@ -73,7 +73,7 @@ class System:
 
     # What reaches the replicas
 
-    def hear(self, which: int, events: int, records: int) -> None:
+    def catch_up(self, which: int, events: int, records: int) -> None:
         """Let a replica catch up by some events and records."""
         replica = self.replicas[which]
         for _ in range(min(events, len(replica.events))):
@@ -86,7 +86,7 @@ class System:
         self.replicas[which].lose_events(count)
 
     def lose_records(self, which: int) -> None:
-        """Let a replica hear of the last record of each uid only."""
+        """Let a replica learn of the last record of each uid only."""
         self.replicas[which].lose_records()
 
     def answer_lookup(self, which: int, question: int, *, is_ok: bool) -> None:
@@ -122,7 +122,7 @@ class System:
         self.replicas[which].set_stale(is_stale=is_stale)
 
     def forget_grants(self, which: int) -> None:
-        """Let a replica ask for every record anew."""
+        """Let a replica ask for every record again."""
         self.replicas[which].forget_grants()
 
     def begin_ring_anew(self, which: int, preload: int) -> None:
@@ -167,7 +167,7 @@ class System:
             self._answer_all(replica.needs.lookups, replica.take_lookup)
 
     def wait(self, client: int, which: int) -> None:
-        """Poll until there is nothing left to hear."""
+        """Poll until there is nothing left to receive."""
         replica, listener = self.replicas[which], self.clients[client]
         for _ in range(5):
             self.go_on(client, which, is_answered=True)
@@ -228,7 +228,7 @@ class System:
         self.connect(client, ("b",), (which,), None)
         self.publish(f"b{paths}", (), is_large=False)
 
-    def grant_ahead(self, client: int, which: int, paths: str, heard: int, *, is_new_log: bool) -> None:
+    def grant_ahead(self, client: int, which: int, paths: str, events: int, *, is_new_log: bool) -> None:
         """Grant a path from where the replica of its client has not come to yet, perhaps in another log."""
         self.disconnect(client, ("b",), ())
         self.publish(f"b{paths}b", (which,), is_large=False)
@@ -236,7 +236,7 @@ class System:
             self.begin_stream_anew()
         self.connect(client, ("b",), (), None)
         self.wait(client, which)
-        self.hear(which, heard, 0)
+        self.catch_up(which, events, 0)
 
     def outlive(self, client: int, which: int, paths: str, *, is_record: bool, is_back: bool) -> None:
         """Let a grant or a whole record end while its client waits."""
@@ -262,7 +262,7 @@ class System:
             assert len(replica.dispatcher.held) <= LIMITS.max_held, "I7: held polls are bounded"
 
     def settle(self) -> None:
-        """Let everything arrive; then every client has heard all, and waits; then every hold ends."""
+        """Let everything arrive; then every client has received all, and waits; then every hold ends."""
         for which in REPLICAS:
             self.set_stale(which, is_stale=False)
             if self.replicas[which].dispatcher.is_draining:
@@ -272,7 +272,7 @@ class System:
         for client in self.clients:
             client.forget_older()
         for number in CLIENTS:
-            self._hear_all(number, number % 2)
+            self._receive_all(number, number % 2)
         self.clock.now += LIMITS.hold_seconds + 1
         for replica in self.replicas:
             replica.tick()
@@ -280,7 +280,7 @@ class System:
             left = (len(replica.dispatcher.held), len(replica.dispatcher.held.by_path))
             assert (0, 0) == left, "I3: nothing is left of an answered poll"
 
-    def _hear_all(self, number: int, which: int) -> None:
+    def _receive_all(self, number: int, which: int) -> None:
         client, replica = self.clients[number], self.replicas[which]
         for _ in range(MAX_ROUNDS):
             self.go_on(number, which, is_answered=False)
@@ -288,11 +288,11 @@ class System:
             if not client.is_answered:
                 break
         else:
-            pytest.fail("a client that has heard all is still answered at once")
+            pytest.fail("a client that has received all is still answered at once")
         account = self.truth.accounts[client.uid]
         if self.truth.is_live(account):
             assert account.n == client.position.cursor.grants
-            assert self.truth.owed(account.version, replica.place) <= client.position.heard, "I1: an event never came"
+            assert self.truth.owed(account.version, replica.place) <= client.position.received, "I1: an event is lost"
 
     @staticmethod
     def _answer_all(questions: Sequence[Any], answer: Callable[[int], None]) -> None:
@@ -308,7 +308,7 @@ class System:
             for _ in range(MAX_ROUNDS):
                 needs = replica.needs
                 if replica.events or replica.records:
-                    self.hear(which, 1, 1)
+                    self.catch_up(which, 1, 1)
                 elif needs.lookups:
                     replica.take_lookup(0)
                 elif needs.replays:
@@ -324,11 +324,11 @@ class System:
         self.check()
 
     def _change(self, uid: bytes, late: tuple[int, ...], change: Callable[[], None]) -> None:
-        """Change a record; the replicas hear of it now or later."""
+        """Change a record; the replicas learn of it now or later."""
         account = self.truth.accounts[uid]
         before = account.revision
         change()
         for replica in self.replicas if account.revision > before else ():
             replica.expect(uid)
         for which in set(REPLICAS) - set(late):
-            self.hear(which, 0, MAX_ROUNDS)
+            self.catch_up(which, 0, MAX_ROUNDS)

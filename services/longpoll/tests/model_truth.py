@@ -1,6 +1,6 @@
 """What is true in the model: every log of the stream, every version of every record, and the time.
 
-Replicas hear of it late, and clients are told of it; what they say is compared with this.
+Replicas learn of it late, and clients are told of it; what they say is compared with this.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from .dispatcher_support import EPOCH, FAR_FUTURE, event, grant, record
 PATHS = ("a", "b")
 DISCONNECT = "::+::disconnect"
 NO_PATH = "?"
-"""In place of a path: a message that is no event, which nobody can hear."""
+"""In place of a path: a message that is no event, which nobody can receive."""
 LARGE = 150
 """Characters of a message that fills an answer with its like."""
 
@@ -49,7 +49,7 @@ class Granted(NamedTuple):
     until: float
 
     def start_in(self, epoch: int) -> int | None:
-        """Return the sequence after which the path may be heard in the log of `epoch`, None if not at all."""
+        """Return the sequence after which the path may be received in the log of `epoch`, None if not at all."""
         return self.start if self.epoch == epoch else 0 if self.epoch < epoch else None
 
 
@@ -64,10 +64,10 @@ class Version:
         """Return the paths that have not ended at `now`."""
         return {path: one for path, one in self.paths.items() if now < one.until}
 
-    def changes(self, told: int, now: float) -> set[tuple[int, str, str]]:
-        """Return (number, path, message) of the updates that tell of the changes after `told`."""
-        confirmed = {(one.n, path, "") for path, one in self.live(now).items() if one.n > told}
-        return confirmed | {(n, DISCONNECT, path) for path, n in self.gone.items() if n > told}
+    def changes(self, acked: int, now: float) -> set[tuple[int, str, str]]:
+        """Return (number, path, message) of the updates that tell of the changes after `acked`."""
+        confirmed = {(one.n, path, "") for path, one in self.live(now).items() if one.n > acked}
+        return confirmed | {(n, DISCONNECT, path) for path, n in self.gone.items() if n > acked}
 
 
 @dataclass
@@ -193,7 +193,7 @@ class Truth:
         account.versions[n] = version
 
     def owed(self, version: Version, upto: Place, paths: set[str] | None = None) -> Heard:
-        """Return what a client with `version` (of `paths` only) has to have heard of once its position is `upto`."""
+        """Return what a client with `version` (of `paths` only) has to have learned of once its position is `upto`."""
         starts = {path: one.start_in(upto.epoch) for path, one in version.live(self.clock.now).items()}
         return frozenset(
             Place(upto.epoch, one.seq)

@@ -40,19 +40,19 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
 
     def say(self, data: bytes) -> None:
         """Send bytes."""
         self.writer.write(data)
 
-    async def hear(self, word: bytes) -> bytes:
+    async def receive(self, word: bytes) -> bytes:
         """Return the next line that begins with `word`."""
         while True:
             line = await self.reader.readline()
             if not line:
                 raise ConnectionError
-            self.heard.append(line)
+            self.received.append(line)
             if line.startswith(word):
                 return line
 
@@ -69,7 +69,7 @@ class Peer:
 
     async def answer_ping(self) -> None:
         """Answer the next one."""
-        await self.hear(b"PING")
+        await self.receive(b"PING")
         self.say(b"PONG\r\n")
 
 
@@ -114,28 +114,28 @@ async def serving(*scripts: Script) -> AsyncIterator[Server]:
             peer.writer.transport.abort()
 
 
-class Ears:
+class Receiver:
     """What one feed brings. Shape: changes has whether it was connected, at each change."""
 
     def __init__(self, config: BrokerConfig, take: Callable[[Stored], None] | None = None) -> None:
         self.taken: list[Stored] = []
         self.changes: list[bool] = []
-        heard = subscriptions(self.taken)
+        received = subscriptions(self.taken)
         if take is not None:
-            heard = [Subscription(live_prefix="live.a.", prefix="a.", headers=(), take=take)]
-        self.feed = LiveFeed(config, heard, self.changes.append)
+            received = [Subscription(live_prefix="live.a.", prefix="a.", headers=(), take=take)]
+        self.feed = LiveFeed(config, received, self.changes.append)
 
 
 @contextlib.asynccontextmanager
 async def listening(
     url: str, take: Callable[[Stored], None] | None = None, **settings: str | bool
-) -> AsyncIterator[Ears]:
+) -> AsyncIterator[Receiver]:
     """Run a feed until the end of the block; fail when it ended by itself."""
     usual: dict[str, str | bool] = {"user": "longpoll", "password": "secret"}
-    ears = Ears(BrokerConfig(url=url, **(usual | settings)), take)  # type: ignore[arg-type]  # names of its fields
-    task = asyncio.create_task(ears.feed.run())
+    receiver = Receiver(BrokerConfig(url=url, **(usual | settings)), take)  # type: ignore[arg-type]  # names of its fields
+    task = asyncio.create_task(receiver.feed.run())
     try:
-        yield ears
+        yield receiver
         assert not task.done()
     finally:
         task.cancel()

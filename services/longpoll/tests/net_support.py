@@ -244,7 +244,7 @@ class Page:
         """Send a poll, and let it wait."""
         await self.wire.get(self.target)
 
-    async def hear(self) -> Answer:
+    async def receive(self) -> Answer:
         """Return the answer that comes, and go on from it."""
         answer = (await self.wire.read()).answer
         self._believe(answer)
@@ -253,7 +253,7 @@ class Page:
     async def poll(self) -> Answer:
         """Poll and return the answer."""
         await self.hold()
-        return await self.hear()
+        return await self.receive()
 
     async def move_to(self, replica: Replica) -> None:
         """Go on at another replica, or at the same on a new connection."""
@@ -262,7 +262,7 @@ class Page:
 
 
 async def listening_page(around: Around, replica: Replica, *paths: str) -> Page:
-    """Return a client that is connected to `paths` and has heard so."""
+    """Return a client that is connected to `paths` and has received so."""
     page = await Page.begin(replica)
     await around.connect(page.uid, *paths)
     confirmed = await page.poll()

@@ -51,7 +51,7 @@ def blocks(draw: st.DrawFn) -> bytes:
 
 
 POLLS = st.builds(
-    lambda client, epoch, seq, told: b"/%b/%b" % (uid_of(client), render(Cursor(epoch, seq, told))),
+    lambda client, epoch, seq, acked: b"/%b/%b" % (uid_of(client), render(Cursor(epoch, seq, acked))),
     st.integers(0, CLIENTS - 1), st.sampled_from([EPOCH, EPOCH, EPOCH, 7]), st.integers(0, 3),
     st.sampled_from([1, 0, 2, 3]),
 )  # fmt: skip

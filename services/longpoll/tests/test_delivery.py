@@ -40,7 +40,7 @@ async def test_path_is_confirmed_when_it_is_granted_under_a_held_poll(
     page = await Page.begin(replica)
     await page.hold()
     await around.connect(page.uid, path)
-    assert [(path, "")] == (await page.hear()).updates
+    assert [(path, "")] == (await page.receive()).updates
 
 
 async def test_event_reaches_a_held_poll_when_it_is_published(replica: Replica, around: Around, path: str) -> None:
@@ -48,7 +48,7 @@ async def test_event_reaches_a_held_poll_when_it_is_published(replica: Replica, 
     page = await listening_page(around, replica, path)
     await page.hold()
     seq = await around.publish(path, '{"guid":"/task/1","description":"ü"}')
-    answer = await page.hear()
+    answer = await page.receive()
     assert ([(path, '{"guid":"/task/1","description":"ü"}')], seq) == (answer.updates, answer.cursor.seq)
     await page.hold()
     assert await page.wire.is_quiet()
@@ -61,10 +61,10 @@ async def test_events_between_polls_come_together_when_the_client_polls(
     page = await listening_page(around, replica, path)
     for number in range(3):
         await around.publish(path, str(number))
-    heard: list[str] = []
-    while len(heard) < 3:
-        heard += [message for _, message in (await page.poll()).updates]
-    assert ["0", "1", "2"] == heard
+    received: list[str] = []
+    while len(received) < 3:
+        received += [message for _, message in (await page.poll()).updates]
+    assert ["0", "1", "2"] == received
 
 
 async def test_lost_answer_comes_again_when_the_client_repeats_its_poll(
@@ -82,12 +82,12 @@ async def test_lost_answer_comes_again_when_the_client_repeats_its_poll(
 async def test_disconnect_notice_comes_within_a_second_when_a_grant_is_withdrawn(
     replica: Replica, around: Around, path: str
 ) -> None:
-    """I5: the held poll hears of it, and no event after."""
+    """I5: the held poll learns of it, and no event after."""
     page = await listening_page(around, replica, path)
     await page.hold()
     withdrawn = clock()
     await around.connect(page.uid, gone={path: 2})
-    assert [(DISCONNECT, path)] == (await page.hear()).updates
+    assert [(DISCONNECT, path)] == (await page.receive()).updates
     assert clock() - withdrawn < 1.0
     await page.hold()
     await around.publish(path, "secret")
@@ -102,7 +102,7 @@ async def test_client_begins_anew_when_its_record_is_deleted(
     page = await listening_page(around, replica, path)
     await page.hold()
     await around.put(page.uid, b"", header)
-    answer = await page.hear()
+    answer = await page.receive()
     assert page.uid != answer.uid
     assert [] == answer.updates
 
@@ -133,7 +133,7 @@ async def test_record_is_fetched_when_the_replica_began_after_the_grant(around: 
         assert [(path, "between")] == (await page.poll()).updates
         await page.hold()
         await around.publish(path, "after")
-        assert [(path, "after")] == (await page.hear()).updates
+        assert [(path, "after")] == (await page.receive()).updates
 
 
 async def test_older_poll_ends_when_a_newer_one_comes_on_another_connection(
@@ -149,7 +149,7 @@ async def test_older_poll_ends_when_a_newer_one_comes_on_another_connection(
     answer = (await older.read()).answer
     assert ([], target) == (answer.updates, f"/{answer.uid.decode()}/{_text(answer.cursor)}")
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_hold_ends_with_the_cursor_moved_on_when_nothing_comes(around: Around, path: str) -> None:
@@ -159,7 +159,7 @@ async def test_hold_ends_with_the_cursor_moved_on_when_nothing_comes(around: Aro
         began, counted = time.monotonic(), clock()
         await page.hold()
         seq = await around.publish("others")
-        answer = await page.hear()
+        answer = await page.receive()
         assert ([], seq) == (answer.updates, answer.cursor.seq)
         assert time.monotonic() - began >= 0.5
         assert clock() - counted <= 1.6
@@ -171,12 +171,12 @@ async def test_many_updates_come_in_parts_when_they_are_over_the_bound(
     """I1, I7: 256 in one answer; the rest at once on the next poll."""
     page = await listening_page(around, replica, path)
     await asyncio.gather(*(around.publish(path, str(number)) for number in range(300)))
-    heard: list[str] = []
-    while len(heard) < 300:
+    received: list[str] = []
+    while len(received) < 300:
         updates = (await page.poll()).updates
         assert 0 < len(updates) <= 256
-        heard += [message for _, message in updates]
-    assert {str(number) for number in range(300)} == set(heard)
+        received += [message for _, message in updates]
+    assert {str(number) for number in range(300)} == set(received)
 
 
 async def test_event_is_delivered_when_it_has_no_time_and_is_not_utf8(
@@ -186,7 +186,7 @@ async def test_event_is_delivered_when_it_has_no_time_and_is_not_utf8(
     page = await listening_page(around, replica, path)
     await page.hold()
     await around.publish(path, b"\xff\x00")
-    assert [(path, "\ufffd\x00")] == (await page.hear()).updates
+    assert [(path, "\ufffd\x00")] == (await page.receive()).updates
 
 
 async def test_thousand_held_polls_hear_each_event_once_and_in_order(around: Around, path: str) -> None:
@@ -198,10 +198,10 @@ async def test_thousand_held_polls_hear_each_event_once_and_in_order(around: Aro
         await asyncio.gather(*(_confirm(page, path) for page in pages))
 
         async def listen(page: Page) -> list[str]:
-            heard: list[str] = []
-            while len(heard) < 50:
-                heard += [message for _, message in (await page.poll()).updates]
-            return heard
+            received: list[str] = []
+            while len(received) < 50:
+                received += [message for _, message in (await page.poll()).updates]
+            return received
 
         listening = asyncio.gather(*(listen(page) for page in pages))
         for number in range(50):

@@ -4,7 +4,7 @@ Each of these breakages of the dispatcher and what it uses was made by hand, and
 
 - registering: a poll that is held, on the short way or the long one, is not registered for its paths;
 - grants: `since` is ignored, or a grant of an older log; a record is not compared with the store, or compared for ever;
-  a path or a record that has ended is still heard; changes are told twice, never, or out of order;
+  a path or a record that has ended is still received; changes are told twice, never, or out of order;
 - fan-out: it answers again who was answered; it takes the body of other grants or another event; it leaves out
   one of its looks at a grant's start (`min_seq`), its log, its end, the ring's tail, or whether the view is stale;
 - replay: a reading is told though the grants have changed or the view is stale; what has expired is not told; events
@@ -66,7 +66,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @initialize(preloads=st.sampled_from([(0, 0), (3, 0), (3, 3)]), slice_size=st.sampled_from([2, 1]))
     def begin(self, preloads: tuple[int, int], slice_size: int) -> None:
-        """Begin with some events in the stream, and with clients that hear a path."""
+        """Begin with some events in the stream, and with clients that receive a path."""
         fanout.SLICE = slice_size
         self.system = System(clock, preloads)
 
@@ -78,7 +78,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_is_there(self) -> None:
-        """I4: a poll that is held has nothing to hear."""
+        """I4: a poll that is held has nothing to receive."""
         if self.system is not None:
             self.system.check()
 

@@ -121,16 +121,16 @@ class Side:
             connection.data_received(data)
 
     def publish(self, message: str) -> None:
-        """Let an event come, and all that wait for it hear it."""
+        """Let an event come, and all that wait for it receive it."""
         self.bench.dispatcher.deliver(event(self.bench.ring.head + 1, PATH, message))
         self.bench.run_slices()
 
     def withdraw(self, client: int) -> None:
-        """Let what a client may hear be taken from it."""
+        """Let what a client may receive be taken from it."""
         self.bench.put(record(2, {}, gone={PATH: 2}), self.uids[client])
 
     def grant_again(self, client: int) -> None:
-        """Let a client hear again."""
+        """Let a client receive again."""
         self.bench.put(record(3, {PATH: grant(self.bench.ring.head, 3)}), self.uids[client])
 
     def drain(self) -> None:

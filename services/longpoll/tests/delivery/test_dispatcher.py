@@ -1,4 +1,4 @@
-"""The dispatcher: what each poll hears, and when. No test here touches a socket or NATS."""
+"""The dispatcher: what each poll receives, and when. No test here touches a socket or NATS."""
 
 import time
 
@@ -36,13 +36,13 @@ def test_accepts_takes_a_uid_when_it_has_a_record(bench: DispatcherBench) -> Non
 
 
 def test_poll_asks_the_store_once_when_its_uid_is_not_in_the_view(bench: DispatcherBench) -> None:
-    """A poll waits for its record, and hears nothing before."""
+    """A poll waits for its record, and receives nothing before."""
     reply = bench.poll(0)
     assert ([bench.uid], False, 1) == (bench.asked, reply.is_done, len(bench.dispatcher.held))
 
 
 def test_poll_is_held_when_its_uid_has_no_record(bench: DispatcherBench) -> None:
-    """A client that has not been connected yet hears nothing, and what comes is no news to it."""
+    """A client that has not been connected yet receives nothing, and what comes is no news to it."""
     bench.view.note_absent(bench.uid)
     reply = bench.poll(0)
     bench.publish("tasks")
@@ -154,7 +154,7 @@ def test_confirming_again_repeats_no_events_when_the_path_is_known(bench: Dispat
 
 
 def test_withdrawn_path_is_silent_when_an_event_follows(bench: DispatcherBench) -> None:
-    """I5: the held poll hears of the withdrawal, the next one no event."""
+    """I5: the held poll learns of the withdrawal, the next one no event."""
     bench.connect("a", "b")
     reply = bench.poll(0, acked=1)
     bench.put(record(2, {"b": grant(0)}, gone={"a": 2}))
@@ -162,12 +162,12 @@ def test_withdrawn_path_is_silent_when_an_event_follows(bench: DispatcherBench) 
     held = bench.poll_at(reply.only.cursor)
     bench.publish("a", "secret")
     assert not held.is_done
-    bench.publish("b", "heard")
-    assert [("b", "heard")] == held.only.updates
+    bench.publish("b", "received")
+    assert [("b", "received")] == held.only.updates
 
 
 def test_withdrawn_path_is_forgotten_when_nobody_else_waits_on_it(bench: DispatcherBench) -> None:
-    """I5, I7: a poll does not stay registered where its client may hear nothing any more."""
+    """I5, I7: a poll does not stay registered where its client may receive nothing any more."""
     bench.connect("a")
     bench.poll(0, acked=1)
     assert len(bench.dispatcher.held.by_path) == 1
@@ -183,8 +183,8 @@ def test_path_is_silent_when_its_grant_has_ended(bench: DispatcherBench, monkeyp
     monkeypatch.setattr(time, "time", lambda: soon)
     bench.publish("a", "secret")
     assert not held.is_done
-    bench.publish("b", "heard")
-    assert [("b", "heard")] == held.only.updates
+    bench.publish("b", "received")
+    assert [("b", "received")] == held.only.updates
 
 
 def test_client_begins_anew_when_its_record_is_gone(bench: DispatcherBench) -> None:
@@ -254,7 +254,7 @@ def test_gap_is_told_when_the_cursor_is_of_another_epoch(bench: DispatcherBench)
 
 
 def test_gap_is_told_when_the_stream_begins_anew_under_a_held_poll(bench: DispatcherBench) -> None:
-    """I9: held polls hear of it at once."""
+    """I9: held polls learn of it at once."""
     bench.connect("a")
     held = bench.poll(0, acked=1)
     bench.dispatcher.begin(EPOCH + 5, 0, [], 3)

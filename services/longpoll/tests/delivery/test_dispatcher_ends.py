@@ -121,7 +121,7 @@ def test_client_begins_anew_when_its_record_comes_after_its_end(bench: Dispatche
 
 
 def test_abandoned_poll_leaves_nothing_when_its_client_goes(bench: DispatcherBench) -> None:
-    """I3, I7: no trace is left, and the next poll hears what came."""
+    """I3, I7: no trace is left, and the next poll receives what came."""
     bench.connect("a")
     gone = bench.poll(0, acked=1)
     (poll,) = bench.dispatcher.held.polls

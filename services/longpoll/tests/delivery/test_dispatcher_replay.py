@@ -72,7 +72,7 @@ def test_gap_is_told_when_the_stream_has_lost_events(bench: DispatcherBench) -> 
 
 
 def test_replayed_event_stays_untold_when_its_path_was_withdrawn_meanwhile(bench: DispatcherBench) -> None:
-    """I5: what was read with an older record is read anew, and filtered by the newest."""
+    """I5: what was read with an older record is read again, and filtered by the newest."""
     bench.put(record(1, {"a": grant(10)}))
     held = bench.poll(50, acked=1)
     need = bench.needs.replays.pop()
@@ -84,7 +84,7 @@ def test_replayed_event_stays_untold_when_its_path_was_withdrawn_meanwhile(bench
 
 
 def test_head_is_checked_when_a_replay_met_another_epoch(bench: DispatcherBench) -> None:
-    """I9: the stream began anew before this replica noticed; it looks now, instead of reading again and again."""
+    """I9: the stream started again before this replica noticed; it looks now, instead of reading again and again."""
     bench.put(record(1, {"a": grant(10)}))
     held = bench.poll(50, acked=1)
     need = bench.needs.replays.pop()
@@ -134,7 +134,7 @@ def test_woken_poll_is_not_shared_an_answer_when_its_replay_met_another_epoch(
 
 
 def test_replay_is_held_back_when_the_view_became_stale(bench: DispatcherBench) -> None:
-    """I5: what was read for grants that may be wrong by now waits, and is read anew."""
+    """I5: what was read for grants that may be wrong by now waits, and is read again."""
     bench.put(record(1, {"a": grant(10)}))
     held = bench.poll(50, acked=1)
     bench.dispatcher.set_stale(is_stale=True)

@@ -38,7 +38,7 @@ def hold(bench: DispatcherBench, count: int = CLIENTS, *paths: str) -> list[Fake
     return replies
 
 
-def heard(replies: list[FakeReply]) -> list[list[str] | None]:
+def received(replies: list[FakeReply]) -> list[list[str] | None]:
     """Return the messages that each client got, None for one that still waits."""
     return [[message for _, message in reply.only.updates] if reply.is_done else None for reply in replies]
 
@@ -49,7 +49,7 @@ def test_all_hear_once_when_they_are_more_than_a_slice(bench: DispatcherBench) -
     bench.publish("a", "x")
     assert SLICE == sum(reply.is_done for reply in replies)
     bench.run_slices()
-    assert [["x"]] * CLIENTS == heard(replies)
+    assert [["x"]] * CLIENTS == received(replies)
     assert (CLIENTS, 0, 0) == (bench.stats.deliveries, len(bench.dispatcher.held), len(bench.dispatcher.held.by_path))
 
 
@@ -59,7 +59,7 @@ def test_late_slices_hear_both_when_an_event_comes_between(bench: DispatcherBenc
     bench.publish("a", "1")
     bench.publish("a", "2")
     bench.run_slices()
-    assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == heard(replies)
+    assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == received(replies)
 
 
 def test_answered_client_hears_the_next_event_when_it_polls_between_slices(bench: DispatcherBench) -> None:
@@ -69,16 +69,16 @@ def test_answered_client_hears_the_next_event_when_it_polls_between_slices(bench
     again = bench.poll_at(replies[0].only.cursor, replies[0].only.uid)
     bench.publish("a", "2")
     bench.run_slices()
-    assert [["2"]] == heard([again])
+    assert [["2"]] == received([again])
 
 
 def test_other_path_is_heard_too_when_it_has_an_event_between_slices(bench: DispatcherBench) -> None:
-    """I1, I2: a poll that is woken by one path hears the other in the same answer, in order."""
+    """I1, I2: a poll that is woken by one path receives the other in the same answer, in order."""
     replies = hold(bench, CLIENTS, "a", "b")
     bench.publish("a", "1")
     bench.publish("b", "2")
     bench.run_slices()
-    assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == heard(replies)
+    assert [["1"]] * SLICE + [["1", "2"]] * (CLIENTS - SLICE) == received(replies)
 
 
 def test_late_slices_wait_when_the_view_becomes_stale_between(bench: DispatcherBench) -> None:
@@ -87,9 +87,9 @@ def test_late_slices_wait_when_the_view_becomes_stale_between(bench: DispatcherB
     bench.publish("a", "1")
     bench.dispatcher.set_stale(is_stale=True)
     bench.run_slices()
-    assert [["1"]] * SLICE + [None] * (CLIENTS - SLICE) == heard(replies)
+    assert [["1"]] * SLICE + [None] * (CLIENTS - SLICE) == received(replies)
     bench.dispatcher.set_stale(is_stale=False)
-    assert [["1"]] * CLIENTS == heard(replies)
+    assert [["1"]] * CLIENTS == received(replies)
 
 
 def test_ended_polls_are_passed_over_when_a_slice_comes(bench: DispatcherBench) -> None:
@@ -103,8 +103,8 @@ def test_ended_polls_are_passed_over_when_a_slice_comes(bench: DispatcherBench) 
     again = bench.poll(0, acked=1, uid=replaced.uid)
     bench.dispatcher.release(released)
     bench.run_slices()
-    assert [None, ["a"], [], ["x"]] == heard(replies[-4:])
-    assert [["x"]] == heard([again])
+    assert [None, ["a"], [], ["x"]] == received(replies[-4:])
+    assert [["x"]] == received([again])
 
 
 def test_hold_does_not_end_a_poll_when_an_event_has_woken_it(bench: DispatcherBench) -> None:
@@ -114,7 +114,24 @@ def test_hold_does_not_end_a_poll_when_an_event_has_woken_it(bench: DispatcherBe
     for poll in bench.dispatcher.held.polls:
         bench.dispatcher.release(poll)
     bench.run_slices()
-    assert [["x"]] * CLIENTS == heard(replies)
+    assert [["x"]] * CLIENTS == received(replies)
+
+
+def test_woken_poll_is_sent_away_when_it_has_no_news_and_the_replica_drains(
+    bench: DispatcherBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: a poll that an event woke before its grant begins is not held by a replica that goes away."""
+    monkeypatch.setattr(fanout, "SLICE", 1)
+    hold(bench, 1)
+    bench.put(record(1, {"a": grant(5)}))
+    future = bench.poll(0, acked=1)
+    bench.publish("a", "1")
+    bench.dispatcher.is_draining = True
+    for poll in bench.dispatcher.held.polls:
+        bench.dispatcher.release(poll)
+    assert not future.is_done
+    bench.run_slices()
+    assert ([], True) == (future.only.updates, future.only.retry is not None)
 
 
 def test_client_hears_nothing_before_its_grant_when_it_shares_a_slice(bench: DispatcherBench) -> None:
@@ -123,7 +140,7 @@ def test_client_hears_nothing_before_its_grant_when_it_shares_a_slice(bench: Dis
     bench.put(record(1, {"a": grant(5)}), bench.uid)
     future = bench.poll(0, acked=1)
     bench.publish("a", "1")
-    assert [["1"], ["1"], None] == heard([early, late, future])
+    assert [["1"], ["1"], None] == received([early, late, future])
 
 
 def test_slices_read_the_stream_when_the_ring_has_lost_the_event() -> None:
@@ -131,7 +148,7 @@ def test_slices_read_the_stream_when_the_ring_has_lost_the_event() -> None:
     bench = DispatcherBench(ring_bytes=1)
     replies = hold(bench, 3)
     bench.publish("a", "x")
-    assert (3, [None] * 3) == (len(bench.needs.replays), heard(replies))
+    assert (3, [None] * 3) == (len(bench.needs.replays), received(replies))
 
 
 def test_rest_follows_on_the_next_poll_when_a_slice_has_too_many_events(bench: DispatcherBench) -> None:
@@ -141,9 +158,9 @@ def test_rest_follows_on_the_next_poll_when_a_slice_has_too_many_events(bench: D
     for number in range(5):
         small.publish("a", str(number))
     small.run_slices()
-    assert ["0", "1"] == heard(replies)[-1]
+    assert ["0", "1"] == received(replies)[-1]
     last = replies[-1].only
-    assert [["2", "3"]] == heard([small.poll_at(last.cursor, last.uid)])
+    assert [["2", "3"]] == received([small.poll_at(last.cursor, last.uid)])
 
 
 class Clock:
@@ -184,7 +201,7 @@ def test_slice_ends_sooner_when_its_polls_take_long(monkeypatch: pytest.MonkeyPa
         bench.run_slice()
         done.append(sum(reply.is_done for reply in replies))
     assert all(later - earlier <= 16 for earlier, later in zip([0, *done], done, strict=False))
-    assert [["x"]] * CLIENTS == heard(replies)
+    assert [["x"]] * CLIENTS == received(replies)
 
 
 def test_others_hear_all_the_same_when_one_poll_makes_an_error(
@@ -208,10 +225,10 @@ def test_others_hear_all_the_same_when_one_poll_makes_an_error(
             bench.run_slices()
         except LookupError:
             continue
-    assert [["x"]] * (CLIENTS - 3) == heard([reply for reply in replies if id(reply) not in faulty])
+    assert [["x"]] * (CLIENTS - 3) == received([reply for reply in replies if id(reply) not in faulty])
     again = bench.poll_at(replies[0].only.cursor, replies[0].only.uid)
     bench.publish("a", "y")
-    assert [["y"]] == heard([again])
+    assert [["y"]] == received([again])
 
 
 class QuietReply(FakeReply):

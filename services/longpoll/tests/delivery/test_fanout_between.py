@@ -19,23 +19,23 @@ PATHS = ("a", "b")
 
 @dataclass
 class Page:
-    """One client: its uid, where it stands, the poll that it waits for, and what it heard."""
+    """One client: its uid, where it stands, the poll that it waits for, and what it received."""
 
     uid: bytes
     cursor: Cursor
     paths: tuple[str, ...]
     reply: FakeReply | None = None
-    heard: list[str] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
     gaps: int = 0
     n: int = 1
 
 
-class House:
-    """A dispatcher whose slices are of three polls, its clients, and what each should hear."""
+class Crowd:
+    """A dispatcher whose slices are of three polls, its clients, and what each should receive."""
 
     def __init__(self) -> None:
         self.bench = DispatcherBench()
-        self.told: dict[str, list[str]] = {path: [] for path in PATHS}
+        self.published: dict[str, list[str]] = {path: [] for path in PATHS}
         self.pages = []
         self.epoch = EPOCH
         for number in range(CLIENTS):
@@ -66,12 +66,12 @@ class House:
         assert (answer.cursor.epoch, answer.cursor.seq) >= (page.cursor.epoch, page.cursor.seq)
         page.cursor = answer.cursor
         page.gaps += len(answer.gaps)
-        page.heard += [message for path, message in answer.updates if path in PATHS and message]
+        page.received += [message for path, message in answer.updates if path in PATHS and message]
 
     def publish(self, path: str) -> None:
         """Let an event come."""
         message = f"{path}{self.bench.ring.head + 1}"
-        self.told[path].append(message)
+        self.published[path].append(message)
         self.bench.publish(path, message)
 
     def run_slice(self) -> None:
@@ -79,7 +79,7 @@ class House:
         self.bench.run_slice()
 
     def withdraw(self, page: Page) -> None:
-        """Take all from a client, and stop to compare what it hears."""
+        """Take all from a client, and stop to compare what it receives."""
         if page.paths:
             page.n += 1
             page.paths = ()
@@ -112,10 +112,10 @@ class House:
             self.bench.put(raw, page.uid)
 
     def begin_anew(self) -> None:
-        """Let the stream begin anew; who was told so, hears all of the new one."""
+        """Let the stream start again; who was published so, receives all of the new one."""
         self.epoch += 1
         self.bench.dispatcher.begin(self.epoch, 0, [event(1, "a", "a1")], 1)
-        self.told = {"a": ["a1"], "b": []}
+        self.published = {"a": ["a1"], "b": []}
 
 
 STEPS = st.tuples(
@@ -127,20 +127,20 @@ STEPS = st.tuples(
 )  # fmt: skip
 
 
-def step(house: House, kind: str, number: int) -> None:
+def step(crowd: Crowd, kind: str, number: int) -> None:
     """Let one thing happen."""
-    page = house.pages[number]
+    page = crowd.pages[number]
     done: dict[str, Callable[[], None]] = {
-        "publish": lambda: house.publish(PATHS[number % 2]),
-        "slice": house.run_slice,
-        "poll": lambda: house.poll(page),
-        "withdraw": lambda: house.withdraw(page),
-        "end": house.end_holds,
-        "release": lambda: house.release(number),
-        "abandon": lambda: house.abandon(page),
-        "expire": lambda: house.expire(page),
-        "stale": lambda: house.bench.dispatcher.set_stale(is_stale=True),
-        "fresh": lambda: house.bench.dispatcher.set_stale(is_stale=False),
+        "publish": lambda: crowd.publish(PATHS[number % 2]),
+        "slice": crowd.run_slice,
+        "poll": lambda: crowd.poll(page),
+        "withdraw": lambda: crowd.withdraw(page),
+        "end": crowd.end_holds,
+        "release": lambda: crowd.release(number),
+        "abandon": lambda: crowd.abandon(page),
+        "expire": lambda: crowd.expire(page),
+        "stale": lambda: crowd.bench.dispatcher.set_stale(is_stale=True),
+        "fresh": lambda: crowd.bench.dispatcher.set_stale(is_stale=False),
     }
     done[kind]()
 
@@ -153,24 +153,26 @@ def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_
     """I1, I2, I3: time-outs, withdrawals, newer polls, a drain, a stale view: no event is lost, doubled or early."""
     monkeypatch.setattr(fanout, "SLICE", 3)
     monkeypatch.setattr(fanout, "SLICE_SECONDS", math.inf)
-    house = House()
+    crowd = Crowd()
     for kind, number in steps:
-        step(house, kind, number)
-    house.bench.dispatcher.set_stale(is_stale=False)
-    house.bench.run_slices()
-    for page in house.pages:
+        step(crowd, kind, number)
+    crowd.bench.dispatcher.set_stale(is_stale=False)
+    crowd.bench.run_slices()
+    for page in crowd.pages:
         for _ in range(3):
-            house.collect(page)
+            crowd.collect(page)
             if page.reply is None:
-                house.poll(page)
-        # All that there is has been told: the last poll waits.
+                crowd.poll(page)
+        # All that there is has been published: the last poll waits.
         assert page.reply is not None
         assert not page.reply.is_done
         if page.paths:
-            told = sorted((one for path in page.paths for one in house.told[path]), key=lambda one: int(one[1:]))
-            assert (told, 0) == (page.heard, page.gaps)
-    assert CLIENTS == len(house.bench.dispatcher.held)
-    assert not house.bench.needs.lookups
+            published = sorted(
+                (one for path in page.paths for one in crowd.published[path]), key=lambda one: int(one[1:])
+            )
+            assert (published, 0) == (page.received, page.gaps)
+    assert CLIENTS == len(crowd.bench.dispatcher.held)
+    assert not crowd.bench.needs.lookups
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -178,25 +180,25 @@ def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_
 def test_each_client_is_told_of_the_gap_when_the_stream_begins_anew_between_slices(
     monkeypatch: pytest.MonkeyPatch, before: list[tuple[str, int]], after: list[tuple[str, int]]
 ) -> None:
-    """I9: what woke a poll was of the log before; it hears of the new one, with a gap, and of all that follows."""
+    """I9: what woke a poll was of the log before; it learns of the new one, with a gap, and of all that follows."""
     monkeypatch.setattr(fanout, "SLICE", 3)
     monkeypatch.setattr(fanout, "SLICE_SECONDS", math.inf)
-    house = House()
+    crowd = Crowd()
     for kind, number in before:
-        step(house, kind, number)
-    house.begin_anew()
+        step(crowd, kind, number)
+    crowd.begin_anew()
     for kind, number in after:
-        step(house, kind, number)
-    house.bench.dispatcher.set_stale(is_stale=False)
-    house.bench.run_slices()
-    for page in house.pages:
+        step(crowd, kind, number)
+    crowd.bench.dispatcher.set_stale(is_stale=False)
+    crowd.bench.run_slices()
+    for page in crowd.pages:
         for _ in range(4):
-            house.collect(page)
+            crowd.collect(page)
             if page.reply is None:
-                house.poll(page)
+                crowd.poll(page)
         assert page.reply is not None
         assert not page.reply.is_done
         if page.paths:
             assert len(page.paths) == page.gaps
-            assert (house.epoch, house.bench.ring.head) >= page.cursor[:2]
-    assert CLIENTS == len(house.bench.dispatcher.held)
+            assert (crowd.epoch, crowd.bench.ring.head) >= page.cursor[:2]
+    assert CLIENTS == len(crowd.bench.dispatcher.held)

@@ -24,7 +24,7 @@ def client_of(raw: bytes) -> ClientGrants:
 
 
 def test_get_tells_unknown_from_absent_when_nothing_came(view: GrantsView) -> None:
-    """What was not heard of has to be asked for; what was found absent has not."""
+    """What was not learned of has to be asked for; what was found absent has not."""
     assert UNKNOWN is view.get(UID)
     assert view.note_absent(UID) is None
     assert view.get(UID) is None
@@ -89,7 +89,7 @@ def test_used_client_stays_when_others_come_and_go(view: GrantsView) -> None:
 
 
 def test_clear_forgets_all_when_grants_may_have_changed_unseen(view: GrantsView) -> None:
-    """After it every record is asked for anew."""
+    """After it every record is asked for again."""
     view.note_absent(UID)
     view.clear()
     assert (UNKNOWN, 0) == (view.get(UID), len(view))
@@ -120,7 +120,7 @@ def test_at_takes_paths_away_when_their_time_is_over(view: GrantsView) -> None:
 
 
 def test_at_leaves_a_client_without_paths_when_only_the_record_is_left(view: GrantsView) -> None:
-    """It is still known, and hears nothing."""
+    """It is still known, and receives nothing."""
     client = view.apply(UID, record(1, {"a": grant(0, until=1.0)}), 1)
     assert client is not None
     left = view.at(client, 2.0)

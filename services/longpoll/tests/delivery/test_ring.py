@@ -46,8 +46,8 @@ def test_ring_agrees_with_a_list_when_events_come_and_go(
         while sum(each.cost_bytes for each in kept) > ring.max_bytes:
             assert kept.pop(0).seq <= ring.tail
     usable = [(path, max(after, ring.tail)) for path, after in starts.items()]
-    heard = [one for one in kept if any(one.path == path and one.seq > after for path, after in usable)]
-    expected = cut(heard, ring.head, max_events, max_bytes)
+    received = [one for one in kept if any(one.path == path and one.seq > after for path, after in usable)]
+    expected = cut(received, ring.head, max_events, max_bytes)
     assert (seqs(expected), expected.seq) == (
         seqs(found := ring.collect(usable, max_events, max_bytes)),
         found.seq,

@@ -124,7 +124,7 @@ async def test_replica_serves_and_answers_its_probes_when_descriptors_are_used_u
         assert (200, 200) == (await process.status("/livez"), await process.status("/readyz"))
         assert await process.status("/metrics") == 200
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
     while time.monotonic() - began < 2:
         assert await process.status("/livez") == 200
         await asyncio.sleep(0.1)
@@ -139,7 +139,7 @@ async def test_replica_serves_and_answers_its_probes_when_descriptors_are_used_u
     await until(lambda: process.open_files < LIMIT / 2)
     late = await listening(around, process.port, path)
     await around.publish(path, "y")
-    assert [(path, "y")] == (await late.hear()).updates
+    assert [(path, "y")] == (await late.receive()).updates
 
 
 def test_connections_leave_descriptors_when_the_limit_is_low(monkeypatch: pytest.MonkeyPatch) -> None:

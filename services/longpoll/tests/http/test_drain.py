@@ -87,7 +87,7 @@ async def test_held_polls_are_answered_over_the_window_when_the_replica_drains(a
 
 
 async def test_no_event_is_lost_when_it_comes_during_a_drain(around: Around, path: str) -> None:
-    """I1, I8: whether a client was sent away already or not, it hears it, here or at the next replica."""
+    """I1, I8: whether a client was sent away already or not, it receives it, here or at the next replica."""
     stopping = Stopping(around)
     replica = await stopping.ready()
     following = Stopping(around)
@@ -99,12 +99,12 @@ async def test_no_event_is_lost_when_it_comes_during_a_drain(around: Around, pat
     await stopping.stop()
 
     async def hear_three(page: Page) -> list[str]:
-        heard: list[str] = []
-        while len(heard) < 3:
-            heard += [message for _, message in (await page.hear()).updates]
+        received: list[str] = []
+        while len(received) < 3:
+            received += [message for _, message in (await page.receive()).updates]
             await page.move_to(second)
             await page.hold()
-        return heard
+        return received
 
     listening = asyncio.gather(*(hear_three(page) for page in pages))
     await until(lambda: len(replica._dispatcher.held) <= 7)

@@ -179,7 +179,7 @@ async def test_held_poll_ends_with_its_own_cursor_when_another_is_pipelined_behi
     await page.hold()
     assert page.target[1:].encode() in (await page.wire.read()).body
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_error_behind_a_held_poll_comes_after_its_answer_when_both_are_pipelined(
@@ -216,7 +216,7 @@ async def test_request_is_read_when_it_comes_byte_by_byte(replica: Replica, arou
         await page.wire.send(bytes([byte]))
         await asyncio.sleep(0)
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
@@ -235,10 +235,10 @@ async def test_poll_is_held_when_it_asks_for_an_upgrade(replica: Replica, around
     page = await listening_page(around, replica, path)
     await page.wire.get(page.target, "Connection: Upgrade\r\nUpgrade: h2c\r\n")
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
     await page.hold()
     await around.publish(path, "y")
-    assert [(path, "y")] == (await page.hear()).updates
+    assert [(path, "y")] == (await page.receive()).updates
 
 
 async def test_poll_is_forgotten_when_its_client_goes_away(replica: Replica, around: Around, path: str) -> None:

@@ -149,7 +149,7 @@ async def test_poll_stays_held_when_it_followed_another_on_its_connection(
     await idle.ask("/")
     assert b"" == await idle.rest()
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_answer_is_503_when_there_are_too_many_held_polls(replica: Replica) -> None:
@@ -209,7 +209,7 @@ async def test_others_are_served_when_a_client_pipelines_thousands_of_requests_a
 async def test_client_is_cut_off_when_it_never_reads_a_large_answer(
     replica: Replica, around: Around, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It delays nobody who hears the same path."""
+    """It delays nobody who receives the same path."""
     monkeypatch.setattr(connection, "WRITE_SECONDS", 0.5)
     page = await listening_page(around, replica, path)
     deaf = await listening_page(around, replica, path)
@@ -219,13 +219,13 @@ async def test_client_is_cut_off_when_it_never_reads_a_large_answer(
         await around.publish(path, "x" * 60_000)
     for _ in range(40):
         await deaf.hold()
-    heard = 0
-    while heard < 100:
-        heard += len((await page.poll()).updates)
+    received = 0
+    while received < 100:
+        received += len((await page.poll()).updates)
     await until(lambda: replica._stats.slow_clients == 1)
     await page.hold()
     await around.publish(path, "y")
-    assert [(path, "y")] == (await page.hear()).updates
+    assert [(path, "y")] == (await page.receive()).updates
 
 
 @pytest.mark.parametrize("is_ended", [True, False])

@@ -24,7 +24,7 @@ async def ask(around: Around, uid: bytes, answers: int) -> list[dict[str, Any]]:
 
 
 async def test_every_replica_tells_whether_it_holds_a_client_when_asked(replica: Replica, around: Around) -> None:
-    """I6: a client is on any replica, or on none; who asks hears of all."""
+    """I6: a client is on any replica, or on none; who asks learns of all."""
     async with running(around.config()) as other:
         page = await Page.begin(replica)
         await page.hold()

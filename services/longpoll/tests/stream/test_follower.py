@@ -31,7 +31,7 @@ class FakeSink:
         self.times_verified = 0
 
     def begin(self, epoch: int, after: int, messages: list[Stored], head: int, _epoch_start: int) -> None:
-        """Begin anew."""
+        """Begin again."""
         self.begun += 1
         self.epoch, self.after, self.head = epoch, after, head
         self.seqs = [message.seq for message in messages]
@@ -62,7 +62,7 @@ class Following:
             reader, stream="S", subjects="s.>", sink=self.sink, preload=preload, has_holes=has_holes
         )
 
-    def hear(self, *messages: Stored) -> None:
+    def receive(self, *messages: Stored) -> None:
         """Let messages come on the live way."""
         for message in messages:
             self.follower.receive(message)
@@ -110,7 +110,7 @@ async def test_message_is_taken_at_once_when_it_is_the_next() -> None:
     async with following(3) as one:
         reads = one.stream.reads
         for message in one.stream.store(5):
-            one.hear(message)
+            one.receive(message)
             assert message.seq == one.sink.head
         assert (reads, list(range(1, 9))) == (one.stream.reads, one.sink.seqs)
 
@@ -119,9 +119,9 @@ async def test_hole_is_read_when_a_later_message_shows_it() -> None:
     """I1, I2, I9: in order, each once, and counted."""
     async with following(3) as one:
         lost, last = one.stream.store(4), one.stream.store()
-        one.hear(*last)
+        one.receive(*last)
         await until(lambda: one.is_complete)
-        one.hear(*lost, *last)
+        one.receive(*lost, *last)
         await one.settled()
         assert list(range(1, 9)) == one.sink.seqs
         assert (1, 4) == (one.follower.repairs, one.follower.repaired_messages)
@@ -133,7 +133,7 @@ async def test_hole_is_read_when_the_server_that_answers_lags(lag: int) -> None:
     async with following(3) as one:
         one.stream.store(6)
         one.stream.lag = lag
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         await until(lambda: one.is_complete)
         assert list(range(1, 11)) == one.sink.seqs
 
@@ -143,16 +143,16 @@ async def test_messages_wait_in_order_when_a_repair_is_under_way() -> None:
     async with following(3) as one:
         one.stream.gate.clear()
         one.stream.store(2)
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         await until(one.follower._lock.locked)
         more = one.stream.store(4)
-        one.hear(more[0], more[1], more[1], more[3])
+        one.receive(more[0], more[1], more[1], more[3])
         await asyncio.sleep(0)
         assert 3 == one.sink.head
         one.stream.gate.set()
         await until(lambda: one.is_complete)
         assert list(range(1, 11)) == one.sink.seqs
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         assert 11 == one.sink.head
 
 
@@ -163,7 +163,7 @@ async def test_all_is_read_when_more_messages_come_than_may_wait() -> None:
         one.stream.gate.clear()
         one.stream.store()
         for message in one.stream.store(30):
-            one.hear(message)
+            one.receive(message)
             await asyncio.sleep(0)
         assert 5 == len(one.follower._waiting)
         one.stream.gate.set()
@@ -176,10 +176,10 @@ async def test_hole_is_read_later_when_nats_is_away_meanwhile() -> None:
     async with following(3) as one:
         one.stream.is_away = True
         one.stream.store(2)
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         reads = one.stream.reads
         await until(lambda: one.stream.reads > reads + 3)
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         assert 3 == one.sink.head
         one.stream.is_away = False
         await until(lambda: one.is_complete)
@@ -191,15 +191,15 @@ async def test_sink_begins_anew_when_the_stream_does_while_a_hole_is_read() -> N
     async with following(3) as one:
         one.stream.gate.clear()
         one.stream.store(2)
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         await until(one.follower._lock.locked)
-        one.hear(*one.stream.store(2))
+        one.receive(*one.stream.store(2))
         one.stream.create_again()
-        one.hear(*one.stream.store(2))
+        one.receive(*one.stream.store(2))
         one.stream.gate.set()
         await until(lambda: one.is_complete)
         assert (2, [1, 2]) == (one.sink.epoch, one.sink.seqs)
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         assert 3 == one.sink.head
 
 
@@ -208,7 +208,7 @@ async def test_sink_begins_anew_when_a_low_sequence_tells_of_a_new_stream(count:
     """I9: however many messages the new stream has by then, the first of them is enough."""
     async with following(3) as one:
         one.stream.create_again()
-        one.hear(*one.stream.store(count))
+        one.receive(*one.stream.store(count))
         await until(lambda: one.is_complete)
         assert (2, list(range(1, count + 1))) == (one.sink.epoch, one.sink.seqs)
 
@@ -221,14 +221,14 @@ async def test_message_is_taken_soon_when_it_comes_while_the_sink_begins() -> No
         one.stream.gate.clear()
         one.follower.wake()
         await until(one.follower._lock.locked)
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         one.stream.gate.set()
         await until(lambda: one.is_complete)
         assert (2, [1, 2, 3]) == (one.sink.epoch, one.sink.seqs)
 
 
 async def test_sink_begins_anew_when_what_it_lacks_is_gone() -> None:
-    """I1, I9: what a purge took can't be read; who is further back hears of a gap."""
+    """I1, I9: what a purge took can't be read; who is further back learns of a gap."""
     async with following(3) as one:
         one.stream.store(10)
         one.stream.purge(4)
@@ -241,7 +241,7 @@ async def test_replaced_records_are_no_hole_when_the_stream_has_holes_by_rule() 
     async with following(2, has_holes=True, preload=0) as one:
         one.stream.store(5)
         del one.stream.messages[4], one.stream.messages[5]
-        one.hear(*one.stream.store())
+        one.receive(*one.stream.store())
         await until(lambda: one.sink.head == 8)
         assert ([3, 6, 7, 8], 1) == (one.sink.seqs, one.sink.begun)
 
@@ -262,11 +262,13 @@ async def test_streams_are_compared_over_and_over_when_the_live_way_is_away() ->
 
 
 STEPS: dict[str, Callable[[Following, int], None]] = {
-    "live": lambda one, count: one.hear(*one.stream.store(count)),
-    "lost": lambda one, count: one.hear(*one.stream.store(count)[:0]),
-    "twice": lambda one, count: one.hear(*[message for message in one.stream.store(count) for _ in range(2)]),
-    "tail": lambda one, count: one.hear(one.stream.store(count)[-1]),
-    "again": lambda one, count: one.hear(*(one.stream.messages[seq] for seq in sorted(one.stream.messages)[-count:])),
+    "live": lambda one, count: one.receive(*one.stream.store(count)),
+    "lost": lambda one, count: one.receive(*one.stream.store(count)[:0]),
+    "twice": lambda one, count: one.receive(*[message for message in one.stream.store(count) for _ in range(2)]),
+    "tail": lambda one, count: one.receive(one.stream.store(count)[-1]),
+    "again": lambda one, count: one.receive(
+        *(one.stream.messages[seq] for seq in sorted(one.stream.messages)[-count:])
+    ),
     "anew": lambda one, _: one.stream.create_again(),
     "purge": lambda one, count: one.stream.purge(count),
     "away": lambda one, _: setattr(one.stream, "is_away", True),

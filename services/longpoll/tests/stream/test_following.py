@@ -47,10 +47,10 @@ def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Stored], bool]]
 
 async def hear_all(page: Page, count: int) -> list[str]:
     """Return the next `count` messages, from as many polls as they take."""
-    heard: list[str] = []
-    while len(heard) < count:
-        heard += [message for _, message in (await page.poll()).updates]
-    return heard
+    received: list[str] = []
+    while len(received) < count:
+        received += [message for _, message in (await page.poll()).updates]
+    return received
 
 
 async def test_lost_message_is_repaired_when_a_later_one_shows_the_hole(
@@ -100,7 +100,7 @@ async def test_lost_tail_is_found_when_no_later_message_comes(
         page = await listening_page(around, replica, path)
         await page.hold()
         await around.publish(path, "lost")
-        assert [(path, "lost")] == (await page.hear()).updates
+        assert [(path, "lost")] == (await page.receive()).updates
 
 
 async def test_lost_withdrawal_is_found_when_no_later_record_comes(
@@ -113,7 +113,7 @@ async def test_lost_withdrawal_is_found_when_no_later_record_comes(
         page = await listening_page(around, replica, path)
         await page.hold()
         await around.connect(page.uid, gone={path: 2})
-        assert [(DISCONNECT, path)] == (await page.hear()).updates
+        assert [(DISCONNECT, path)] == (await page.receive()).updates
 
 
 async def test_delivery_goes_on_when_nats_is_killed_and_comes_back(own: Around, path: str) -> None:
@@ -124,16 +124,16 @@ async def test_delivery_goes_on_when_nats_is_killed_and_comes_back(own: Around, 
         await own.kill()
         await own.start()
         await own.publish(path, "after")
-        answer = await page.hear()
+        answer = await page.receive()
         assert ([(path, "after")], []) == (answer.updates, answer.gaps)
         await page.hold()
         await own.connect(page.uid, path, "more")
-        assert {(path, ""), ("more", "")} == set((await page.hear()).updates)
+        assert {(path, ""), ("more", "")} == set((await page.receive()).updates)
 
 
 @pytest.mark.parametrize("is_held", [True, False])
 async def test_gap_is_told_when_the_stream_is_created_again(own: Around, path: str, is_held: bool) -> None:  # noqa: FBT001  # a parameter of the test
-    """I9: held and new polls hear `epoch`, and go on with the new stream."""
+    """I9: held and new polls receive `epoch`, and go on with the new stream."""
     async with running(own.config()) as replica:
         page = await listening_page(own, replica, path)
         for number in range(3):
@@ -148,12 +148,12 @@ async def test_gap_is_told_when_the_stream_is_created_again(own: Around, path: s
         if not is_held:
             await until(lambda: replica._dispatcher._ring.epoch != epoch)
             await page.hold()
-        answer = await page.hear()
+        answer = await page.receive()
         assert [(path, "epoch")] == answer.gaps
         assert epoch < answer.cursor.epoch
         await page.hold()
         await own.publish(path, "newer")
-        assert (path, "newer") in (await page.hear()).updates
+        assert (path, "newer") in (await page.receive()).updates
 
 
 async def test_port_is_closed_until_polls_are_served_when_a_replica_begins(
@@ -195,7 +195,7 @@ async def test_polls_get_503_until_nats_is_there_when_it_was_absent_at_start(
         page = await listening_page(own, replica, path)
         await page.hold()
         await own.publish(path, "x")
-        assert [(path, "x")] == (await page.hear()).updates
+        assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_polls_get_503_when_the_streams_do_not_exist_yet(own: Around, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ async def test_held_polls_hear_nothing_and_new_ones_get_503_when_the_view_is_sta
         assert await page.wire.is_quiet()
         await own.start()
         await own.publish(path, "x")
-        assert [(path, "x")] == (await page.hear()).updates
+        assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_backlog_comes_from_the_stream_when_the_ring_is_tiny(around: Around, path: str) -> None:
@@ -238,8 +238,8 @@ async def test_backlog_comes_from_the_stream_when_the_ring_is_tiny(around: Aroun
         for number in range(40):
             await around.publish(path, f"{number}:{'x' * 5000}")
         await until(lambda: replica._dispatcher._ring.evicted_total)
-        heard = await hear_all(page, 40)
-        assert [str(number) for number in range(40)] == [message.partition(":")[0] for message in heard]
+        received = await hear_all(page, 40)
+        assert [str(number) for number in range(40)] == [message.partition(":")[0] for message in received]
         assert 1 <= streams_of(replica).replayer.results["ok"]
 
 
@@ -252,9 +252,9 @@ async def test_gap_is_told_when_old_events_are_purged(own: Around, path: str) ->
         await own.administrate(f"STREAM.PURGE.{EVENTS_STREAM}", b'{"keep":30}')
         answer = await page.poll()
         assert [(path, "expired")] == answer.gaps
-        heard = [message.partition(":")[0] for _, message in answer.updates]
-        heard += [message.partition(":")[0] for message in await hear_all(page, 30 - len(heard))]
-        assert [str(number) for number in range(10, 40)] == heard
+        received = [message.partition(":")[0] for _, message in answer.updates]
+        received += [message.partition(":")[0] for message in await hear_all(page, 30 - len(received))]
+        assert [str(number) for number in range(10, 40)] == received
 
 
 async def test_new_path_is_confirmed_when_its_grant_is_older_than_the_ring(around: Around, path: str) -> None:
@@ -285,7 +285,7 @@ async def test_view_begins_anew_when_more_changes_were_missed_than_are_read(
         await around.connect(page.uid, gone={path: 2})
         for number in range(5):
             await around.put(f"other{number}".encode(), record(1, {}))
-        assert [(DISCONNECT, path)] == (await page.hear()).updates
+        assert [(DISCONNECT, path)] == (await page.receive()).updates
         await page.hold()
         await around.publish(path, "secret")
         assert await page.wire.is_quiet()
@@ -313,7 +313,7 @@ async def test_poll_waits_for_its_record_when_the_leader_answers_late(
         await around.publish(path, "meanwhile")
         assert await page.wire.is_quiet()
         gate.set()
-        assert [(path, "meanwhile")] == (await page.hear()).updates
+        assert [(path, "meanwhile")] == (await page.receive()).updates
 
 
 async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
@@ -333,7 +333,7 @@ async def test_poll_is_refused_when_the_leader_does_not_answer_in_time(
         monkeypatch.setattr(streams.lookups, "_reader", JetStreamReader(streams.client, GRANTS_STREAM))
         await page.hold()
         await around.publish(path, "x")
-        assert [(path, "x")] == (await page.hear()).updates
+        assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_record_is_not_taken_when_the_answer_is_of_another_client(
@@ -367,19 +367,19 @@ async def test_replica_goes_on_when_a_record_is_unreadable(
     page = await listening_page(around, replica, path)
     await page.hold()
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
     assert await broken.wire.is_quiet()
 
 
 async def test_event_is_passed_over_when_its_subject_is_no_path(replica: Replica, around: Around, path: str) -> None:
-    """Nobody can hear it, and the events after it are delivered."""
+    """Nobody can receive it, and the events after it are delivered."""
     page = await listening_page(around, replica, path)
     await page.hold()
     js = (await around.client("tasks")).jetstream()
     await js.publish("roots.events.a.b.c.d.e.f.g.h.i", b"x", stream=EVENTS_STREAM)
     await js.publish("roots.events.ü", b"x", stream=EVENTS_STREAM)
     await around.publish(path, "x")
-    assert [(path, "x")] == (await page.hear()).updates
+    assert [(path, "x")] == (await page.receive()).updates
 
 
 async def test_served_uids_are_reported_when_their_time_has_come(around: Around, path: str) -> None:

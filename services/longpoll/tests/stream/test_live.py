@@ -19,7 +19,7 @@ from roots_longpoll.stream import live
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.nats_protocol import NatsProtocol
 
-from ..nats_support import INFO, Ears, Peer, Script, listening, message, serving
+from ..nats_support import INFO, Peer, Receiver, Script, listening, message, serving
 from ..net_support import Around, listening_page, running, streams_of
 
 DISCONNECT = "::+::disconnect"
@@ -63,31 +63,31 @@ def saying(*words: bytes) -> Script:
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
-        await peer.hear(b"PING")
+        await peer.receive(b"PING")
         peer.say(b"".join(words))
         await peer.writer.drain()
 
     return script
 
 
-async def heard_good(ears: Ears) -> None:
-    """Return once the feed has heard the event of the server that is good."""
-    await until(lambda: any(stored.data == b"good" for stored in ears.taken))
+async def heard_good(receiver: Receiver) -> None:
+    """Return once the feed has received the event of the server that is good."""
+    await until(lambda: any(stored.data == b"good" for stored in receiver.taken))
 
 
 async def test_feed_hears_and_answers_when_the_server_pings() -> None:
     """The connection says who it is, what it wants, and that it is there."""
-    async with serving(good) as server, listening(server.url) as ears:
-        await heard_good(ears)
+    async with serving(good) as server, listening(server.url) as receiver:
+        await heard_good(receiver)
         (peer,) = server.peers
         peer.say(b"PING\r\n")
-        await until(lambda: len(peer.heard) > 6)
-        introduction, *rest = peer.heard
+        await until(lambda: len(peer.received) > 6)
+        introduction, *rest = peer.received
         assert introduction.startswith(b'CONNECT {"verbose":false')
         assert b'"user":"longpoll","pass":"secret"' in introduction
         assert [b"PING\r\n", b"SUB live.a.> 1\r\n", b"SUB live.b.> 2\r\n", b"PING\r\n"] == rest[:4]
         assert b"PONG\r\n" in rest
-        assert ([True], 1) == (ears.changes, ears.feed.connections)
+        assert ([True], 1) == (receiver.changes, receiver.feed.connections)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ async def test_feed_hears_and_answers_when_the_server_pings() -> None:
     ],
 )
 async def test_feed_connects_again_when_the_server_fails_after_its_welcome(bad: Script) -> None:
-    """I9: each failure costs one connection, which is counted and told; what was heard whole before counts."""
-    async with serving(bad, bad, good) as server, listening(server.url) as ears:
-        await heard_good(ears)
-        assert [True, False, True, False, True] == ears.changes
-        assert (3, True) == (ears.feed.connections, ears.feed.is_connected)
-        assert {b"whole", b"good"} >= {stored.data for stored in ears.taken}
+    """I9: each failure costs one connection, which is counted and told; what was received whole before counts."""
+    async with serving(bad, bad, good) as server, listening(server.url) as receiver:
+        await heard_good(receiver)
+        assert [True, False, True, False, True] == receiver.changes
+        assert (3, True) == (receiver.feed.connections, receiver.feed.is_connected)
+        assert {b"whole", b"good"} >= {stored.data for stored in receiver.taken}
 
 
 async def silent(peer: Peer) -> None:
@@ -141,25 +141,25 @@ async def denying(peer: Peer) -> None:
     """Refuse a subscription, as the permissions of a wrong user do, and go on as if nothing were."""
     peer.say(INFO)
     await peer.answer_ping()
-    await peer.hear(b"PING")
+    await peer.receive(b"PING")
     peer.say(b"-ERR 'Permissions Violation for Subscription to \"live.a.>\"'\r\nPONG\r\n")
     await peer.reader.read()
 
 
 @pytest.mark.parametrize("bad", [silent, odd, denying])
 async def test_feed_tries_again_when_the_server_is_of_no_use(bad: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """I9: before it hears, the feed is not connected, however long a server keeps it waiting."""
+    """I9: before it receives, the feed is not connected, however long a server keeps it waiting."""
     monkeypatch.setattr(live, "CONNECT_TIMEOUT_SECONDS", 0.1)
-    async with serving(bad, good) as server, listening(server.url) as ears:
-        await heard_good(ears)
+    async with serving(bad, good) as server, listening(server.url) as receiver:
+        await heard_good(receiver)
         assert 2 == len(server.accepted)
 
 
 async def test_feed_connects_again_when_the_server_is_silent(logged: list[structlog.typing.EventDict]) -> None:
     """I9: a server that no longer answers is left, though its connection stays open."""
-    async with serving(frozen, good) as server, listening(server.url) as ears:
-        await heard_good(ears)
-        assert [True, False, True] == ears.changes
+    async with serving(frozen, good) as server, listening(server.url) as receiver:
+        await heard_good(receiver)
+        assert [True, False, True] == receiver.changes
         assert ["TimeoutError"] == [one["error"] for one in logged if one["event"] == "live_lost"]
 
 
@@ -177,14 +177,14 @@ async def test_feed_finds_the_server_that_runs_when_others_of_the_list_do_not() 
     async with serving(good) as server:
         closed = [f"nats://{ports.HOST}:{ports.reserve()}" for _ in range(2)]
         for url in (server.url, server.url.removeprefix("nats://")):
-            async with listening(", ".join([closed[0], url, closed[1]])) as ears:
-                await heard_good(ears)
+            async with listening(", ".join([closed[0], url, closed[1]])) as receiver:
+                await heard_good(receiver)
 
 
 async def test_feed_moves_on_when_its_server_dies() -> None:
     """I9: the list is a ring."""
-    async with serving(leaving) as first, serving(good) as second, listening(f"{first.url},{second.url}") as ears:
-        await heard_good(ears)
+    async with serving(leaving) as first, serving(good) as second, listening(f"{first.url},{second.url}") as receiver:
+        await heard_good(receiver)
 
 
 async def test_connection_is_made_again_when_a_message_can_not_be_taken(
@@ -198,43 +198,43 @@ async def test_connection_is_made_again_when_a_message_can_not_be_taken(
         if len(taken) == 1:
             raise LookupError("a fault")
 
-    async with serving(good) as server, listening(server.url, take) as ears:
+    async with serving(good) as server, listening(server.url, take) as receiver:
         await until(lambda: len(taken) == 2)
-        assert 2 == ears.feed.connections
+        assert 2 == receiver.feed.connections
     assert "LookupError" in caplog.text
 
 
 async def test_nothing_is_told_or_taken_when_somebody_speaks_before_tls(tmp_path: Path) -> None:
-    """I5, I10: with the handshake after INFO, who adds to INFO hears no password and grants nothing."""
-    heard: list[bytes] = []
+    """I5, I10: with the handshake after INFO, who adds to INFO receives no password and grants nothing."""
+    received: list[bytes] = []
 
     async def inject(peer: Peer) -> None:
         peer.say(INFO + message(1, b"forged") + b"PONG\r\n")
-        heard.append(await peer.reader.read())
+        received.append(await peer.reader.read())
 
     async def inject_part(peer: Peer) -> None:
         peer.say(INFO + b"HMSG live.a.x 1 0 ")
-        heard.append(await peer.reader.read())
+        received.append(await peer.reader.read())
 
     authority = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(authority)
     async with (
         serving(inject, inject_part) as server,
-        listening(server.url, tls_ca=str(authority), tls_first=False) as ears,
+        listening(server.url, tls_ca=str(authority), tls_first=False) as receiver,
     ):
-        await until(lambda: len(heard) >= 3)
-        assert ([], []) == (ears.taken, ears.changes)
-    assert {b""} == set(heard)
+        await until(lambda: len(received) >= 3)
+        assert ([], []) == (receiver.taken, receiver.changes)
+    assert {b""} == set(received)
 
 
 async def test_feed_is_told_why_when_the_password_is_wrong(
     around: Around, logged: list[structlog.typing.EventDict]
 ) -> None:
     """I10: NATS's word is logged, once for many tries, and no password."""
-    async with listening(around.server.url, password="wrong-secret") as ears:
+    async with listening(around.server.url, password="wrong-secret") as receiver:
         await until(lambda: logged)
         await asyncio.sleep(0.3)
-        assert ([], 0) == (ears.changes, ears.feed.connections)
+        assert ([], 0) == (receiver.changes, receiver.feed.connections)
     (event,) = logged
     assert ("live_unreachable", "NATS said -ERR 'Authorization Violation'") == (event["event"], event["detail"])
     assert "wrong-secret" not in str(event)
@@ -253,7 +253,7 @@ async def test_replica_is_unready_and_recovers_when_nats_freezes(own: Around, pa
             nats.kill(signal.SIGCONT)
         await until(lambda: all(check.is_ok for check in replica._health.checks().values()))
         await own.publish(path, "after")
-        assert [(path, "after")] == (await page.hear()).updates
+        assert [(path, "after")] == (await page.receive()).updates
         assert 2 <= streams_of(replica).live.connections
 
 
@@ -275,12 +275,12 @@ async def test_events_and_withdrawals_come_within_a_second_when_the_live_way_is_
             await page.hold()
             await around.publish(path, str(number))
             published = clock()
-            assert [(path, str(number))] == (await page.hear()).updates
+            assert [(path, str(number))] == (await page.receive()).updates
             assert clock() - published < 1.0
         await page.hold()
         await around.connect(page.uid, gone={path: 2})
         withdrawn = clock()
-        assert [(DISCONNECT, path)] == (await page.hear()).updates
+        assert [(DISCONNECT, path)] == (await page.receive()).updates
         assert clock() - withdrawn < 1.0
         await page.hold()
         await around.publish(path, "secret")

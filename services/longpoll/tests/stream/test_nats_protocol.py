@@ -32,12 +32,12 @@ class Line:
         line = cls()
         subscribing = asyncio.create_task(line.connection.subscribe(subscriptions(line.taken)))
         await asyncio.sleep(0)
-        line.hear(b"PONG\r\n")
+        line.receive(b"PONG\r\n")
         await subscribing
         line.transport.written = b""
         return line
 
-    def hear(self, *parts: bytes) -> "Line":
+    def receive(self, *parts: bytes) -> "Line":
         """Let bytes come, unless the connection has hung up."""
         for part in parts:
             if not self.transport.is_closing():
@@ -82,7 +82,7 @@ async def test_messages_are_the_same_when_the_bytes_come_in_any_pieces(
     """Wherever reads end, each message is taken once, in order, whole."""
     data = b"".join(part for part, _ in said)
     cuts = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    line = (await Line.open()).hear(*(data[start:stop] for start, stop in itertools.pairwise(cuts)))
+    line = (await Line.open()).receive(*(data[start:stop] for start, stop in itertools.pairwise(cuts)))
     assert [stored for _, stored in said if stored is not None] == line.taken
     assert b"PONG\r\n" * sum(part == b"PING\r\n" for part, _ in said) == line.transport.written
     assert not line.has_hung_up
@@ -92,7 +92,7 @@ async def test_messages_are_the_same_when_the_bytes_come_in_any_pieces(
 async def test_messages_are_the_same_when_the_bytes_come_a_few_at_a_time(step: int) -> None:
     """A reader of single bytes sees what a reader of all sees."""
     data = INFO + message(1, b"a\r\nb", f"{EVENT_TIME}: 5") + b"PING\r\n" + message(2, b"", subject="live.b.k", sid=2)
-    line = (await Line.open()).hear(*(data[at : at + step] for at in range(0, len(data), step)))
+    line = (await Line.open()).receive(*(data[at : at + step] for at in range(0, len(data), step)))
     assert [Stored(1, "a.x", {EVENT_TIME: "5"}, b"a\r\nb"), Stored(2, "$b.k", {}, b"")] == line.taken
     assert b"PONG\r\n" == line.transport.written
 
@@ -101,13 +101,13 @@ async def test_large_message_is_taken_when_it_comes_in_many_reads() -> None:
     """64 KiB of anything, which is what an event may have."""
     payload = bytes(range(256)) * 256
     data = message(1, payload) + message(2, payload)
-    line = (await Line.open()).hear(*(data[at : at + 4096] for at in range(0, len(data), 4096)))
+    line = (await Line.open()).receive(*(data[at : at + 4096] for at in range(0, len(data), 4096)))
     assert [(1, payload), (2, payload)] == [(stored.seq, stored.data) for stored in line.taken]
 
 
 async def test_sequence_is_the_servers_when_a_publisher_sent_one_too() -> None:
     """Nobody can pass an event off as another by a header of its own."""
-    line = (await Line.open()).hear(
+    line = (await Line.open()).receive(
         message(7, b"x", "Nats-Sequence: 9", "Nats-Last-Sequence: 5", "X: Nats-Sequence: 8")
     )
     assert [7] == [stored.seq for stored in line.taken]
@@ -117,7 +117,7 @@ async def test_sequence_is_the_servers_when_a_publisher_sent_one_too() -> None:
 async def test_message_is_passed_over_when_it_is_not_of_a_stream(head: bytes) -> None:
     """What somebody published beside JetStream is no event; those after it are."""
     odd = b"HMSG live.a.x 1 %d %d\r\n%bhey\r\n" % (len(head), len(head) + 3, head)
-    line = (await Line.open()).hear(odd + b"MSG live.a.x 1 3\r\nhey\r\n" + message(4, b"x"))
+    line = (await Line.open()).receive(odd + b"MSG live.a.x 1 3\r\nhey\r\n" + message(4, b"x"))
     assert ([4], False) == ([stored.seq for stored in line.taken], line.has_hung_up)
 
 
@@ -136,11 +136,11 @@ async def test_message_is_passed_over_when_it_is_not_of_a_stream(head: bytes) ->
     ],
 )  # fmt: skip
 async def test_connection_ends_when_the_server_says_what_is_no_line_of_nats(said: bytes) -> None:
-    """I9: whoever waits hears why, nothing more is taken, and nothing is kept for ever."""
+    """I9: whoever waits receives why, nothing more is taken, and nothing is kept for ever."""
     line = await Line.open()
     waiting = asyncio.create_task(line.connection.ping())
     await asyncio.sleep(0)
-    line.hear(message(1, b"x"), said, message(2, b"y"))
+    line.receive(message(1, b"x"), said, message(2, b"y"))
     assert ([1], True) == ([stored.seq for stored in line.taken], line.has_hung_up)
     line.connection.connection_lost(None)
     with pytest.raises(BrokerUnavailableError, match="NATS s"):
@@ -150,21 +150,21 @@ async def test_connection_ends_when_the_server_says_what_is_no_line_of_nats(said
 async def test_connection_ends_when_the_introduction_is_none() -> None:
     """A server that can't say who it is, is none."""
     for said in (b"INFO {\r\n", b"INFO []\r\n", b'INFO {"nonce":5}\r\n', b"INFO \xff\r\n"):
-        assert (await Line.open()).hear(said).has_hung_up
+        assert (await Line.open()).receive(said).has_hung_up
 
 
 @settings(deadline=None)
 @given(parts=st.lists(st.binary(max_size=30) | st.sampled_from([b"HMSG ", b"\r\n", b"live.a.x 1 ", b" 1", b"MSG "])))
 async def test_wire_hears_on_or_hangs_up_when_given_any_bytes(parts: list[bytes]) -> None:
     """I9: nothing that a server says makes an error elsewhere, or is kept beyond its bound."""
-    line = (await Line.open()).hear(*parts)
+    line = (await Line.open()).receive(*parts)
     assert len(line.connection._rest) <= MAX_MESSAGE_BYTES
     assert line.has_hung_up or len(line.connection._rest) <= sum(map(len, parts))
 
 
 async def test_nothing_is_taken_when_it_comes_before_the_subscription() -> None:
     """I5: whoever speaks before TLS can't grant anything to anybody."""
-    line = Line().hear(INFO + message(1, b"x"))
+    line = Line().receive(INFO + message(1, b"x"))
     assert ([], True) == (line.taken, line.has_hung_up)
 
 
@@ -173,6 +173,6 @@ async def test_subjects_are_forgotten_when_there_are_many(monkeypatch: pytest.Mo
     monkeypatch.setattr(nats_protocol, "_MAX_SUBJECTS", 10)
     line = await Line.open()
     for number in range(35):
-        line.hear(message(number + 1, b"", subject=f"live.a.{number}"))
+        line.receive(message(number + 1, b"", subject=f"live.a.{number}"))
         assert len(line.connection._takers[b"1"]._subjects) <= 10
     assert [f"a.{number}" for number in range(35)] == [stored.subject for stored in line.taken]

@@ -75,12 +75,12 @@ async def created(around: Around) -> str:
 
 async def hear_until(page: Page, path: str, last: str) -> list[str]:
     """Poll until `last` comes, without a gap; return the messages up to it."""
-    heard: list[str] = []
-    while last not in heard:
+    received: list[str] = []
+    while last not in received:
         answer = await page.poll()
         assert [] == answer.gaps
-        heard += [message for where, message in answer.updates if where == path]
-    return heard
+        received += [message for where, message in answer.updates if where == path]
+    return received
 
 
 @pytest.mark.usefixtures("store")
@@ -88,7 +88,7 @@ async def hear_until(page: Page, path: str, last: str) -> list[str]:
 async def test_gap_is_told_when_the_log_comes_back_shorter(
     own: Around, path: str, copy: Copy, monkeypatch: pytest.MonkeyPatch, new_events: int
 ) -> None:
-    """I1, I9: every client that was ahead hears `epoch`, on every replica, whatever was published meanwhile."""
+    """I1, I9: every client that was ahead receives `epoch`, on every replica, whatever was published meanwhile."""
     monkeypatch.setattr(follower, "RECONCILE_SECONDS", 0.5)
     async with running(own.config()) as first, running(own.config()) as second:
         pages = [await listening_page(own, replica, path) for replica in (first, second, first)]
@@ -106,7 +106,7 @@ async def test_gap_is_told_when_the_log_comes_back_shorter(
         for number in range(new_events):
             await own.publish(path, f"new {number}")
         assert began == await created(own)
-        answer = await held.hear()
+        answer = await held.receive()
         assert [(path, "epoch")] == answer.gaps
         assert epoch < answer.cursor.epoch
         await until(lambda: first._dispatcher._ring.epoch == second._dispatcher._ring.epoch == answer.cursor.epoch)
@@ -131,7 +131,7 @@ async def test_no_gap_is_told_when_nats_comes_back_with_the_whole_log(own: Aroun
             await own.kill()
             await own.start()
             await own.publish(path, str(number))
-            answer = await page.hear()
+            answer = await page.receive()
             assert ([], [(path, str(number))], epoch) == (answer.gaps, answer.updates, answer.cursor.epoch)
 
 
@@ -148,13 +148,13 @@ async def test_grant_of_an_older_epoch_has_nothing_of_before_the_new_one(own: Ar
         await page.hold()
         await copy.restore()
         await own.start()
-        assert [(path, "epoch")] == (await page.hear()).gaps
+        assert [(path, "epoch")] == (await page.receive()).gaps
         late = await Page.begin(replica)
         await own.put(late.uid, record(1, {path: granted}))
         assert [(path, "")] == (await late.poll()).updates
         await late.hold()
         await own.publish(path, "new")
-        assert [(path, "new")] == (await late.hear()).updates
+        assert [(path, "new")] == (await late.receive()).updates
 
 
 async def test_epoch_is_the_same_for_all_when_many_ask_for_a_new_one(store: GrantStore) -> None:

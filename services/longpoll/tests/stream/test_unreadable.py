@@ -78,7 +78,7 @@ def counts_of(replica: Replica) -> dict[str, int]:
 
 
 def readable() -> list[str]:
-    """Return the messages that are heard of all poison."""
+    """Return the messages that are learned of all poison."""
     return [
         message.decode("utf-8", "replace") for kind, _, _, message in POISON.values() if kind in {None, "event_time"}
     ]
@@ -86,17 +86,17 @@ def readable() -> list[str]:
 
 async def heard_until(page: Page, last: str) -> list[str]:
     """Return the messages that come, up to and without `last`."""
-    heard: list[str] = []
-    while last not in heard:
+    received: list[str] = []
+    while last not in received:
         answer = await page.poll()
         assert [] == answer.gaps
-        heard += [message for _, message in answer.updates]
-    assert last == heard.pop()
-    return heard
+        received += [message for _, message in answer.updates]
+    assert last == received.pop()
+    return received
 
 
 async def test_unreadable_events_are_passed_over_when_they_come_live(own: Around, path: str) -> None:
-    """I1, I2: everything else is heard, in order and once, and the cursor passes what can't be read."""
+    """I1, I2: everything else is received, in order and once, and the cursor passes what can't be read."""
     async with running(own.config()) as replica:
         page = await listening_page(own, replica, path)
         await store_poison(own, path)
@@ -186,13 +186,13 @@ RECORDS = {
 
 @pytest.mark.parametrize("raw", RECORDS.values(), ids=RECORDS.keys())
 async def test_held_client_is_renewed_when_its_record_becomes_unreadable(around: Around, path: str, raw: bytes) -> None:
-    """I5: what it may hear is not known, so it hears nothing, and begins again as one whose grants have ended."""
+    """I5: what it may receive is not known, so it receives nothing, and begins again as one whose grants have ended."""
     async with running(around.config()) as replica:
         page = await listening_page(around, replica, path)
         uid = page.uid
         await page.hold()
         await around.put(uid, raw)
-        answer = await page.hear()
+        answer = await page.receive()
         assert uid != answer.uid
         assert [] == answer.updates
         await around.publish(path, "secret")
@@ -215,7 +215,7 @@ async def test_client_is_renewed_when_its_record_is_unreadable_in_the_store(
         for page in pages:
             await page.move_to(second)
             await page.hold()
-        assert not {(await page.hear()).uid for page in pages} & set(uids)
+        assert not {(await page.receive()).uid for page in pages} & set(uids)
 
 
 async def test_record_is_read_when_its_headers_are_unreadable(around: Around, path: str) -> None:
@@ -231,4 +231,4 @@ async def test_record_is_read_when_its_headers_are_unreadable(around: Around, pa
         await page.hold()
         await asyncio.sleep(0)
         await around.publish(path, "x")
-        assert [(path, "x")] == (await page.hear()).updates
+        assert [(path, "x")] == (await page.receive()).updates

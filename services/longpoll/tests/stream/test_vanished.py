@@ -69,7 +69,7 @@ async def test_held_poll_hears_nothing_more_when_its_record_is_gone(
 
         await remove(own, page.uid, way, monkeypatch)
 
-        answer = await page.hear()
+        answer = await page.receive()
         assert ([], True) == (answer.updates, answer.uid != page.uid)
         await own.publish(path, "secret")
         await page.hold()
@@ -102,7 +102,7 @@ async def test_every_held_poll_is_answered_when_the_bucket_is_purged_under_many(
             await page.hold()
         await until(lambda: len(replica._dispatcher.held) == len(pages))
         await own.administrate(f"STREAM.PURGE.{GRANTS_STREAM}")
-        answers = [await page.hear() for page in pages]
+        answers = [await page.receive() for page in pages]
         assert [[]] * len(pages) == [answer.updates for answer in answers]
         assert not {page.uid for page in pages} & {answer.uid for answer in answers}
 
@@ -141,5 +141,5 @@ async def test_record_that_was_read_before_it_went_is_not_believed_when_it_comes
         await own.administrate(f"STREAM.PURGE.{GRANTS_STREAM}")
         await compared.wait()
         gate.set()
-        answer = await page.hear()
+        answer = await page.receive()
         assert ([], True) == (answer.updates, answer.uid != page.uid)

@@ -259,7 +259,7 @@ class PollDispatcher:
     def release(self, poll: Poll) -> None:
         """Send a held poll elsewhere, since this replica is draining (I8)."""
         if Step.RELEASED in TABLE[poll.state] and not self._fanout.has_woken(poll):
-            self._end_hold(poll, Outcome.DRAIN, retry_ms=random.randint(*DRAIN_RETRY_MS))  # noqa: S311  # no secret
+            self._send_away(poll)
 
     # Register, recheck, wait
 
@@ -322,7 +322,7 @@ class PollDispatcher:
     def _hold(self, poll: Poll) -> None:
         poll.state = State.HELD
         if self.is_draining:
-            self.release(poll)
+            self._send_away(poll)
         elif self._holds.is_over(poll):
             # Its time ran out while NATS was asked.
             self._end_hold(poll, Outcome.TIMEOUT)
@@ -372,6 +372,9 @@ class PollDispatcher:
         is_unsure = self._is_stale or poll.state is State.AHEAD
         body = self._responses.same(poll, retry_ms) if is_unsure else self._responses.nothing(poll, retry_ms)
         self._finish(poll, outcome, body)
+
+    def _send_away(self, poll: Poll) -> None:
+        self._end_hold(poll, Outcome.DRAIN, retry_ms=random.randint(*DRAIN_RETRY_MS))  # noqa: S311  # no secret
 
     def _finish(self, poll: Poll, outcome: Outcome, body: bytes) -> None:
         self._close(poll, outcome)

@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/roots \
     && python -m pip --python /opt/roots/bin/python install --quiet --no-deps --only-binary :all: --require-hashes \
         --requirement /tmp/lock.txt
-COPY libs/common/src libs/outbox/src services/${SERVICE}/src /opt/roots/src/
+COPY libs/common/src libs/outbox/src clients/cornelius/src services/${SERVICE}/src /opt/roots/src/
 # The bytecode can't be written later, and need not be compared with the sources' times.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/roots/src
 

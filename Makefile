@@ -110,7 +110,7 @@ format: setup ## let ruff format and fix, and write what is made from other file
 lock: setup ## pin every dependency again, with hashes
 	for service in $(SERVICES); do \
 		$(COMPILE) services/$$service/pyproject.toml libs/common/pyproject.toml \
-			$$(if [ $$service = tasks ]; then echo libs/outbox/pyproject.toml; fi) --output-file requirements/$$service.txt; \
+			$$(if [ $$service = tasks ]; then echo --no-emit-package cornelius libs/outbox/pyproject.toml; fi) --output-file requirements/$$service.txt; \
 	done
 	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group dev \
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt

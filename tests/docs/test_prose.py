@@ -45,7 +45,7 @@ PLAIN_SOURCES = (
     "deploy",
 )
 """Folders whose comments and docstrings have no banned word."""
-_SKIPPED = {"__pycache__", "tests", "node_modules", ".venv"}
+_SKIPPED = {"__pycache__", ".mypy_cache", ".venv", "node_modules", "tests"}
 
 
 def written(document: Path) -> str:

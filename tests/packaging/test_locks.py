@@ -44,7 +44,7 @@ def test_service_imports_when_only_its_lock_is_installed(service: str, tmp_path:
     packages = {"libs/common": "roots", f"services/{service}": f"roots_{service}"}
     if service == "tasks":
         packages["libs/outbox"] = "roots_outbox"
-    sources = os.pathsep.join(str(ROOT / folder / "src") for folder in packages)
+    sources = os.pathsep.join(str(ROOT / folder / "src") for folder in [*packages, "clients/cornelius"])
 
     run("env", f"PYTHONPATH={sources}", python, "-c", IMPORT_ALL, *packages.values())
 

@@ -56,12 +56,12 @@ def test_config_is_read_when_every_setting_is_given() -> None:
     assert 60 == config.uid_max_age_seconds
     assert 2.5 == config.hold_seconds
     assert (10, 20, 65536) == (config.max_held, config.max_connections, config.ring_bytes)
-    assert (30, 4, 5.0) == (config.max_clients_cached, config.replay_slots, config.touch_seconds)
+    assert (30, 4, 5.0) == (config.max_clients_cached, config.replay_slots, config.renewal_seconds)
     assert ["https://a.example", "https://b.example"] == config.origins
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "3601"])
-def test_config_is_refused_when_touch_seconds_is_out_of_range(seconds: str) -> None:
+def test_config_is_refused_when_the_renewal_interval_is_out_of_range(seconds: str) -> None:
     """A report of the uids each 0 s would be a tight loop."""
     with pytest.raises(ConfigError, match="ROOTS_GRANT_RENEWAL_SECONDS"):
         load(Config, REQUIRED | {"ROOTS_GRANT_RENEWAL_SECONDS": seconds})

@@ -16,11 +16,11 @@ _LIVE_CREDS = "ROOTS_NATS_LIVE_CREDS"
 _LIVE_NKEY_SEED = "ROOTS_NATS_LIVE_NKEY_SEED"
 
 # A record is extended in the second half of its life: so a report that is lost ends no client.
-MAX_TOUCH_SECONDS = GRANT_LIFETIME_SECONDS / 4
+MAX_RENEWAL_SECONDS = GRANT_LIFETIME_SECONDS / 4
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Hold = Annotated[float, msgspec.Meta(gt=0)]
-Touch = Annotated[float, msgspec.Meta(gt=0, le=MAX_TOUCH_SECONDS)]
+RenewalInterval = Annotated[float, msgspec.Meta(gt=0, le=MAX_RENEWAL_SECONDS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Config(ServiceConfig, UidConfig, BrokerConfig):
     ring_bytes: Annotated[int, msgspec.Meta(ge=64 * 1024)] = setting("ROOTS_RING_BYTES", default=64 << 20)
     max_clients_cached: Count = setting("ROOTS_MAX_CLIENTS_CACHED", default=200_000)
     replay_slots: Count = setting("ROOTS_MAX_CONCURRENT_REPLAYS", default=16)
-    touch_seconds: Touch = setting("ROOTS_GRANT_RENEWAL_SECONDS", default=RENEWAL_INTERVAL_SECONDS)
+    renewal_seconds: RenewalInterval = setting("ROOTS_GRANT_RENEWAL_SECONDS", default=RENEWAL_INTERVAL_SECONDS)
     cors_origins: str = setting("ROOTS_CORS_ORIGINS", default="")
 
     @property

@@ -279,7 +279,7 @@ class Replica:
 
     async def _renew_grants(self) -> None:
         while True:
-            await asyncio.sleep(self._config.touch_seconds)
+            await asyncio.sleep(self._config.renewal_seconds)
             if self._streams is not None and self._streams.client.is_connected:
                 await renew_grants(self._streams.client, self._view.take_served())
 

@@ -386,7 +386,7 @@ async def test_served_uids_are_reported_when_their_time_has_come(around: Around,
     """The subscriptions service keeps the records of those who still poll."""
     client = await around.client("subscriptions")
     subscription = await client.subscribe("roots.grants.touch")
-    async with running(around.config(touch_seconds=0.3)) as replica:
+    async with running(around.config(renewal_seconds=0.3)) as replica:
         page = await listening_page(around, replica, path)
         message = await subscription.next_msg(timeout=stretched(10))
         await message.respond(b"")

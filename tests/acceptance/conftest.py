@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from tests.e2e.conftest import browser, chromium
+from tests.e2e.conftest import browser, chromium, running_browser
 
 from roots_devstack.processes import ports
 
 from .checkout import ROOT, Newcomer, copy_checkout
 
-__all__ = ["browser", "chromium"]
+__all__ = ["browser", "chromium", "running_browser"]
 
 Copied = Callable[[Path], Path]
 

@@ -107,7 +107,7 @@ def url(request: pytest.FixtureRequest, _empty_list: None) -> str:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def _running_browser(chromium: str) -> AsyncIterator[Browser]:
+async def running_browser(chromium: str) -> AsyncIterator[Browser]:
     """Yield a browser for the tests of a file: to start one takes seconds."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -117,11 +117,11 @@ async def _running_browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def browser(_running_browser: Browser) -> AsyncIterator[Browser]:
+async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
     """Yield a browser without pages, which has the longer for everything, the busier the machine is."""
     expect.set_options(timeout=stretched(DEFAULT_MS))
-    yield _running_browser
-    for context in _running_browser.contexts:
+    yield running_browser
+    for context in running_browser.contexts:
         await context.close()
 
 

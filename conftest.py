@@ -12,6 +12,7 @@ import pytest
 import pytest_timeout
 
 from roots_devstack import deadlines
+from roots_devstack.background import LoopThread
 
 SETTINGS = ("ROOTS_", "OTEL_")
 SETTINGS_OF_TESTS = "ROOTS_TEST_"
@@ -43,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("timeout")
         longest[item.path] = max(longest[item.path], mark.args[0] if mark else 0)
     items.sort(key=lambda item: -longest[item.path])
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[LoopThread]:
+    """Yield an event loop that lives as long as the run, for servers that outlive a test."""
+    with LoopThread() as thread:
+        yield thread
 
 
 @pytest.fixture(scope="session")

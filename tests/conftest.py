@@ -18,13 +18,6 @@ HOSTS = "localhost,127.0.0.1,example.test"
 
 
 @pytest.fixture(scope="session")
-def background() -> Iterator[LoopThread]:
-    """Yield an event loop that lives as long as the run."""
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the state folder of the running system: named as a newcomer's is, below a folder with a space."""
     return tmp_path_factory.mktemp("a {stack}") / ".roots"

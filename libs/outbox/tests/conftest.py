@@ -20,24 +20,17 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def loop() -> Iterator[LoopThread]:
-    """Run an event loop that lives as long as the run."""
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture(scope="session")
-def postgres(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """Start a PostgreSQL that no test stops."""
-    with loop.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
+    with background.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def nats(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerConfig]:
+def nats(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerConfig]:
     """Start a provisioned nats-server that no test stops, and return how a relay connects to it."""
-    with loop.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
-        loop.run(server.provision())
+    with background.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
+        background.run(server.provision())
         yield BrokerConfig(url=server.url, user="tasks", password=server.password("tasks"))
 
 

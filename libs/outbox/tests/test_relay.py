@@ -1,7 +1,7 @@
 """The relay between a real PostgreSQL and a sink in memory; services/tasks/tests has it with NATS, as a process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from roots.contracts.events import Outcome
 from roots.tracing.tracing import OFF
-from roots_devstack.deadlines import within
+from roots_devstack.deadlines import until, within
 from roots_outbox import delivery
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.relay import Relay
@@ -17,7 +17,6 @@ from roots_outbox.relay import Relay
 from .support import MemorySink, Table
 
 DEADLINE_SECONDS = 20.0
-POLL_SECONDS = 0.01
 
 
 @asynccontextmanager
@@ -28,13 +27,6 @@ async def relaying(table: Table, sink: MemorySink) -> AsyncIterator[Relay]:
     yield relay
     relay.stop()
     await running
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds."""
-    async with within(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110  # no event tells of rows
-            await asyncio.sleep(POLL_SECONDS)
 
 
 async def test_events_are_delivered_when_the_table_is_in_another_schema(table: Table) -> None:

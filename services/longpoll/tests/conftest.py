@@ -24,13 +24,6 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(scope="session")
-def background() -> Iterator[LoopThread]:
-    """Yield an event loop that lives as long as the run."""
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture(scope="session")
 def nats(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Yield a provisioned nats-server that no test stops."""
     with background.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:

@@ -51,30 +51,23 @@ allow = [{ paths = ["**"], who = "anyone" }]
 
 
 @pytest.fixture(scope="session")
-def loop() -> Iterator[LoopThread]:
-    """Yield an event loop that lives as long as the run."""
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture(scope="session")
-def nats(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+def nats(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     """Yield a provisioned nats-server that no test stops."""
-    with loop.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
-        loop.run(server.provision())
-        shared = Nats(loop, server)
+    with background.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
+        background.run(server.provision())
+        shared = Nats(background, server)
         yield shared
         shared.close()
 
 
 @pytest.fixture
-def own_nats(loop: LoopThread, tmp_path: Path) -> Iterator[Nats]:
+def own_nats(background: LoopThread, tmp_path: Path) -> Iterator[Nats]:
     """Yield a nats-server of the test's own, neither started nor provisioned."""
     server = Broker(tmp_path)
-    own = Nats(loop, server)
+    own = Nats(background, server)
     yield own
     own.close()
-    loop.run(server.stop())
+    background.run(server.stop())
 
 
 @pytest.fixture(scope="session")

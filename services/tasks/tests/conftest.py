@@ -29,16 +29,9 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def loop() -> Iterator[LoopThread]:
-    """Run an event loop that lives as long as the run."""
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture(scope="session")
-def postgres(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """Start a PostgreSQL whose database `tasks` is migrated, as the template of the tests' own."""
-    with loop.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
+    with background.entered(Postgres(tmp_path_factory.mktemp("postgres"))) as server:
         migrate.migrate(server.owner_url, migrate.packaged(), print, role=ROLE)
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
             # So that tests see the services' sessions, and can end them.
@@ -47,21 +40,21 @@ def postgres(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
-def nats(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+def nats(background: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     """Start a provisioned nats-server that no test stops."""
-    with loop.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
-        loop.run(server.provision())
-        with closing(Nats(loop, server)) as shared:
+    with background.entered(Broker(tmp_path_factory.mktemp("nats"))) as server:
+        background.run(server.provision())
+        with closing(Nats(background, server)) as shared:
             yield shared
 
 
 @pytest.fixture
-def own_nats(loop: LoopThread, tmp_path: Path) -> Iterator[Nats]:
+def own_nats(background: LoopThread, tmp_path: Path) -> Iterator[Nats]:
     """Make a nats-server of the test's own, not started yet."""
     server = Broker(tmp_path)
-    with closing(Nats(loop, server)) as own:
+    with closing(Nats(background, server)) as own:
         yield own
-    loop.run(server.stop())
+    background.run(server.stop())
 
 
 def _create_database(postgres: Postgres, template: str) -> str:

@@ -81,7 +81,7 @@ def test_requests_are_served_when_postgres_ended_the_idle_sessions(serve: Comman
     assert answers == [200, 200, 200]
 
 
-def test_service_recovers_when_postgres_comes_and_goes(loop: LoopThread, tmp_path: Path) -> None:
+def test_service_recovers_when_postgres_comes_and_goes(background: LoopThread, tmp_path: Path) -> None:
     """Without Postgres, without the schema, and after a power cut: unready with the reason, 503, then ready again."""
     postgres = Postgres(tmp_path)
     with Command("serve", tmp_path, ROOTS_DATABASE_URL=postgres.url) as serve:
@@ -89,16 +89,16 @@ def test_service_recovers_when_postgres_comes_and_goes(loop: LoopThread, tmp_pat
         refused = serve.request("GET", "/tasks")
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
         assert refused.headers["Content-Type"] == "application/problem+json"
-        with loop.entered(postgres):
+        with background.entered(postgres):
             wait_until(lambda: "python -m roots_tasks migrate" in serve.check("postgres")[1])
             assert serve.request("POST", "/tasks", {"description": "x"}).status == 503
             migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
             wait_until(serve.is_ready)
             assert serve.request("POST", "/tasks", {"description": "x"}).status == 201
-            loop.run(postgres.kill())
+            background.run(postgres.kill())
             wait_until(lambda: not serve.is_ready())
             assert serve.request("PATCH", "/task/1", {"isDone": True}).status == 503
-            loop.run(postgres.start())
+            background.run(postgres.start())
             wait_until(serve.is_ready)
             assert serve.request("PATCH", "/task/1", {"isDone": True}).json()["content"]["version"] == 2
         password = re.search(r":([^:@]+)@", postgres.url)

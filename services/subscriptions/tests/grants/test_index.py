@@ -82,7 +82,7 @@ def test_ended_records_are_swept_when_nothing_tells_of_their_end(
 
 @pytest.mark.parametrize("way", ["all", "one"])
 def test_nothing_is_left_of_a_record_when_it_was_purged(
-    own_nats: Nats, loop: LoopThread, uids: Uids, monkeypatch: pytest.MonkeyPatch, way: str
+    own_nats: Nats, background: LoopThread, uids: Uids, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """I5: a purge leaves no message, and a subject's purged clients take no room."""
     monkeypatch.setattr("roots.nats.presence.INTERVAL_SECONDS", 0.05)
@@ -106,7 +106,7 @@ def test_nothing_is_left_of_a_record_when_it_was_purged(
     thread.stop()
 
 
-def test_index_begins_anew_when_the_bucket_does(own_nats: Nats, loop: LoopThread, uids: Uids) -> None:
+def test_index_begins_anew_when_the_bucket_does(own_nats: Nats, background: LoopThread, uids: Uids) -> None:
     """I9: of a bucket that was lost nothing is left, and all of the new one is found, whatever its sequences."""
     own_nats.loop.run(own_nats.server.start())
     own_nats.loop.run(own_nats.server.provision())

@@ -149,9 +149,11 @@ def test_relay_is_unready_with_the_reason_when_an_event_waits_too_long(own_nats:
 
 
 @pytest.mark.parametrize("name", ["serve", "relay"])
-def test_process_is_unready_when_postgres_is_frozen(nats: Nats, loop: LoopThread, tmp_path: Path, name: str) -> None:
+def test_process_is_unready_when_postgres_is_frozen(
+    nats: Nats, background: LoopThread, tmp_path: Path, name: str
+) -> None:
     """A Postgres that takes connections and answers nothing: unready within seconds, and ready again after it."""
-    with loop.entered(Postgres(tmp_path)) as postgres:
+    with background.entered(Postgres(tmp_path)) as postgres:
         migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
         with Command(name, tmp_path, **relay_environment(nats, postgres.url)) as command:
             wait_until(command.is_ready)
@@ -164,9 +166,9 @@ def test_process_is_unready_when_postgres_is_frozen(nats: Nats, loop: LoopThread
             wait_until(command.is_ready)
 
 
-def test_request_is_told_to_come_back_when_postgres_is_frozen(loop: LoopThread, tmp_path: Path) -> None:
+def test_request_is_told_to_come_back_when_postgres_is_frozen(background: LoopThread, tmp_path: Path) -> None:
     """No request waits for a frozen Postgres: each is a 503 within seconds, and the service works on afterwards."""
-    with loop.entered(Postgres(tmp_path)) as postgres:
+    with background.entered(Postgres(tmp_path)) as postgres:
         migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
         with Command("serve", tmp_path, ROOTS_DATABASE_URL=postgres.url) as serve:
             wait_until(serve.is_ready)

@@ -148,15 +148,15 @@ def run_script(postgres: Postgres, folder: Path) -> None:
 
 @pytest.mark.parametrize("by", ["make run", "the script"])
 def test_tables_change_hands_when_they_are_from_before_the_roles_were_apart(
-    loop: LoopThread, tmp_path: Path, by: str
+    background: LoopThread, tmp_path: Path, by: str
 ) -> None:
     """An older database goes to its owner; the services work meanwhile, and may do less once it is migrated."""
-    with loop.entered(Postgres(tmp_path)) as postgres:
+    with background.entered(Postgres(tmp_path)) as postgres:
         migrate.migrate(postgres.owner_url, migrate.packaged(), print)
         give_back(postgres)
         for _ in range(2):
             if by == "make run":
-                loop.run(postgres.wait_ready())
+                background.run(postgres.wait_ready())
             else:
                 run_script(postgres, tmp_path)
         with closing(Sql(postgres.url).connection) as service:
@@ -170,9 +170,9 @@ def test_tables_change_hands_when_they_are_from_before_the_roles_were_apart(
         assert owner == (OWNER,)
 
 
-def test_roles_are_made_when_the_volume_is_empty(loop: LoopThread, tmp_path: Path) -> None:
+def test_roles_are_made_when_the_volume_is_empty(background: LoopThread, tmp_path: Path) -> None:
     """The script makes what a server lacks, and may be run again."""
-    with loop.entered(Postgres(tmp_path)) as postgres:
+    with background.entered(Postgres(tmp_path)) as postgres:
         with psycopg.connect(postgres.superuser_url, autocommit=True) as connection:
             for statement in ("DROP DATABASE tasks", "DROP ROLE tasks", "DROP ROLE tasks_owner"):
                 connection.execute(statement.encode())

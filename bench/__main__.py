@@ -71,7 +71,7 @@ def _keep(results: Results, folder: Path) -> None:
     results.save(folder / "results.json")
     for path in (folder / "results.json", *plots.draw(results, folder)):
         print(path)
-    print("docs/scaling.md rests on these figures: python -m bench.simulate")
+    print("docs/scaling.md rests on these figures: python -m bench.capacity")
 
 
 async def _measure(experiment: Experiment, target: str) -> tuple[int, str, str]:

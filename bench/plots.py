@@ -29,7 +29,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
 
 
 def _latency(fanouts: list[Measured], path: Path) -> Path:
-    figure, axes = axes_of("Publish → read by the client", "held polls on one path", "milliseconds")
+    figure, axes = _axes_of("Publish → read by the client", "held polls on one path", "milliseconds")
     for target in _targets(fanouts):
         points = sorted((one.options["polls"], one) for one in fanouts if one.target == target)
         for percentile, style in _PERCENTILES.items():
@@ -44,11 +44,13 @@ def _latency(fanouts: list[Measured], path: Path) -> Path:
             )
     axes.set_yscale("log")
     axes.legend(fontsize=7, ncols=2)
-    return save(figure, path)
+    return _save(figure, path)
 
 
 def _cpu(fanouts: list[Measured], path: Path) -> Path:
-    figure, axes = axes_of("CPU of the server for one delivery, the next poll included", "held polls on one path", "µs")
+    figure, axes = _axes_of(
+        "CPU of the server for one delivery, the next poll included", "held polls on one path", "µs"
+    )
     sizes = sorted({one.options["polls"] for one in fanouts})
     targets = _targets(fanouts)
     width = 0.8 / len(targets)
@@ -64,14 +66,14 @@ def _cpu(fanouts: list[Measured], path: Path) -> Path:
         axes.bar_label(bars, fmt=lambda value: f"{value:.0f}" if value else "", fontsize=7)
     axes.set_xticks([index + 0.4 - width / 2 for index in range(len(sizes))], [f"{size:,}" for size in sizes])
     axes.legend(fontsize=8)
-    return save(figure, path)
+    return _save(figure, path)
 
 
 def _targets(fanouts: list[Measured]) -> list[str]:
     return [target for target in _COLOURS if any(one.target == target for one in fanouts)]
 
 
-def axes_of(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+def _axes_of(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """Return an empty picture and its axes."""
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     axes = figure.add_subplot()
@@ -83,7 +85,7 @@ def axes_of(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def save(figure: Figure, path: Path) -> Path:
+def _save(figure: Figure, path: Path) -> Path:
     """Write the picture and return its file."""
     # Without a date and with fixed ids, a picture changes only when its figures do.
     with mpl.rc_context({"svg.hashsalt": "roots"}):

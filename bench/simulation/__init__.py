@@ -1,1 +1,0 @@
-"""A simulation of many replicas, from what one of them was measured to cost."""

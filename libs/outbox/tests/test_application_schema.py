@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,6 +166,19 @@ def test_writers_do_not_wait_for_each_other_for_ever_when_their_keys_come_in_any
     assert 8 * 30 * 3 == len(take(connection))
 
 
+def test_commit_takes_time_in_proportion_to_its_messages_when_these_are_many(connection: Connection) -> None:
+    """Ten times as many take less than forty times as long; in proportion to the square it would be a hundred."""
+
+    def seconds(count: int) -> float:
+        began = time.perf_counter()
+        connection.execute("SELECT roots.publish('tasks', n::text) FROM generate_series(1, %s) AS n", [count])
+        return time.perf_counter() - began
+
+    seconds(10)
+    assert seconds(10_000) < 40 * min(seconds(1_000) for _ in range(3))
+    assert list(range(1, 11)) == [message for _, message in take(connection)][:10]
+
+
 def test_row_is_published_when_it_is_inserted_changed_and_deleted(connection: Connection) -> None:
     """By the names of its columns, whatever they are; also by COPY, an upsert and a bulk statement."""
     connection.execute("""SELECT roots.watch('"To do"', 'tasks')""")
@@ -200,6 +214,80 @@ def test_row_leaves_its_old_path_when_the_column_of_the_path_changes(connection:
     ] == take(connection)
 
 
+def test_row_stays_on_its_path_when_its_key_is_null(connection: Connection) -> None:
+    """A key that the watch names may be of columns without NOT NULL."""
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks', '["id", "owner"]', ARRAY['owner'])""")
+    connection.execute("""INSERT INTO "To do" (id) VALUES (1)""")
+    connection.execute("""UPDATE "To do" SET id = 2""")
+    assert [{"id": 1, "owner": None}, {"id": 2, "owner": None}] == [message for _, message in take(connection)]
+
+
+@pytest.mark.parametrize("columns", [None, ["@row@", "@table@", "%s", "roots_new", "changed", "o'{\\"]])
+def test_row_is_published_whole_when_its_columns_have_names_that_the_triggers_use(
+    connection: Connection, columns: list[str] | None
+) -> None:
+    """A name is never taken for a part of the statement."""
+    connection.execute(
+        b"""CREATE TABLE "@table@ %s'" ("@row@" integer PRIMARY KEY, "@table@" integer, "%s" integer,
+                                       roots_new integer, changed integer, "o'{\\" integer)"""
+    )
+    # Each argument is bound: the names have what a statement of psycopg would read as a placeholder.
+    connection.execute(
+        "SELECT roots.watch(%s, %s, %s::jsonb)",
+        ['"@table@ %s\'"', "@table@/{%s}/{@row@}", columns and json.dumps(columns)],
+    )
+    connection.execute(b"""INSERT INTO "@table@ %s'" VALUES (1, 2, 3, 4, 5, 6)""")
+    connection.execute(b"""UPDATE "@table@ %s'" SET "@row@" = 7""")
+    connection.execute(b"""TRUNCATE "@table@ %s'" """)
+    row = {"@row@": 1, "@table@": 2, "%s": 3, "roots_new": 4, "changed": 5, "o'{\\": 6}
+    assert [
+        ("@table@/3/1", row),
+        ("@table@/3/1", {"@row@": 1, "DELETE": True}),
+        ("@table@/3/7", row | {"@row@": 7}),
+        ("@table@/3/7", {"@row@": 7, "DELETE": True}),
+    ] == take(connection)
+
+
+@pytest.mark.parametrize("columns", [None, '["id", "document"]'])
+def test_row_is_published_when_its_json_has_what_jsonb_has_not(connection: Connection, columns: str | None) -> None:
+    """The application's statement never fails by what it stores."""
+    connection.execute("CREATE TABLE documents (id integer PRIMARY KEY, document json)")
+    connection.execute("SELECT roots.watch('documents', 'documents', %s::jsonb)", [columns])
+    connection.execute("""INSERT INTO documents VALUES (1, '{"text": "\\u0000"}')""")
+    assert [("documents", {"id": 1, "document": {"text": "\0"}})] == take(connection)
+
+
+def test_watch_is_refused_when_it_needs_a_virtual_column(connection: Connection) -> None:
+    """Triggers do not see these; the other columns can be watched."""
+    connection.execute("CREATE TABLE sums (id integer PRIMARY KEY, twice integer GENERATED ALWAYS AS (id * 2) VIRTUAL)")
+    with pytest.raises(psycopg.Error, match="name the other columns"):
+        connection.execute("SELECT roots.watch('sums', 'sums')")
+    with pytest.raises(psycopg.Error, match="that is stored"):
+        connection.execute("SELECT roots.watch('sums', 'sums/{twice}', '[\"id\"]')")
+    connection.execute("SELECT roots.watch('sums', 'sums', '[\"id\"]')")
+    connection.execute("INSERT INTO sums VALUES (1)")
+    assert [("sums", {"id": 1})] == take(connection)
+
+
+def test_row_is_published_when_the_watch_names_more_columns_than_a_function_takes(connection: Connection) -> None:
+    """A function of Postgres takes at most 100 arguments."""
+    columns = {f"column{number}": number for number in range(150)}
+    definitions = ", ".join(f"{name} integer DEFAULT {number}" for name, number in columns.items())
+    connection.execute(f"CREATE TABLE wide (id integer PRIMARY KEY, {definitions})".encode())
+    connection.execute("SELECT roots.watch('wide', 'wide', %s::jsonb)", [json.dumps(list(columns))])
+    connection.execute("INSERT INTO wide VALUES (1)")
+    assert [("wide", columns)] == take(connection)
+
+
+def test_row_is_no_revocation_when_a_column_gives_its_path(connection: Connection) -> None:
+    """Who may write a row, or publish, can't revoke by it."""
+    connection.execute(b"""SELECT roots.watch('"To do"', '{100%}', '{"100%": "path"}', ARRAY['id'])""")
+    connection.execute(b"""INSERT INTO "To do" (id, "100%") VALUES (1, '::revoke'), (2, 'tasks')""")
+    with pytest.raises(psycopg.Error, match=r"call roots\.revoke"):
+        connection.execute("SELECT roots.publish(%s, '{}')", [schema.REVOCATIONS])
+    assert [("tasks", {"path": "tasks"})] == take(connection)
+
+
 def test_columns_have_other_names_when_the_watch_says_so(connection: Connection) -> None:
     """A deletion has the key by its new name too."""
     connection.execute(
@@ -227,6 +315,34 @@ def test_partitions_are_published_once_when_a_statement_is_for_them_or_for_the_w
     assert 3 == len(take(connection))
 
 
+def test_tables_that_inherit_are_published_once_when_a_statement_is_for_them_or_for_the_whole(
+    connection: Connection,
+) -> None:
+    """A row of theirs has their columns too, when the statement is for them."""
+    connection.execute("CREATE TABLE animals (id integer PRIMARY KEY)")
+    connection.execute("CREATE TABLE cats (PRIMARY KEY (id), lives integer) INHERITS (animals)")
+    connection.execute("SELECT roots.watch('animals', 'animals')")
+    connection.execute("INSERT INTO animals VALUES (1)")
+    connection.execute("INSERT INTO cats VALUES (2, 9)")
+    assert [{"id": 1}, {"id": 2, "lives": 9}] == [message for _, message in take(connection)]
+    connection.execute("TRUNCATE animals")
+    assert [{"id": 1, "DELETE": True}, {"id": 2, "DELETE": True}] == sorted(
+        (message for _, message in take(connection)), key=lambda message: int(message["id"])
+    )
+
+
+def test_watch_is_forgotten_when_its_table_was_dropped(connection: Connection) -> None:
+    """Its functions go when another watch begins."""
+    functions = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'watch\\_%'"
+    connection.execute("CREATE TABLE short_lived (id integer PRIMARY KEY)")
+    connection.execute("SELECT roots.watch('short_lived', 'tasks')")
+    connection.execute("DROP TABLE short_lived")
+    assert [] == schema.status(connection).watched
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks')""")
+    assert (4,) == connection.execute(functions.encode()).fetchone()
+    schema.uninstall(connection)
+
+
 def test_watch_is_replaced_or_ended_when_it_is_asked_for_again(connection: Connection) -> None:
     """A table may be watched for several paths."""
     for path in ("tasks", "tasks", "other"):
@@ -248,6 +364,17 @@ def test_watch_is_replaced_or_ended_when_it_is_asked_for_again(connection: Conne
         ("""'"To do"', 'users/{nobody}'""", 'no column "nobody"'),
         ("""'"To do"', 'tasks', '["nothing"]'""", 'no column "nothing"'),
         ("""'"To do"', 'tasks', NULL, ARRAY['none']""", 'no column "none"'),
+        ("""'"To do"', 'tasks', NULL, ARRAY['id', NULL]""", 'no column "<NULL>"'),
+        ("""'"To do"', 'users/{owner'""", "must be a path"),
+        ("""'"To do"', NULL""", "must be a path"),
+        ("""'"To do"', '::revoke'""", "must be a path"),
+        ("""'"To do"', 'tasks', '[]'""", "must be names"),
+        ("""'"To do"', 'tasks', '"id"'""", "must be names"),
+        ("""'"To do"', 'tasks', '{"id": null}'""", "must be names"),
+        ("""'"To do"', 'tasks', '[null]'""", "must be names"),
+        ("""'"To do"', 'tasks', '{"id": "x", "owner": "x"}'""", "must be names"),
+        ("'roots.outbox', 'tasks'", "not a table of the application"),
+        ("NULL, 'tasks'", "not a table of the application"),
     ],
 )
 def test_watch_is_refused_when_it_names_what_is_not_there(

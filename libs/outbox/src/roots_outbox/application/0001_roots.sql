@@ -34,13 +34,16 @@ CREATE TABLE roots.watched (
 
 -- place: give the rows of the committing transaction their ids, in the order in which they were written. The lock of
 -- each ordering key is held until the commit is visible, so that the ids of a key follow commit order. All locks are
--- taken in one order: two transactions can't wait for each other. It runs once for each row, and all but the first
--- time find nothing to do.
+-- taken in one order: two transactions can't wait for each other. It runs once for each row. The first time does all,
+-- and then no row has its first id any more. A plan that is kept since the table was small must not read all of it.
 CREATE FUNCTION roots.place() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     waiting bigint;
 BEGIN
+    IF NOT EXISTS (SELECT FROM roots.outbox WHERE id = NEW.id) THEN
+        RETURN NULL;
+    END IF;
     PERFORM pg_advisory_xact_lock(key)
     FROM (
         SELECT DISTINCT hashtextextended(ordering_key, 7665743) AS key FROM roots.outbox
@@ -78,6 +81,10 @@ BEGIN
     IF path IS NULL OR message IS NULL THEN
         RAISE EXCEPTION 'roots.publish: the path and the message must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF path = @revocations@ THEN
+        RAISE EXCEPTION 'roots.publish: no message has the path %; call roots.revoke', path
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     INSERT INTO roots.outbox (path, message, ordering_key, is_placed)
     VALUES (path, message, coalesce(ordering_key, path), false)
     RETURNING outbox.event_id INTO event_id;
@@ -92,12 +99,17 @@ CREATE FUNCTION roots.publish(path text, message jsonb, ordering_key text DEFAUL
 -- was written before it, and before what is written after it.
 CREATE FUNCTION roots.revoke(subject text DEFAULT NULL, path text DEFAULT NULL, uid text DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    event_id uuid;
 BEGIN
     IF coalesce(subject, path, uid) IS NULL THEN
         RAISE EXCEPTION 'roots.revoke: give a subject, a path or a uid' USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    RETURN roots.publish(
-        @revocations@, jsonb_strip_nulls(jsonb_build_object('subject', subject, 'path', path, 'uid', uid)));
+    INSERT INTO roots.outbox (path, message, ordering_key, is_placed)
+    VALUES (@revocations@, jsonb_strip_nulls(jsonb_build_object('subject', subject, 'path', path, 'uid', uid)),
+            @revocations@, false)
+    RETURNING outbox.event_id INTO event_id;
+    RETURN event_id;
 END $$;
 
 -- watch: publish each INSERT, UPDATE, DELETE and TRUNCATE of a table as JSON, from now on.
@@ -114,9 +126,14 @@ DECLARE
     kind "char";
     part regclass;
 BEGIN
-    SELECT relkind INTO kind FROM pg_class WHERE oid = relation;
-    IF kind NOT IN ('r', 'p') THEN
-        RAISE EXCEPTION 'roots.watch: % is not a table', relation USING ERRCODE = 'wrong_object_type';
+    SELECT relkind INTO kind FROM pg_class WHERE oid = relation AND relnamespace <> 'roots'::regnamespace;
+    IF kind IS NULL OR kind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION 'roots.watch: % is not a table of the application', relation
+            USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF path IS NULL OR regexp_replace(path, '\{[^{}]*\}', '', 'g') ~ '[{}]' OR path IN ('', @revocations@) THEN
+        RAISE EXCEPTION 'roots.watch: the path % must be a path, in which each {} names a column', quote_nullable(path)
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF key IS NULL THEN
         SELECT array_agg(attname::text ORDER BY array_position(indkey::smallint[], attnum)) INTO key
@@ -126,6 +143,15 @@ BEGIN
     IF coalesce(cardinality(key), 0) = 0 THEN
         RAISE EXCEPTION 'roots.watch: % has no primary key; name the columns that identify a row', relation
             USING ERRCODE = 'invalid_table_definition';
+    END IF;
+    IF (CASE jsonb_typeof(columns)
+        WHEN 'array' THEN columns = '[]' OR jsonb_path_exists(columns, 'strict $[*] ? (@.type() != "string")')
+        WHEN 'object' THEN columns = '{}' OR jsonb_path_exists(columns, 'strict $.* ? (@.type() != "string")')
+            OR (SELECT count(*) > count(DISTINCT value) FROM jsonb_each(columns))
+        ELSE columns IS NOT NULL
+    END) THEN
+        RAISE EXCEPTION 'roots.watch: columns must be names as in ["id", "done"], or different names of columns as in '
+            '{"is_done": "isDone"}' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- Names as they are sent, by the names of the columns; null for all columns.
     names := CASE jsonb_typeof(columns)
@@ -138,35 +164,50 @@ BEGIN
         UNION SELECT (regexp_matches(path, '\{([^{}]*)\}', 'g'))[1]
     ) AS used (name)
     WHERE NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = relation AND attname = used.name AND attnum > 0 AND NOT attisdropped);
-    IF unknown IS NOT NULL THEN
-        RAISE EXCEPTION 'roots.watch: % has no column "%"', relation, unknown USING ERRCODE = 'undefined_column';
+        SELECT FROM pg_attribute
+        WHERE attrelid = relation AND attname = used.name AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v');
+    IF FOUND THEN
+        RAISE EXCEPTION 'roots.watch: % has no column "%" that is stored', relation, unknown
+            USING ERRCODE = 'undefined_column';
+    END IF;
+    IF names IS NULL AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = relation AND attgenerated = 'v') THEN
+        RAISE EXCEPTION 'roots.watch: % has virtual columns, which triggers do not see; name the other columns', relation
+            USING ERRCODE = 'feature_not_supported';
     END IF;
 
     PERFORM roots.unwatch(relation, path);
+    -- What is left of tables that were dropped.
+    PERFORM roots.unwatch(old.relation) FROM roots.watched AS old
+    WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = old.relation);
     INSERT INTO roots.watched (relation, path, columns, key) VALUES (relation, path, columns, key)
     RETURNING id INTO watch_id;
     PERFORM roots._create_functions(watch_id, relation, path, names, key);
-    -- A statement on a partition fires the triggers of that partition only.
-    FOR part IN SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation LOOP
+    -- A statement on a partition, or on a table that inherits, fires the triggers of that table only.
+    FOR part IN
+        WITH RECURSIVE parts (part) AS (
+            SELECT relation UNION SELECT inhrelid::regclass FROM pg_inherits JOIN parts ON inhparent = parts.part
+        )
+        SELECT parts.part FROM parts
+    LOOP
         PERFORM roots._create_triggers(watch_id, part);
     END LOOP;
 END $$;
 
 -- _create_functions: the functions of one watch, with all names in place, so that their plans are kept. Columns are
--- compared and sent by casts that every type has.
+-- compared and sent by casts that every type has. In all of them a row is `changed`, and `changed.*` means the row also
+-- when a column has that name.
 CREATE FUNCTION roots._create_functions(watch_id bigint, relation regclass, path text, names jsonb, key text[])
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    path_of text;    -- expressions over a row: its path,
-    key_of text;     -- its ordering key,
-    sent_of text;    -- what is sent of it,
-    deleted_of text; -- and what is sent of its deletion.
-    is_same text;    -- whether roots_old and roots_new are one row
-    put constant text := 'INSERT INTO roots.outbox (path, ordering_key, message) SELECT ';
+    path_of text; -- an expression for the path of a row
+    key_of text;  -- for its ordering key
+    sent text;    -- statements without their table: they select what is sent of a row,
+    deleted text; -- and what is sent of its deletion.
+    condition text;
+    put constant text := 'INSERT INTO roots.outbox (path, ordering_key, message) ';
 BEGIN
     SELECT string_agg(
-        CASE WHEN is_column THEN format('@row@.%I::text', piece) ELSE quote_literal(piece) END, ' || ' ORDER BY place)
+        CASE WHEN is_column THEN format('changed.%I::text', piece) ELSE quote_literal(piece) END, ' || ' ORDER BY place)
     INTO path_of
     FROM (
         SELECT 2 * place AS place, false AS is_column, piece
@@ -175,39 +216,37 @@ BEGIN
         SELECT 2 * place + 1, true, match[1]
         FROM regexp_matches(path, '\{([^{}]*)\}', 'g') WITH ORDINALITY AS reference (match, place)
     ) AS pieces;
-    SELECT format('concat_ws(''/'', %L, %s)', relation::oid, string_agg(format('@row@.%I::text', name), ', ' ORDER BY place)),
-           format('jsonb_build_object(%s, ''DELETE'', true)::text',
-                  string_agg(format('%L, @row@.%I', coalesce(names ->> name, name), name), ', ' ORDER BY place)),
-           string_agg(format('roots_old.%1$I::text = roots_new.%1$I::text', name), ' AND ' ORDER BY place)
-    INTO key_of, deleted_of, is_same
+    SELECT format('concat_ws(''/'', %L, %s)', relation::oid, string_agg(format('changed.%I::text', name), ', ' ORDER BY place)),
+           string_agg(roots._member(name, coalesce(names ->> name, name)), ' || '','' || ' ORDER BY place)
+    INTO key_of, deleted
     FROM unnest(key) WITH ORDINALITY AS keys (name, place);
-    SELECT format('jsonb_build_object(%s)::text', string_agg(format('%L, @row@.%I', sent.value, sent.key), ', '))
-    INTO sent_of FROM jsonb_each_text(names) AS sent;
+    deleted := format('SELECT %s, %s, ''{'' || %s || '',"DELETE":true}''', path_of, key_of, deleted);
+    SELECT format('''{'' || %s || ''}''', string_agg(roots._member(member.key, member.value), ' || '','' || '))
+    INTO sent FROM jsonb_each_text(names) AS member;
     IF names IS NULL THEN
-        sent_of := 'to_jsonb(@row@)::text';
+        sent := 'to_json(changed.*)::text';
     END IF;
+    sent := format('SELECT %s, %s, %s', path_of, key_of, sent);
+    -- Neither a row without a path, nor one that would be read as a revocation.
+    condition := format(' AS changed WHERE %s <> %L', path_of, @revocations@);
 
-    PERFORM roots._create_function(watch_id, 'insert', replace(
-        put || concat_ws(', ', path_of, key_of, sent_of) || ' FROM roots_new WHERE ' || path_of || ' IS NOT NULL;',
-        '@row@', 'roots_new'));
-    PERFORM roots._create_function(watch_id, 'delete', replace(
-        put || concat_ws(', ', path_of, key_of, deleted_of) || ' FROM roots_old WHERE ' || path_of || ' IS NOT NULL;',
-        '@row@', 'roots_old'));
-    -- A row that has another key or path now leaves the old path, and then arrives on the new one.
+    PERFORM roots._create_function(watch_id, 'insert', put || sent || ' FROM roots_new' || condition || ';');
+    PERFORM roots._create_function(watch_id, 'delete', put || deleted || ' FROM roots_old' || condition || ';');
+    -- A row that has another key or path now leaves the old path, and then arrives on the new one. EXCEPT takes time in
+    -- proportion to the rows, whatever their number was when the plan was made.
     PERFORM roots._create_function(watch_id, 'update',
-        replace(
-            put || concat_ws(', ', path_of, key_of, deleted_of) || ' FROM roots_old WHERE ' || path_of || ' IS NOT NULL '
-            || 'AND NOT EXISTS (SELECT FROM roots_new WHERE ' || is_same || ' AND ' || path_of || ' = ',
-            '@row@', 'roots_old')
-        || replace(
-            path_of || '); '
-            || put || concat_ws(', ', path_of, key_of, sent_of) || ' FROM roots_new WHERE ' || path_of || ' IS NOT NULL;',
-            '@row@', 'roots_new'));
-    PERFORM roots._create_function(watch_id, 'truncate', format('EXECUTE replace(%L, ''@table@'', TG_RELID::regclass::text);',
-        replace(
-            put || concat_ws(', ', path_of, key_of, deleted_of) || ' FROM @table@ AS roots_old WHERE ' || path_of || ' IS NOT NULL',
-            '@row@', 'roots_old')));
+        put || deleted || ' FROM roots_old' || condition || ' EXCEPT ' || deleted || ' FROM roots_new AS changed; '
+        || put || sent || ' FROM roots_new' || condition || ';');
+    -- The tables that inherit have triggers of their own.
+    PERFORM roots._create_function(watch_id, 'truncate', format(
+        'EXECUTE %L || TG_RELID::regclass || %L;', put || deleted || ' FROM ONLY ', condition));
 END $$;
+
+-- _member: an expression for one member of the JSON of a row. It has no limit to the number of columns, as functions
+-- over JSON have.
+CREATE FUNCTION roots._member(name text, sent_name text) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    RETURN format('%L || coalesce(to_json(changed.%I)::text, ''null'')', to_json(sent_name)::text || ':', name);
 
 CREATE FUNCTION roots._create_function(watch_id bigint, what text, body text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -27,6 +27,10 @@ SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(committed_a
        (SELECT count(*) FROM roots.refused)
 FROM roots.outbox
 """
+# Without the tables that were dropped.
+_WATCHED = """
+SELECT relation::text, path FROM roots.watched JOIN pg_class ON pg_class.oid = relation ORDER BY roots.watched.id
+"""
 _VERSION = "SELECT version FROM roots.schema_version"
 _RETRY = """
 WITH again AS (DELETE FROM roots.refused RETURNING *)
@@ -93,7 +97,7 @@ def status(connection: Connection) -> Status:
     if _version(connection) == 0:
         raise SchemaError("the database has no outbox; install it")
     waiting, oldest, refused = _one(connection, _COUNTS)
-    watched = connection.execute("SELECT relation::text, path FROM roots.watched ORDER BY id").fetchall()
+    watched = connection.execute(_WATCHED).fetchall()
     return Status(waiting=waiting, oldest_seconds=oldest, refused=refused, watched=watched)
 
 

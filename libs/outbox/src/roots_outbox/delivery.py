@@ -58,11 +58,11 @@ class Delivery:
         self._hinted.set()
 
     def check(self) -> Check:
-        """Return whether the stream acknowledged what was published last."""
+        """Return whether the sink acknowledged what was published last."""
         if self._failures == 0:
-            return Check(is_ok=True, detail="the stream acknowledges what is published")
+            return Check(is_ok=True, detail="what is published is acknowledged")
         seconds = time.monotonic() - self._failing_since
-        return Check(is_ok=False, detail=f"the stream has acknowledged no event for {seconds:.0f} s; trying again")
+        return Check(is_ok=False, detail=f"no event was acknowledged for {seconds:.0f} s; trying again")
 
     async def run(self) -> None:
         """Deliver until `stopping` is set; the batch under way is finished first.

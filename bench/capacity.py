@@ -7,10 +7,8 @@ With --load it prints what one load needs.
 import argparse
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import msgspec
 
 from bench.errors import LoadError
 from bench.formula import (
@@ -70,7 +68,7 @@ def main() -> int:
             print(needs(capacity, [arguments.load]), system(capacity, [arguments.load.clients]), sep="\n")
             return 0
         text = updated(DOCUMENT.read_text(encoding="utf-8"), measurements)
-    except (OSError, LoadError, msgspec.MsgspecError) as error:
+    except (OSError, LoadError) as error:
         print(error, file=sys.stderr)
         return 1
     DOCUMENT.write_text(text, encoding="utf-8")
@@ -182,7 +180,7 @@ def _needed(capacity: Capacity, load: Load) -> tuple[str, ...]:
     begin = (f"{load.clients:,}", f"{load.receivers:,}", f"{load.events_per_second:,}")
     need = capacity.need(load)
     if need is None:
-        return (*begin, "no number", "", "", "", "")
+        return (*begin, "no number", *("-",) * 4)
     return (
         *begin,
         f"{need.replicas:,}",
@@ -194,8 +192,8 @@ def _needed(capacity: Capacity, load: Load) -> tuple[str, ...]:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
-    lines: Iterator[str] = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (head, *rows))
-    return "\n".join([next(lines), "|" + "---|" * len(head), *lines]) + "\n"
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
 
 
 def _number(value: float) -> str:

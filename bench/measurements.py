@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.errors import LoadError
 from bench.results import Measured, Results
 
@@ -47,8 +49,14 @@ class Measurements:
 
     @classmethod
     def load(cls, folder: Path) -> "Measurements":
-        """Read every file of results in `folder`. Errors: OSError, msgspec.MsgspecError."""
-        return cls([Results.load(path) for path in sorted(folder.glob("*.json"))])
+        """Read every file of results in `folder`. Errors: OSError; LoadError when a file has no results."""
+        files = []
+        for path in sorted(folder.glob("*.json")):
+            try:
+                files.append(Results.load(path))
+            except msgspec.MsgspecError as error:
+                raise LoadError(f"{path} has no results: {error}") from error
+        return cls(files)
 
     def of(self, experiment: str, target: str = "roots") -> Measurement:
         """Return what was measured last. Errors: LoadError when nothing was."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -109,6 +110,15 @@ def test_command_prints_what_a_load_needs_when_it_is_given() -> None:
     assert (0, "") == (done.returncode, done.stderr)
     assert "\n| 200,000 | 50 | 300 | 4 |" in done.stdout
     assert before == DOCUMENT.read_bytes()
+
+
+def test_command_names_the_file_when_it_has_no_results(tmp_path: Path) -> None:
+    """In one sentence, without a traceback."""
+    broken = tmp_path / "results.json"
+    broken.write_text("{", encoding="utf-8")
+    done = computed("--results", str(tmp_path))
+    assert (1, "") == (done.returncode, done.stdout)
+    assert [f"{broken} has no results: Input data was truncated"] == done.stderr.splitlines()
 
 
 @pytest.mark.parametrize("load", ["1,2", "1,1,x", "0,0,1", "2,3,1", "2,1,-1"])

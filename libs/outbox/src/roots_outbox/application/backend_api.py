@@ -21,9 +21,12 @@ from cornelius import (
 )
 from roots.contracts.events import Event, Outcome, Published
 from roots.http.health import Check
+from roots.runtime import logs
 from roots_outbox.application.schema import REVOCATIONS
 
 _UNAVAILABLE = Published(Outcome.UNAVAILABLE)
+
+log = logs.get(__name__)
 
 
 class _Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,10 +65,15 @@ class BackEndApiSink:
                 results += [self._revoke(event) for event in batch] if is_revocation else self._send(batch)
             except CorneliusError as error:
                 # Not the address, the key and the messages, which errors never show.
-                self._check = Check(is_ok=False, detail=str(error))
+                self._note(Check(is_ok=False, detail=str(error)))
                 break
-            self._check = Check(is_ok=True, detail="the back-end API answers")
+            self._note(Check(is_ok=True, detail="the back-end API answers"))
         return results + [_UNAVAILABLE] * (len(events) - len(results))
+
+    def _note(self, check: Check) -> None:
+        if check.is_ok != self._check.is_ok:
+            log.info("backend_api_changed", is_ok=check.is_ok, detail=check.detail)
+        self._check = check
 
     def _send(self, events: Sequence[Event]) -> list[Published]:
         """Publish `events`. Errors: CorneliusError when another try may succeed."""

@@ -1,0 +1,22 @@
+"""The sink that publishes to the back-end API: what the operator sees when that does not answer."""
+
+import structlog.testing
+
+from cornelius import Dudley
+from roots.contracts.events import Event, Outcome, new_event_id
+from roots_devstack.processes import ports
+from roots_outbox.application.backend_api import BackEndApiSink
+
+
+async def test_reason_is_logged_once_when_the_back_end_api_does_not_answer() -> None:
+    """Nothing is taken for stored; the readiness has the reason too."""
+    sink = BackEndApiSink(Dudley(url=f"http://127.0.0.1:{ports.reserve()}", timeout_seconds=0.2))
+    event = Event(path="tasks", message=b"{}", event_id=new_event_id(), committed_ns=1)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            published = await sink.publish([event])
+            assert [Outcome.UNAVAILABLE] == [result.outcome for result in published]
+    check = sink.checks["backend_api"]()
+    assert not check.is_ok
+    assert [("backend_api_changed", False)] == [(line["event"], line["is_ok"]) for line in lines]
+    assert "no connection" in lines[0]["detail"]

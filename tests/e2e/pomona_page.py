@@ -35,10 +35,9 @@ def build_minified(folder: Path) -> Path:
 
 
 def readme_block(language: str) -> str:
-    """Return the README's only code block of that language."""
+    """Return the README's first code block of that language, which is its example."""
     readme = (POMONA / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(rf"^```{language}\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
-    return str(block)
+    return str(re.findall(rf"^```{language}\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)[0])
 
 
 def build_react(source: str) -> str:

@@ -45,6 +45,12 @@ def test_honest_are_served_at_once_when_all_places_are_taken(begin: bytes) -> No
         assert server.full_seconds == 0
 
 
+def test_error_names_the_address_when_another_process_has_it() -> None:
+    """The operator sees which of the ports it is."""
+    with serving() as server, pytest.raises(OSError, match=rf"can't listen on 127\.0\.0\.1 port {server.port}: "):
+        create_admin_server(Health(), create_registry(), host="127.0.0.1", port=server.port)
+
+
 def test_late_request_gets_408_when_its_place_is_needed() -> None:
     """A client that can read is told, as a problem."""
     with serving(max_connections=PLACES) as server, connect(server, HALF_BODY) as first, ExitStack() as open_:

@@ -100,6 +100,14 @@ class Listener(TcpWSGIServer):
         self._pressed_at = -_QUIET_SECONDS
         super().__init__(app, adj=adjustments, dispatcher=create_dispatcher(threads))
 
+    def bind(self, addr: tuple[str, int]) -> None:
+        """Take the address. Errors: OSError that names it, for the operator."""
+        try:
+            super().bind(addr)
+        except OSError as error:
+            self.close()
+            raise OSError(error.errno, f"can't listen on {addr[0]} port {addr[1]}: {error.strerror}") from None
+
     def readable(self) -> bool:
         """Return whether to accept; the loop asks at each of its turns, so that the bounds are kept here."""
         is_readable: bool = super().readable()

@@ -5,7 +5,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -94,6 +94,15 @@ def test_triggers_are_gone_when_the_schema_is_removed(connection: Connection) ->
     connection.execute("""INSERT INTO "To do" VALUES (2)""")
     with pytest.raises(SchemaError, match="install it"):
         schema.status(connection)
+
+
+@pytest.mark.parametrize("command", [schema.status, schema.retry, schema.uninstall])
+def test_command_names_what_is_missing_when_nothing_is_installed(
+    url: str, command: Callable[[Connection], Any]
+) -> None:
+    """One sentence for the operator."""
+    with psycopg.connect(url, autocommit=True) as connection, pytest.raises(SchemaError, match="install it"):
+        command(connection)
 
 
 def test_event_is_there_when_its_transaction_commits(connection: Connection) -> None:

@@ -1,10 +1,12 @@
 """The sink that publishes to the back-end API: what the operator sees when that does not answer."""
 
+import pytest
 import structlog.testing
 
 from cornelius import Dudley
 from roots.contracts.events import Event, Outcome, new_event_id
 from roots_devstack.processes import ports
+from roots_outbox.application import commands
 from roots_outbox.application.backend_api import BackEndApiSink
 
 
@@ -20,3 +22,10 @@ async def test_reason_is_logged_once_when_the_back_end_api_does_not_answer() -> 
     assert not check.is_ok
     assert [("backend_api_changed", False)] == [(line["event"], line["is_ok"]) for line in lines]
     assert "no connection" in lines[0]["detail"]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://"])
+def test_relay_ends_with_one_sentence_when_its_url_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not try for ever what can't succeed."""
+    assert 0 != commands.main(["relay", "--backend-api", url, "--database", "postgresql://127.0.0.1:1/x"])
+    assert "no http or https URL" in capsys.readouterr().err

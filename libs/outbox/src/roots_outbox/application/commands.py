@@ -86,7 +86,9 @@ def _retry(_options: argparse.Namespace, url: str) -> int:
 
 def _relay(options: argparse.Namespace, url: str) -> int:
     key = None if options.key_file is None else read_key_file(options.key_file)
-    dudley = Dudley(url=options.backend_api, key=key)
+    dudley = Dudley()
+    # Reads the settings now: a wrong one ends the command.
+    dudley.configure(url=options.backend_api, key=key)
     config = load_or_exit(RelayConfig)
     logs.configure("outbox-relay", config.log_level)
     source = OutboxSource(

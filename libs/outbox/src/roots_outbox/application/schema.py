@@ -94,16 +94,24 @@ def uninstall(connection: Connection, *, loses_events: bool = False) -> None:
 
 def status(connection: Connection) -> Status:
     """Return what waits, what was refused and what is watched. Errors: SchemaError when nothing is installed."""
-    if _version(connection) == 0:
-        raise SchemaError("the database has no outbox; install it")
+    _check_installed(connection)
     waiting, oldest, refused = _one(connection, _COUNTS)
     watched = connection.execute(_WATCHED).fetchall()
     return Status(waiting=waiting, oldest_seconds=oldest, refused=refused, watched=watched)
 
 
 def retry(connection: Connection) -> int:
-    """Put what was refused back into the outbox, in its order; return how many events these are."""
+    """Put what was refused back into the outbox, in its order; return how many events these are.
+
+    Errors: SchemaError when nothing is installed.
+    """
+    _check_installed(connection)
     return connection.execute(_RETRY).rowcount
+
+
+def _check_installed(connection: Connection) -> None:
+    if _version(connection) == 0:
+        raise SchemaError("the database has no outbox; install it")
 
 
 def _version(connection: Connection) -> int:

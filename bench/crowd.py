@@ -7,6 +7,7 @@ notes when each event was read, and that no poller misses one, reads one twice o
 import asyncio
 import statistics
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Latency:
         return cls(p50_ms=cuts[49] * 1000, p90_ms=cuts[89] * 1000, p99_ms=cuts[98] * 1000, max_ms=max(seconds) * 1000)
 
 
-class Poller(asyncio.Protocol):
+class Poller(asyncio.Protocol, ABC):
     """One client: a connection that always has one poll under way. Its dialect is a subclass."""
 
     __slots__ = ("_buffer", "asked_at", "crowd", "last", "request", "transport")
@@ -61,9 +62,9 @@ class Poller(asyncio.Protocol):
         self.asked_at = 0.0
         self._buffer = b""
 
+    @abstractmethod
     def next_request(self, answer: bytes) -> bytes:
         """Return the poll that follows `answer`."""
-        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first poll."""

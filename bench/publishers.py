@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import cast
 
@@ -15,16 +16,16 @@ _FLUSH_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
 
 
-class Publisher:
+class Publisher(ABC):
     """Counts events that were sent and not yet acknowledged."""
 
     def __init__(self) -> None:
         self.unanswered = 0
         self.refused = 0
 
+    @abstractmethod
     async def send(self, path: str, message: bytes) -> None:
         """Publish one event."""
-        raise NotImplementedError
 
     async def flushed(self) -> None:
         """Return once all that was sent has been acknowledged. Errors: LoadError when something was not."""

@@ -277,9 +277,9 @@ class _OneProgram(Target):
         await asyncio.get_running_loop().create_connection(lambda: publisher, ports.HOST, self._port)
         self.publisher = publisher
 
+    @abstractmethod
     async def command(self) -> tuple[str | Path, ...]:
         """Return the command that starts it. Errors: MissingPeerError."""
-        raise NotImplementedError
 
 
 class Nchan(_OneProgram):

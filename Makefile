@@ -81,8 +81,14 @@ logs: ## follow what the containers write
 test: setup clients/pomona/node_modules/.package-lock.json ## run every test against real Postgres, NATS and HAProxy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-chaos: setup ## break the running system for ten minutes, and check what every client saw
-	@exec $(BIN)/python -m tests.chaos
+chaos: setup ## break the running system for ten minutes and check what every client saw; then attack it for as long
+	@$(BIN)/python -m tests.chaos
+	ROOTS_TEST_FUZZ=$${ROOTS_TEST_FUZZ:-30000} ROOTS_TEST_FLOOD_SECONDS=$${ROOTS_TEST_FLOOD_SECONDS:-10} \
+		$(BIN)/python -m pytest -v $(ATTACKS)
+
+# Hostile requests, floods, filled disks, frozen parts, API subjects with each service's password, unreadable records and events.
+ATTACKS := tests/integration/test_fuzz.py tests/attacks tests/integration/test_full_disk.py tests/integration/test_frozen.py \
+	libs/devstack/tests/test_nats_accounts.py services/longpoll/tests/stream/test_unreadable.py
 
 bench: setup ## measure delivery side by side with its peers (half an hour; BENCH=--quick: a minute)
 	@$(BIN)/python -m bench $(BENCH)

@@ -83,7 +83,7 @@ test: setup clients/pomona/node_modules/.package-lock.json ## run every test aga
 
 chaos: setup ## break the running system for ten minutes and check what every client saw; then attack it for as long
 	@$(BIN)/python -m tests.chaos
-	ROOTS_TEST_FUZZ=$${ROOTS_TEST_FUZZ:-30000} ROOTS_TEST_FLOOD_SECONDS=$${ROOTS_TEST_FLOOD_SECONDS:-10} \
+	ROOTS_TEST_FUZZ=$${ROOTS_TEST_FUZZ:-30000} ROOTS_TEST_FLOOD_SECONDS=$${ROOTS_TEST_FLOOD_SECONDS:-3} \
 		$(BIN)/python -m pytest -v $(ATTACKS)
 
 # Hostile requests, floods, filled disks, frozen parts, API subjects with each service's password, unreadable records and events.

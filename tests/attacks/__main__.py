@@ -6,11 +6,10 @@ import resource
 import sys
 from urllib.parse import urlsplit
 
-from .floods import ALL, KINDS, attack
+from .floods import ALL, KINDS, MAX_SECONDS, attack
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 MAX_CONNECTIONS = 5000
-MAX_SECONDS = 600.0
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ KINDS = {
     "idle": Flood(),
     "valid": Flood(begin=_request("GET /task/1"), is_repeated=True),
 }
+MAX_SECONDS = 600.0
 ALL = "all"
 """The kind that is all of them at once, which share the connections."""
 

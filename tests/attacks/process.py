@@ -1,6 +1,7 @@
 """Floods from a process of their own, as a hostile host would be."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -20,5 +21,7 @@ async def attacked(kind: str, url: str, *, connections: int, seconds: float) -> 
         assert b"open\n" == await process.stdout.readline()
         yield
     finally:
-        process.kill()
+        # It may have ended by itself, after `seconds`.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()

@@ -12,10 +12,9 @@ import pytest
 from tests.integration.listener import Listener
 
 from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack, StackConfig
 
-from .floods import ALL, KINDS
+from .floods import ALL, KINDS, MAX_SECONDS
 from .gateway import fill
 from .honest import Honest
 from .process import attacked
@@ -42,7 +41,7 @@ async def _attacked(kind: str, urls: list[str]) -> AsyncIterator[None]:
     async with AsyncExitStack() as attacks:
         for index, url in enumerate(urls):
             connections = CONNECTIONS if index < 2 else CONNECTIONS // 10
-            flood = attacked(kind, url, connections=connections, seconds=stretched(SECONDS) + 60)
+            flood = attacked(kind, url, connections=connections, seconds=MAX_SECONDS)
             await attacks.enter_async_context(flood)
         yield
 

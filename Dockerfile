@@ -16,10 +16,10 @@ ARG NATS_IMAGE=nats:2.15.1-alpine
 # Only what a service declares; pip is left out.
 FROM ${PYTHON_IMAGE} AS install
 ARG SERVICE
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_CACHE_DIR=/var/cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # The lock comes first, so that a change of the sources finds it installed.
 COPY requirements/${SERVICE}.txt /tmp/lock.txt
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     python -m venv --without-pip /opt/roots \
     && python -m pip --python /opt/roots/bin/python install --quiet --no-deps --only-binary :all: --require-hashes \
         --requirement /tmp/lock.txt

@@ -1,5 +1,7 @@
 """The sink that publishes to the back-end API: what the operator sees when that does not answer."""
 
+import asyncio
+
 import pytest
 import structlog.testing
 
@@ -8,6 +10,7 @@ from roots.contracts.events import Event, Outcome, new_event_id
 from roots_devstack.processes import ports
 from roots_outbox.application import commands
 from roots_outbox.application.backend_api import BackEndApiSink
+from roots_outbox.application.schema import REVOCATIONS
 
 
 async def test_reason_is_logged_once_when_the_back_end_api_does_not_answer() -> None:
@@ -22,6 +25,24 @@ async def test_reason_is_logged_once_when_the_back_end_api_does_not_answer() -> 
     assert not check.is_ok
     assert [("backend_api_changed", False)] == [(line["event"], line["is_ok"]) for line in lines]
     assert "no connection" in lines[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(404, Outcome.UNAVAILABLE), (403, Outcome.REFUSED), (422, Outcome.REFUSED)]
+)
+async def test_revocation_waits_when_something_else_answers_in_place_of_the_api(status: int, outcome: Outcome) -> None:
+    """I5: a wrong address takes no revocation out of the outbox; a refusal of the API does, with its reason."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}" % status)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        sink = BackEndApiSink(Dudley(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="k" * 32))
+        message = b'{"subject":"ann"}'
+        event = Event(path=REVOCATIONS, message=message, event_id=new_event_id(), committed_ns=1)
+        assert [outcome] == [result.outcome for result in await sink.publish([event])]
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://"])

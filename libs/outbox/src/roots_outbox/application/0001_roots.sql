@@ -96,7 +96,7 @@ CREATE FUNCTION roots.publish(path text, message jsonb, ordering_key text DEFAUL
     RETURN roots.publish(path, message::text, ordering_key);
 
 -- revoke: withdraw what matches all of the given: a subject's clients, a path, one client. It takes effect after what
--- was written before it, and before what is written after it.
+-- was committed before it, and before what is written after its commit.
 CREATE FUNCTION roots.revoke(subject text DEFAULT NULL, path text DEFAULT NULL, uid text DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

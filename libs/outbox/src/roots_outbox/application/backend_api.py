@@ -6,6 +6,7 @@ not be asked for now is unavailable, and what follows is not sent. May import: s
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from itertools import groupby
 
 import msgspec
@@ -96,5 +97,8 @@ class BackEndApiSink:
             named = msgspec.json.decode(event.message, type=_Revocation)
             self._dudley.revoke(subject=named.subject, path=named.path, uid=named.uid)
         except (msgspec.DecodeError, TypeError, ForbiddenError, InvalidError, UnknownUidError) as error:
+            # Something else than the back-end API answered: the right must still be withdrawn.
+            if isinstance(error, InvalidError) and error.status == HTTPStatus.NOT_FOUND:
+                raise
             return Published(Outcome.REFUSED, detail=str(error))
         return Published(Outcome.STORED)

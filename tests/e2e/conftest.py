@@ -122,6 +122,9 @@ async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
     expect.set_options(timeout=stretched(DEFAULT_MS))
     yield running_browser
     for context in running_browser.contexts:
+        # A handler that still answers a request fails when its page is closed, in whichever test runs then.
+        for routed in (*context.pages, context):
+            await routed.unroute_all(behavior="ignoreErrors")
         await context.close()
 
 

@@ -10,9 +10,8 @@ from typing import NoReturn
 import hypothesis
 import pytest
 import pytest_timeout
-
-from roots_devstack import deadlines
-from roots_devstack.background import LoopThread
+from tests.testkit import deadlines
+from tests.testkit.background import LoopThread
 
 SETTINGS = ("ROOTS_", "OTEL_")
 SETTINGS_OF_TESTS = "ROOTS_TEST_"

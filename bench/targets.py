@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nats.aio.client import Client as BrokerClient
+from tests.testkit.background import LoopThread
 
 from bench.crowd import NchanPoller, PlainPoller, Poller, RootsPoller
 from bench.errors import LoadError, MissingPeerError
@@ -21,7 +22,6 @@ from roots.contracts.subjects import GRANTS_PREFIX
 from roots.contracts.uids import Uids
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack.background import LoopThread
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.child import Program

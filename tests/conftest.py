@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.testkit.background import LoopThread
 
-from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack, StackConfig
 
 from .integration.leaks import Leaks

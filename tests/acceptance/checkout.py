@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
+from tests.testkit.deadlines import clock, stretched
 
-from roots_devstack.deadlines import clock, stretched
 from roots_devstack.home import StackInfo
 
 ROOT = Path(__file__).parents[2]

@@ -1,8 +1,7 @@
 """The todo page as two people see it who open the printed address."""
 
 from playwright.async_api import Browser, Locator, Page, expect
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 SEEN_MS = 5000
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 from tests.docs.commands import blocks, commands
-
-from roots_devstack.deadlines import until
+from tests.testkit.deadlines import until
 
 from .checkout import Newcomer
 from .page import add, expect_shared, open_page, task

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 from .checkout import SETUP_SECONDS
 from .conftest import Copied

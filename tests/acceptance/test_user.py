@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 from tests.docs.commands import commands
+from tests.testkit.deadlines import stretched
 
-from roots_devstack.deadlines import stretched
 from roots_devstack.processes import ports
 
 from .checkout import Newcomer

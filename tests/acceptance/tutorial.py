@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import msgspec
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 ADDRESS = "localhost:4020"
 """Where the README has Roots."""

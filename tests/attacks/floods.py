@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from roots_devstack.deadlines import clock, within
+from tests.testkit.deadlines import clock, within
 
 # A connection that was ended is opened again so much later.
 _AGAIN_SECONDS = 0.25

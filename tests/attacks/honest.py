@@ -5,8 +5,7 @@ import math
 from dataclasses import dataclass, field
 
 from tests.integration.http_client import HttpConnection
-
-from roots_devstack.deadlines import clock
+from tests.testkit.deadlines import clock
 
 _PAUSE_SECONDS = 0.02
 

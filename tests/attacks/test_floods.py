@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from tests.integration.listener import Listener
+from tests.testkit.background import LoopThread
 
-from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack, StackConfig
 
 from .floods import ALL, KINDS, MAX_SECONDS

@@ -13,8 +13,7 @@ from bench.crowd import Crowd, Latency, RootsPoller, message_of
 from bench.measure import EXIT_MISSING, SCENARIOS, TARGETS
 from bench.plan import full, quick
 from bench.results import Measured, Results
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {"cpu_us_per_delivery": 12.0, "p50_ms": 30.0, "p90_ms": 60.0, "p99_ms": 90.0, "lost": 0.0}

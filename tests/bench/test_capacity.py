@@ -12,8 +12,7 @@ from bench.errors import LoadError
 from bench.formula import CORE_PART, FANOUT_POLLS, TOLERANCE, Capacity, Load
 from bench.measurements import Measurements
 from bench.results import Results
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 ROOT = DOCUMENT.parents[1]
 

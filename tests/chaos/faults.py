@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import psycopg
 from tests.attacks.floods import ALL, KINDS
 from tests.attacks.process import attacked
-
-from roots_devstack.servers.small_disk import SmallDisk
+from tests.testkit.small_disk import SmallDisk
 
 from .clocks import Clocks
 from .processes import LEADER, Processes

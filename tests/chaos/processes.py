@@ -8,13 +8,13 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from roots_devstack.background import LoopThread
-from roots_devstack.processes.child import family, send_all
+from tests.testkit.background import LoopThread
+from tests.testkit.faults import family, leader_of, send_all, wait_replaced
+
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.stack import Stack
 
 READY_SECONDS = 60.0
-REPLACED_SECONDS = 30.0
 LEADER = "leader"
 
 T = TypeVar("T")
@@ -55,8 +55,8 @@ class Processes:
             send_all(pids, signal.SIGCONT)
 
     async def resolve(self, name: str) -> str:
-        """Return the name of a process; for LEADER, of the server that leads the stream. Errors: DevstackError."""
-        return await self._run(self._stack.stream_leader()) if name == LEADER else name
+        """Return the name of a process; for LEADER, of the server that leads the stream. Errors: TimeoutError."""
+        return await self._run(leader_of(self._stack)) if name == LEADER else name
 
     @property
     def broker_names(self) -> tuple[str, ...]:
@@ -93,8 +93,7 @@ class Processes:
         pid = process.pid
         process.kill(number)
         if pid is not None:
-            async with asyncio.timeout(REPLACED_SECONDS):
-                await process.wait_replaced(pid)
+            await wait_replaced(process, pid)
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(self._background.submit(work))

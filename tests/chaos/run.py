@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 import uvloop
+from tests.testkit.background import LoopThread
+from tests.testkit.small_disk import SmallDisk, why_not_mountable
 
-from roots_devstack.background import LoopThread
 from roots_devstack.errors import DevstackError
-from roots_devstack.servers.small_disk import SmallDisk, why_not_mountable
 from roots_devstack.stack import Stack, StackConfig
 
 from . import truth

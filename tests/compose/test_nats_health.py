@@ -9,14 +9,15 @@ from typing import NoReturn
 
 import nats.errors
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched
+from tests.testkit.small_disk import SmallDisk, why_not_mountable
 
 from roots.contracts.subjects import subject_of
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched
 from roots_devstack.servers.broker import Broker
-from roots_devstack.servers.small_disk import SmallDisk, why_not_mountable
 
 SCRIPT = Path(__file__).parents[2] / "deploy/nats/health.sh"
 
@@ -100,7 +101,7 @@ def test_server_is_ended_once_the_disk_has_room_when_a_write_has_failed(
     assert [ask(SCRIPT, mode, server, tmp_path) for mode in ("alive", "heal")] == [0, 1]
     assert server.servers[0].process.pid == pid
     assert [ask(impatient, mode, server, tmp_path) for mode in ("alive", "heal")] == [1, 1]
-    background.run(server.servers[0].process.wait_replaced(pid))
+    background.run(faults.wait_replaced(server.servers[0].process, pid))
     background.run(server.wait_ready())
     assert ask(impatient, "heal", server, tmp_path) == 0
     assert background.run(publish(server, 5)) == 5
@@ -120,6 +121,6 @@ def test_server_is_left_alone_when_it_does_not_answer(
     background: LoopThread, server: Broker, impatient: Path, tmp_path: Path
 ) -> None:
     """A server that reads its store or waits for its peers is not healthy, and a restart would not help it."""
-    background.run(server.kill())
+    background.run(faults.crash(server))
     # It would end this very process.
     assert run(impatient, "heal", server, tmp_path, os.getpid()) == 1

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import DEADLINE_SECONDS, stretched, within
 
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, within
 from roots_devstack.processes import ports
 from roots_devstack.processes.programs import venv_program
 from roots_devstack.servers.broker import PASSWORDS

@@ -10,7 +10,7 @@ MEASURING = {"chaos", "containers.py", "pictures.py"}
 
 
 def test_waits_allow_for_a_busy_machine_when_they_have_a_deadline() -> None:
-    """A timeout in seconds is `stretched`, and a limit of speed is on the clock of roots_devstack.deadlines."""
+    """A timeout in seconds is `stretched`, and a limit of speed is on the clock of tests.testkit.deadlines."""
     wrong = [f"{path.relative_to(ROOT)}:{line}" for path in _files() for line in _unstretched(path)]
     assert [] == wrong
 

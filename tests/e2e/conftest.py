@@ -13,9 +13,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from tests.integration.http_client import HttpConnection
 from tests.integration.metrics import value
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
 
 from .pomona_page import POMONA, build_minified

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from playwright.async_api import BrowserContext, Page, Route
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 ROOT = Path(__file__).parents[2]
 POMONA = ROOT / "clients" / "pomona"

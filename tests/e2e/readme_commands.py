@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 STOP_SECONDS = 20
 COMMAND_SECONDS = 300

@@ -18,9 +18,10 @@ from typing import Any
 
 import psycopg
 from playwright.async_api import Browser, Page, async_playwright
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock
 from roots_devstack.stack import Stack, StackConfig
 
 from .conftest import FLAGS, find_chromium
@@ -136,7 +137,7 @@ class Session:
     async def _kill(self, _page: Page, chance: random.Random) -> None:
         name = chance.choice(KILLED)
         self.counts[f"killed {name}"] += 1
-        await asyncio.to_thread(self._background.run, self._stack.kill(name))
+        await asyncio.to_thread(self._background.run, faults.kill(self._stack, name))
 
     async def _settle(self, pages: list[Page]) -> tuple[Tasks, list[Tasks]]:
         """Wait until nothing is on its way; a page that is not equal to Postgres by then never would be."""

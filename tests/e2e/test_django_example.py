@@ -11,9 +11,10 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 from tests.acceptance.checkout import copy_checkout
 from tests.docs.commands import commands
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, until, wait_until
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, until, wait_until
 from roots_devstack.processes import ports, probes
 from roots_devstack.stack import Stack
 
@@ -177,7 +178,7 @@ async def test_pages_see_each_other_again_when_roots_was_killed(
     """I1: what Django commits during an outage of the API is published afterwards, or loaded with the page."""
     mine, theirs = await open_page(), await open_page()
     for name in ("subscriptions", "longpoll-1", "longpoll-2"):
-        await asyncio.to_thread(background.run, stack.kill(name))
+        await asyncio.to_thread(background.run, faults.kill(stack, name))
         await add(mine, f"After {name}")
         await expect(task(theirs, f"After {name}")).to_have_count(1, timeout=stretched(RECOVERED_MS))
         await task(theirs, f"After {name}").get_by_test_id("delete").click()

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 from tests.integration.guarded import publish, run_guarded, token
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, within
 
 from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, within
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack
 
@@ -46,7 +47,7 @@ async def purge(stack: Stack, password: str) -> None:
         await client.request(f"$JS.API.STREAM.PURGE.{EVENTS_STREAM}", b"", timeout=stretched(5))
     finally:
         await client.close()
-    await asyncio.gather(stack.restart("longpoll-1"), stack.restart("longpoll-2"))
+    await asyncio.gather(faults.restart(stack, "longpoll-1"), faults.restart(stack, "longpoll-2"))
 
 
 async def test_page_loads_its_list_anew_when_the_log_has_lost_what_it_missed(

@@ -3,8 +3,7 @@
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 from .conftest import NewPage, NewTab, everywhere
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, task, visible

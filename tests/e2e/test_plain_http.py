@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
+from tests.testkit.deadlines import clock, stretched, until
 
-from roots_devstack.deadlines import clock, stretched, until
 from roots_devstack.stack import Stack
 
 from .conftest import crash

@@ -10,8 +10,8 @@ import pytest_asyncio
 from playwright.async_api import APIRequestContext, Browser, BrowserContext, Page, Route, async_playwright, expect
 from tests.conftest import OTHER_ORIGIN
 from tests.integration.metrics import value
+from tests.testkit.deadlines import stretched, until, within
 
-from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
 from .conftest import FLAGS, everywhere

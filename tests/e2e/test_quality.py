@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, expect
+from tests.testkit.deadlines import stretched
 
-from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
 
 from .conftest import NewPage

@@ -2,8 +2,8 @@
 
 import pytest
 from playwright.async_api import Browser
+from tests.testkit.background import LoopThread
 
-from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack
 
 from .session import Session

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
-
-from roots_devstack.deadlines import stretched, until
+from tests.testkit.deadlines import stretched, until
 
 from .conftest import NewPage, NewTab, crash, everywhere
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, task

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock, stretched
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock, stretched
 from roots_devstack.stack import Stack
 
 from .conftest import NewPage, everywhere
@@ -72,7 +73,7 @@ async def test_pages_see_each_other_again_when_any_single_process_was_killed(
     """I1, I6, I9: two pages that stay open survive kill -9 of each process, one after the other."""
     mine, theirs = await new_page(), await new_page()
     for name in PROCESSES:
-        await asyncio.to_thread(background.run, stack.kill(name))
+        await asyncio.to_thread(background.run, faults.kill(stack, name))
         await asyncio.to_thread(background.run, stack.wait_ready())
 
         started = clock()

@@ -8,8 +8,8 @@ import jwt
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
+from tests.testkit.deadlines import stretched
 
-from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack, StackConfig
 
 from .todo_page import RECOVERED_MS, expect_saved, task, type_new

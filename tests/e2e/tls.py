@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import trustme
+from tests.testkit.deadlines import until
 
-from roots_devstack.deadlines import until
 from roots_devstack.processes import ports
 from roots_devstack.processes.child import Program
 from roots_devstack.processes.environment import bare

@@ -1,8 +1,7 @@
 """What a person does with the todo page, and what they see of it."""
 
 from playwright.async_api import Locator, Page, expect
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 SEEN_MS = 1000
 """A change is seen within a second."""

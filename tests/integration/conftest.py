@@ -4,8 +4,8 @@ import resource
 from collections.abc import Iterator
 
 import pytest
+from tests.testkit.background import LoopThread
 
-from roots_devstack.background import LoopThread
 from roots_devstack.stack import Stack
 
 from .guarded import run_guarded

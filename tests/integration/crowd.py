@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from roots_devstack.deadlines import clock, until
+from tests.testkit.deadlines import clock, until
+
 from roots_devstack.stack import Stack
 
 from .listener import Listener

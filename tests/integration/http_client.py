@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from roots_devstack.deadlines import within
+from tests.testkit.deadlines import within
 
 ANSWER_SECONDS = 60.0
 # Whatever length they name is that of another answer.

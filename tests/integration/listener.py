@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from roots_devstack.deadlines import within
+from tests.testkit.deadlines import within
 
 from .http_client import HttpConnection
 

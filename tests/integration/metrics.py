@@ -3,8 +3,7 @@
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 
 def scrape(admin_url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

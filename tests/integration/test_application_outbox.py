@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, until
 
 from roots.contracts.subjects import DISCONNECT_PATH
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, until
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.environment import bare
 from roots_devstack.servers.postgres import Postgres

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.testkit.deadlines import clock, until
 
-from roots_devstack.deadlines import clock, until
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.child import Program

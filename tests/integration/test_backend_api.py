@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import clock, within
 
-from roots_devstack.deadlines import clock, within
 from roots_devstack.stack import Stack
 
 from .crowd import Crowd

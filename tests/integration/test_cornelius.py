@@ -11,6 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock, stretched
 
 from cornelius import (
     Dudley,
@@ -25,8 +28,6 @@ from cornelius import (
 from cornelius import Listener as CorneliusListener
 from cornelius.aio import AsyncDudley
 from cornelius.listener import DISCONNECT_PATH, QUICK_POLLS
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock, stretched
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack
 
@@ -170,7 +171,7 @@ async def test_updates_are_stored_once_when_subscriptions_is_killed_while_they_a
         await client.poll_until(lambda: (PATH, "") in client.updates)
         publishing = asyncio.create_task(asyncio.to_thread(dudley.updates, [(PATH, str(n)) for n in range(5000)]))
         await client.poll_until(lambda: len(client.messages(PATH)) > 0)
-        await asyncio.to_thread(background.run, stack.kill("subscriptions"))
+        await asyncio.to_thread(background.run, faults.kill(stack, "subscriptions"))
         published = await publishing
         await client.poll_until(lambda: len(client.messages(PATH)) >= 5000)
         await asyncio.to_thread(background.run, stack.wait_ready())

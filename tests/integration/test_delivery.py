@@ -7,8 +7,8 @@ import asyncio
 import os
 
 import pytest
+from tests.testkit.deadlines import until
 
-from roots_devstack.deadlines import until
 from roots_devstack.stack import Stack
 
 from .http_client import HttpConnection

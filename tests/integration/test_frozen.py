@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import until
+from tests.testkit.faults import family, send_all
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import until
 from roots_devstack.processes import probes
-from roots_devstack.processes.child import family, send_all
 from roots_devstack.stack import Stack
 
 UNREADY_SECONDS = 12.0

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock, until
+from tests.testkit.small_disk import SmallDisk, why_not_mountable
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock, until
 from roots_devstack.processes import probes
-from roots_devstack.servers.small_disk import SmallDisk, why_not_mountable
 from roots_devstack.stack import Stack, StackConfig
 
 from .http_client import HttpConnection

@@ -10,8 +10,8 @@ import secrets
 import time
 
 import pytest
+from tests.testkit.deadlines import within
 
-from roots_devstack.deadlines import within
 from roots_devstack.stack import Stack
 
 from .guarded import BACKEND_KEY, ask, bearer, fence, publish, token

@@ -4,8 +4,8 @@ import asyncio
 import time
 
 import pytest
+from tests.testkit.deadlines import clock, stretched, until
 
-from roots_devstack.deadlines import clock, stretched, until
 from roots_devstack.stack import Stack
 
 from .crowd import Crowd

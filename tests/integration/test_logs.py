@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, within
 
 from roots.contracts.uids import Uids
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, within
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack, StackConfig
 
@@ -171,7 +172,7 @@ class Everything:
         # Answered by another replica, or by the gateway's own 503: what counts is what they write about it.
         polling = asyncio.create_task(self._ask(f"/comet/{client.reconnect_with}"))
         for name in ("longpoll-1", "longpoll-2"):
-            await self._do(self._stack.kill(name))
+            await self._do(faults.kill(self._stack, name))
         await self._do(self._stack.wait_ready())
         await polling
         good = token("ann")

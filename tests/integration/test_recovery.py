@@ -5,9 +5,10 @@ import os
 import statistics
 
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock
 from roots_devstack.stack import Stack
 
 from .http_client import HttpConnection
@@ -26,7 +27,7 @@ async def test_delivery_is_live_again_within_seconds_when_nats_was_killed(stack:
         for number in range(TRIES):
             description = f"recovery {number}"
             # Returns when another process runs in its place: what the supervisor waited before is not delivery's time.
-            await asyncio.to_thread(background.run, stack.kill("nats"))
+            await asyncio.to_thread(background.run, faults.kill(stack, "nats"))
             started = clock()
             assert (await api.request("POST", "/tasks", {"description": description})).status == 201
             await client.poll_until(

@@ -4,9 +4,10 @@ import asyncio
 import uuid
 
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import within
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import within
 from roots_devstack.stack import Stack
 
 from .http_client import HttpConnection
@@ -49,7 +50,7 @@ async def test_listener_hears_next_change_when_process_was_killed(
         await client.begin(["tasks"])
         await _post_until_taken(stack, f"before {name}")
 
-        await asyncio.to_thread(background.run, stack.kill(name))
+        await asyncio.to_thread(background.run, faults.kill(stack, name))
 
         await _post_until_taken(stack, f"after {name}")
         await _poll_until_heard(client, f"after {name}")

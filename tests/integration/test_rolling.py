@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import until
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import until
 from roots_devstack.stack import Stack, StackConfig
 
 from .http_client import HttpConnection
@@ -96,7 +97,7 @@ async def write_until(stack: Stack, ended: asyncio.Event) -> list[str]:
 async def restart(stack: Stack, background: LoopThread, name: str) -> None:
     """SIGTERM a replica, and return when another process is ready in its place."""
     before = stack.processes[name].pid
-    await asyncio.to_thread(background.run, stack.kill(name, signal.SIGTERM))
+    await asyncio.to_thread(background.run, faults.kill(stack, name, signal.SIGTERM))
     await until(lambda: stack.processes[name].pid not in {before, None}, DRAIN_SECONDS + 20)
     await asyncio.to_thread(background.run, stack.wait_ready())
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock, stretched, within
 
 from roots.contracts.events import Event
 from roots.tracing import otel
 from roots.tracing.tracing import open_tracing
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock, stretched, within
 from roots_devstack.stack import Stack, StackConfig
 
 from . import metrics

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.testkit import faults
 
 from roots.runtime import logs
 from roots_devstack.stack import Stack, StackConfig
@@ -59,11 +60,11 @@ async def _run(program: str, home: Path) -> None:
         await asyncio.sleep(BEGIN_SECONDS)
         began = time.time()
         await asyncio.sleep(BEFORE_SECONDS)
-        await stack.kill("nats", signal.SIGSTOP)
+        await faults.kill(stack, "nats", signal.SIGSTOP)
         await asyncio.sleep(FROZEN_SECONDS)
-        await stack.kill("nats", signal.SIGCONT)
+        await faults.kill(stack, "nats", signal.SIGCONT)
         await asyncio.sleep(BETWEEN_SECONDS)
-        await stack.restart("longpoll-2")
+        await faults.restart(stack, "longpoll-2")
         await asyncio.sleep(AFTER_SECONDS)
         ended = time.time()
         for name, dashboard in dashboards().items():

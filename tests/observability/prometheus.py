@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from tests.testkit.deadlines import stretched, until
 
-from roots_devstack.deadlines import stretched, until
 from roots_devstack.processes import ports
 from roots_devstack.stack import Stack
 

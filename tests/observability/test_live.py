@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, until, within
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.stack import Stack
 
 from .expressions import TARGET_LABELS, Expression, asked_by_panels, asked_by_rules, rules

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 from .expressions import PROMETHEUS, ROOT, RULES, dashboards, rules
 

@@ -8,8 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")

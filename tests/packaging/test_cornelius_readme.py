@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import urllib3
 from tests.docs.commands import blocks, commands
+from tests.testkit.deadlines import stretched
 
-from roots_devstack.deadlines import stretched
 from roots_devstack.stack import Stack
 
 ROOT = Path(__file__).parents[2]

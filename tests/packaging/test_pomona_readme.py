@@ -8,8 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from tests.docs.commands import ROOT, commands
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 COMMAND_SECONDS = 300
 NEEDED = ["clients/pomona", "web/todos", "tests/vectors"]

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
+from tests.testkit.deadlines import clock
 
 from cornelius import Dudley, Message, Published, Revoked, UnavailableError
 from cornelius import dudley as synchronous_dudley
 from cornelius.aio import AsyncDudley, dudley
 from cornelius.transport import MAX_CONNECTIONS
-from roots_devstack.deadlines import clock
 
 from .support import REVOKED, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step
 

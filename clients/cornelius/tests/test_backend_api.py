@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import clock
 
 from cornelius import (
     AnswerError,
@@ -20,7 +21,6 @@ from cornelius import (
     UnavailableError,
     UnknownUidError,
 )
-from roots_devstack.deadlines import clock
 
 from .support import (
     CUT,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from tests.testkit.deadlines import within
 
 from cornelius import Dudley
 from cornelius.aio import AsyncDudley
 from cornelius.transport import MAX_CONNECTIONS
-from roots_devstack.deadlines import within
 
 from .support import Log, ScriptedServer
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.testkit.deadlines import clock, stretched
 
 from cornelius import BreakerOpenError, Dudley, UnavailableError
 from cornelius.breaker import MAX_OPEN_SECONDS, OPEN_SECONDS, TRIAL_SECONDS, Breaker
 from cornelius.errors import DeadlineError
-from roots_devstack.deadlines import clock, stretched
 
 from .support import CUT, Log, ScriptedServer, client_of
 

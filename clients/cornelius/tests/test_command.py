@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 from .support import CONNECTED, UID_A, Scripted, ScriptedServer, polled
 

@@ -10,10 +10,10 @@ from django.db import connection, transaction
 from django.db.models import Value
 from django.db.models.functions import Concat
 from django.test import TestCase
+from tests.testkit.deadlines import clock
 
 from cornelius import ChangeError, CorneliusError, PublishError, dudley
 from cornelius.django import Changes, publish_changes
-from roots_devstack.deadlines import clock
 
 from .django_project import Chore, Described, Tag, Task, UrgentTask
 from .django_support import fresh_project, published, publishing, rolled_back

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.testkit.deadlines import clock
 
 from cornelius import AnswerError, Gap, Listener, RefusedError, Update
 from cornelius.listener import DISCONNECT_PATH, MAX_BEGINNINGS, QUICK_POLLS, QUICK_SECONDS
-from roots_devstack.deadlines import clock
 
 from .support import CONNECTED, CUT, UID_A, UID_B, Request, Scripted, ScriptedServer, Step, polled, problem
 

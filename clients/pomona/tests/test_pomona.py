@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "clients" / "pomona"

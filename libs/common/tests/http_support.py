@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import falcon
+from tests.testkit.deadlines import stretched
 
 from roots.http import web
 from roots.http.server import HttpServer
-from roots_devstack.deadlines import stretched
 
 
 class Slow:

@@ -8,12 +8,12 @@ import falcon
 import pytest
 from falcon.testing import Result, TestClient
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import wait_until
 
 from roots.auth.access import EVERYONE_ANONYMOUS, Access
 from roots.auth.authentication import Authenticator
 from roots.auth.jwks import JwksKeys
 from roots.http import web
-from roots_devstack.deadlines import wait_until
 
 from .token_support import make_rules, public_jwk, token, write_keys
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 from nats.aio.msg import Msg
+from tests.testkit.deadlines import stretched, until, within
 
 from roots.nats import broker
 from roots.nats.broker import BrokerConfig
-from roots_devstack.deadlines import stretched, until, within
 
 DEADLINE_SECONDS = 10.0
 WELCOME = b'INFO {"server_id":"x","version":"2.11.0","max_payload":1024,"headers":true}\r\n'

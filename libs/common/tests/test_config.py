@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import msgspec
 import pytest
+from tests.testkit.deadlines import stretched
 
 from roots.runtime.config import EXIT_USAGE, ConfigError, Port, Seconds, load, setting
-from roots_devstack.deadlines import stretched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ from typing import Self
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.testkit.deadlines import clock, stretched, wait_until
 
 from roots.http import health
 from roots.http.health import LAST_SCRAPE_SECONDS, Check, Health, LastCheck, create_admin_server, create_registry
 from roots.http.server import HttpServer
-from roots_devstack.deadlines import clock, stretched, wait_until
 
 
 class Process:

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import clock, stretched, wait_until
 
 from roots.http.health import Health, create_admin_server, create_registry, room_check
 from roots.http.server import HttpServer
-from roots_devstack.deadlines import clock, stretched, wait_until
 
 from .http_support import Large, Slow, connect, post, read_to_end, serving
 

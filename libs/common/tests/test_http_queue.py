@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import falcon
+from tests.testkit.deadlines import stretched, wait_until
 
 from roots.http.queue import TurnQueue
-from roots_devstack.deadlines import stretched, wait_until
 
 from .http_support import Slow, connect, post, serving
 

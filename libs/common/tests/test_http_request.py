@@ -4,8 +4,7 @@ import json
 import re
 
 import pytest
-
-from roots_devstack.deadlines import clock
+from tests.testkit.deadlines import clock
 
 from .http_support import connect, read_to_end, serving
 

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import DEADLINE_SECONDS, clock, stretched, wait_until
 
 from roots.auth import jwks
 from roots.auth.jwks import JwksKeys, KeysUnavailableError, fetch_url, parse_jwks
-from roots_devstack.deadlines import DEADLINE_SECONDS, clock, stretched, wait_until
 
 from .token_support import private_key, public_jwk
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import wait_until
 
 from roots.auth import policy_watch
 from roots.auth.policy_file import MAX_FILE_BYTES, PolicyError, parse_toml, read_text
 from roots.auth.policy_watch import PolicyWatch
-from roots_devstack.deadlines import wait_until
 
 
 def parse(text: str, folder: Path) -> str:

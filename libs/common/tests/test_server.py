@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from tests.testkit.deadlines import clock, stretched
 
 from roots.http import web
 from roots.http.health import Check, Health, create_admin_server, create_registry
 from roots.http.server import HttpServer
-from roots_devstack.deadlines import clock, stretched
 
 from .http_support import Slow
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from roots_devstack.deadlines import wait_until
+from tests.testkit import faults
+from tests.testkit.deadlines import wait_until
 
 
 def is_alive(pid: int) -> bool:
@@ -20,22 +20,10 @@ def is_alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def family_of(pid: int) -> set[int]:
-    """Return `pid` and every process below it."""
-    family, unseen = {pid}, [pid]
-    while unseen:
-        children = Path(f"/proc/{unseen.pop()}/task")
-        for task in children.glob("*/children"):
-            found = {int(child) for child in task.read_text(encoding="ascii").split()} - family
-            family |= found
-            unseen.extend(found)
-    return family
-
-
 @pytest.fixture
 def family() -> Callable[[int], set[int]]:
     """Return a function that names a process and every one below it."""
-    return family_of
+    return lambda pid: set(faults.family(pid))
 
 
 @pytest.fixture

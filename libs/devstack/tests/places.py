@@ -12,10 +12,10 @@ from typing import Any, Final, Self
 
 import nats
 from nats.aio.client import Client
+from tests.testkit.deadlines import until
 
 from roots.nats import broker as common_broker
 from roots.nats.provision import ProvisionConfig, provision
-from roots_devstack.deadlines import until
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.programs import venv_program

@@ -13,9 +13,9 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from tests.testkit.deadlines import until
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM, JETSTREAM_API
-from roots_devstack.deadlines import until
 from roots_devstack.servers.broker import User
 
 CONSUMER: Final = "consumer"

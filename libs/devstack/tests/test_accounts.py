@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import stretched
 
-from roots_devstack.deadlines import stretched
 from roots_devstack.servers.accounts import unprivileged
 
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import stretched, until, within
 
 from roots_devstack import assets
 from roots_devstack.assets import AssetError, Assets
-from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.web import Web
 
 PAGE = """<!doctype html>

@@ -10,10 +10,11 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
+from tests.testkit import faults
+from tests.testkit.deadlines import stretched, within
 
 from roots.contracts.subjects import JETSTREAM_API
 from roots.nats import broker as common_broker
-from roots_devstack.deadlines import stretched, within
 from roots_devstack.processes import probes
 from roots_devstack.servers.broker import Broker, User
 
@@ -173,7 +174,7 @@ async def test_event_is_kept_when_the_server_is_killed_after_its_acknowledgement
     ack = await client.jetstream().publish("roots.events.tasks", b"{}")
     await client.close()
 
-    await broker.kill()
+    await faults.crash(broker)
     await broker.start()
 
     client = await connect(broker, "subscriptions", asyncio.Queue())

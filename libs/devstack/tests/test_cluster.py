@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 from nats.js import JetStreamContext
 from nats.js.api import DEFAULT_PREFIX
+from tests.testkit.deadlines import clock, within
+from tests.testkit.faults import leader_of
 
 from roots.contracts.subjects import EVENTS_STREAM, JETSTREAM_API
 from roots.nats import broker as common_broker
 from roots.nats.provision import ProvisionError, provision
-from roots_devstack.deadlines import clock, within
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.servers.broker import Broker, User
@@ -121,7 +122,7 @@ async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed(cluster: B
     """
     before = await stored_ids(cluster)
     written = [f"event-{number}" for number in range(60)]
-    leader = await cluster.stream_leader()
+    leader = await leader_of(cluster)
     async with jetstream(cluster, "tasks") as js:
         for event_id in written[:30]:
             await publish(js, event_id)
@@ -132,7 +133,7 @@ async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed(cluster: B
             seconds = clock() - started
             await cluster.provision()
 
-            assert leader != await cluster.stream_leader()
+            assert leader != await leader_of(cluster)
             assert (3, before + written) == (await replicas_of(cluster), await stored_ids(cluster))
 
     assert seconds < DEADLINE_SECONDS

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roots_devstack.deadlines import until, within
+from tests.testkit.deadlines import until, within
+
 from roots_devstack.processes import ports
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.servers.gateway import Gateway

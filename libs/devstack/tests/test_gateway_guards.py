@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.testkit.deadlines import stretched, until, within
 
-from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.waiting import until_ready

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import stretched, within
 
-from roots_devstack.deadlines import stretched, within
 from roots_devstack.processes import ports
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.servers.gateway import Gateway

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.testkit.faults import leader_of
 
 from roots.http.server import HttpServer
 from roots.http.web import create_app
@@ -120,7 +121,7 @@ async def test_nats_keeps_its_streams_when_its_folder_has_a_hostile_name(tmp_pat
         await broker.provision()
 
     async with Broker(home) as broker:
-        assert await broker.stream_leader() == "nats"
+        assert await leader_of(broker) == "nats"
     assert (home / "nats" / "jetstream").is_dir()
 
 

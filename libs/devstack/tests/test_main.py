@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
+from tests.testkit.deadlines import clock, stretched
 
-from roots_devstack.deadlines import clock, stretched
 from roots_devstack.home import StackInfo
 from roots_devstack.processes import ports
 

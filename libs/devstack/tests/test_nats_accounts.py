@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.js.api import AckPolicy, ConsumerConfig
+from tests.testkit.deadlines import stretched, until
 
 from roots.contracts.subjects import (
     EVENTS_PREFIX,
@@ -23,7 +24,6 @@ from roots.contracts.subjects import (
     LIVE_GRANTS_PREFIX,
 )
 from roots.nats.stored import Stored
-from roots_devstack.deadlines import stretched, until
 from roots_devstack.servers.broker import Broker, Nodes, User
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.nats_protocol import Subscription

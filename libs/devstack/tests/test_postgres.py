@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.testkit.background import LoopThread
 
-from roots_devstack.background import LoopThread
 from roots_devstack.servers.postgres import Postgres
 
 
@@ -33,7 +33,7 @@ async def test_postgres_keeps_its_data_when_it_is_killed(tmp_path: Path) -> None
         assert [1] == await written_and_read(postgres)
         url = postgres.url
 
-        await postgres.kill()
+        await postgres.process.crash()
         await postgres.start()
 
         assert url == postgres.url

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from tests.testkit import faults
+from tests.testkit.deadlines import clock, within
 
-from roots_devstack.deadlines import clock, within
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes.child import Program
 from roots_devstack.processes.supervision import Process, Watch, run_once
@@ -40,7 +41,7 @@ async def test_process_is_started_again_when_it_is_killed() -> None:
             started = clock()
             process.kill()
             async with within(DEADLINE_SECONDS):
-                await process.wait_replaced(pid)
+                await faults.wait_replaced(process, pid)
             return clock() - started
         finally:
             await process.stop()

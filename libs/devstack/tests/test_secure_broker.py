@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import within
 
 from roots.nats.broker import BrokerConfig, connect
 from roots.runtime.config import ConfigError, load
-from roots_devstack.deadlines import within
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.programs import checkout_path, venv_program

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from tests.testkit import faults
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, within
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, within
 from roots_devstack.home import StackInfo
 from roots_devstack.keys import Keys
 from roots_devstack.stack import Stack, StackConfig
@@ -73,7 +74,7 @@ def test_process_is_back_and_published_when_it_was_killed(
     """After `kill -9` another process serves at the same address, and stack.json names it."""
     before = stack.processes[name]
 
-    background.run(stack.kill(name))
+    background.run(faults.kill(stack, name))
     background.run(stack.wait_ready())
 
     after = stack.processes[name]
@@ -90,7 +91,7 @@ def test_stack_json_is_private_when_written(home: Path, stack: Stack) -> None:
 def test_request_succeeds_when_its_service_is_down_for_a_moment(background: LoopThread, stack: Stack) -> None:
     """The gateway waits for a service that is being started again instead of failing the request."""
     for name, path in (("tasks", "/tasks"), ("longpoll-1", "/comet/"), ("longpoll-2", "/comet/")):
-        background.run(stack.kill(name))
+        background.run(faults.kill(stack, name))
 
         assert 200 == ask(stack, "GET", path).status
         background.run(stack.wait_ready())
@@ -98,7 +99,7 @@ def test_request_succeeds_when_its_service_is_down_for_a_moment(background: Loop
 
 def test_write_succeeds_when_tasks_restarts(background: LoopThread, stack: Stack) -> None:
     """A restart in order fails no request: what is under way is answered, the rest waits for the new process."""
-    restart = background.submit(stack.restart("tasks"))
+    restart = background.submit(faults.restart(stack, "tasks"))
     statuses = set()
     while not restart.done():
         statuses.add(ask(stack, "POST", "/tasks", '{"description": "while restarting"}').status)
@@ -112,7 +113,7 @@ def test_task_is_there_when_every_store_was_killed(background: LoopThread, stack
     location = ask(stack, "POST", "/tasks", '{"description": "lasting"}').headers["location"]
 
     for name in ("postgres", "nats"):
-        background.run(stack.kill(name))
+        background.run(faults.kill(stack, name))
     background.run(stack.wait_ready())
 
     assert 200 == ask(stack, "GET", location).status
@@ -272,7 +273,7 @@ async def test_nothing_is_left_when_the_stack_stops(
 
 async def test_stack_stops_in_time_when_a_process_hangs(second_stack: Stack) -> None:
     """A process that is frozen, and so deaf to SIGTERM, does not hold up the rest."""
-    await second_stack.kill("longpoll-1", signal.SIGSTOP)
+    await faults.kill(second_stack, "longpoll-1", signal.SIGSTOP)
 
     async with within(10):
         await second_stack.stop()

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from roots_devstack.deadlines import stretched, within
+from tests.testkit import faults
+from tests.testkit.deadlines import stretched, within
+
 from roots_devstack.stack import Stack, StackConfig
 
 DEADLINE_SECONDS = 30.0
@@ -70,11 +72,11 @@ async def test_system_delivers_when_the_streams_leader_is_killed_and_when_all_se
         listener = await asyncio.to_thread(Listener, stack)
         await hear(listener, "before")
 
-        leader = await stack.stream_leader()
-        await stack.kill(leader)
+        leader = await faults.leader_of(stack)
+        await faults.kill(stack, leader)
         await hear(listener, "without its leader")
 
-        await asyncio.gather(*(stack.restart(name) for name in NATS_NAMES))
+        await asyncio.gather(*(faults.restart(stack, name) for name in NATS_NAMES))
         await hear(listener, "after a restart of all")
         pids = {pid for process in stack.processes.values() if process.pid for pid in family(process.pid)}
 

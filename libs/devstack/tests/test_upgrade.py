@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client
+from tests.testkit.deadlines import within
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
-from roots_devstack.deadlines import within
 from roots_devstack.processes.programs import checkout_path, venv_path
 from roots_devstack.servers.broker import Broker
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from psycopg import sql
+from tests.testkit.background import LoopThread
 
 from roots.nats.broker import BrokerConfig
-from roots_devstack.background import LoopThread
 from roots_devstack.servers.broker import Broker
 from roots_devstack.servers.postgres import Postgres
 from roots_outbox.source import OutboxSource

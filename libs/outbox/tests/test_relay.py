@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import until, within
 
 from roots.contracts.events import Outcome
 from roots.tracing.tracing import OFF
-from roots_devstack.deadlines import until, within
 from roots_outbox import delivery
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.relay import Relay

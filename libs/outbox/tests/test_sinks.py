@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.testkit.deadlines import within
 
 from roots.contracts.events import Event, Outcome, new_event_id
 from roots.nats.broker import BrokerConfig
-from roots_devstack.deadlines import within
 from roots_outbox.jetstream import BATCH_FROM, JetStreamSink
 from roots_outbox.sink import Sink
 

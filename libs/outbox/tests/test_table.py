@@ -1,6 +1,7 @@
 """The outbox table over the relay's own connection."""
 
-from roots_devstack.deadlines import wait_until
+from tests.testkit.deadlines import wait_until
+
 from roots_outbox.table import Advance, Outbox
 
 from .support import Table

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.testkit.background import LoopThread
 
-from roots_devstack.background import LoopThread
 from roots_devstack.servers.broker import Broker
 from roots_longpoll.http import drain
 from roots_longpoll.replica import Replica

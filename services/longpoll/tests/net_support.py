@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 from nats.aio.client import Client
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, until, within
+from tests.testkit.faults import crash
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
 from roots.nats import broker
 from roots.nats.streams import stream_state
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, until, within
 from roots_devstack.servers.broker import Broker, User
 from roots_longpoll.config import Config
 from roots_longpoll.delivery.cursor import render
@@ -145,7 +146,7 @@ class Around:
 
     async def kill(self) -> None:
         """Kill NATS as a power cut would."""
-        await asyncio.wrap_future(self.background.submit(self.server.kill()))
+        await asyncio.wrap_future(self.background.submit(crash(self.server)))
 
     async def start(self) -> None:
         """Start NATS again."""

@@ -5,9 +5,9 @@ import time
 import uuid
 
 import pytest
+from tests.testkit.deadlines import clock, until
 
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import clock, until
 from roots_longpoll.delivery.cursor import Cursor, render
 from roots_longpoll.replica import Replica
 

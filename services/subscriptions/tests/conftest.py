@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import wait_until
 
 from roots.auth.policy import parse_policy
 from roots.contracts.uids import Uids
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import wait_until
 from roots_devstack.servers.broker import Broker
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.grants.grants import Grants

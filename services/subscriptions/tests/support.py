@@ -14,12 +14,12 @@ from typing import Any, Self
 import msgspec
 import urllib3
 from nats.aio.client import Client
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import DEADLINE_SECONDS, stretched, wait_until
 
 from roots.contracts.grant_records import GrantRecord
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots.nats import broker
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 from roots_devstack.processes import ports
 from roots_devstack.servers.broker import Broker, User
 

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import DEADLINE_SECONDS, stretched, wait_until
 
 from roots.auth.policy import parse_policy
 from roots.auth.policy_file import PolicyError, read_text
 from roots.contracts.identity import ANONYMOUS
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 from roots_subscriptions.config import DEFAULT_POLICY
 
 from .support import UID_KEY, Nats, Service

@@ -7,7 +7,7 @@ import resource
 import time
 from pathlib import Path
 
-from roots_devstack.deadlines import clock, stretched, wait_until
+from tests.testkit.deadlines import clock, stretched, wait_until
 
 from .support import Nats, Service
 

@@ -4,7 +4,8 @@ import json
 import socket
 from pathlib import Path
 
-from roots_devstack.deadlines import stretched, wait_until
+from tests.testkit.deadlines import stretched, wait_until
+
 from roots_devstack.processes import ports
 
 from .support import Nats, Service

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from roots_devstack.deadlines import wait_until
+from tests.testkit.deadlines import wait_until
 
 from .support import KEY, OTHER_KEY, Nats, Service
 

@@ -10,10 +10,10 @@ import pytest
 from falcon.testing import TestClient
 from prometheus_client import CollectorRegistry
 from psycopg import sql
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import wait_until
 
 from roots.auth.authentication import Authenticator
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import wait_until
 from roots_devstack.servers.broker import Broker
 from roots_devstack.servers.postgres import DATABASE, OWNER, ROLE, Postgres
 from roots_tasks.api.app import create_app

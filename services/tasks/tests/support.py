@@ -15,14 +15,14 @@ import psycopg
 import urllib3
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import DEADLINE_SECONDS, stretched, wait_until
+from tests.testkit.faults import crash, send_all
 
 from roots.contracts.events import EVENT_ID_HEADER
 from roots.contracts.subjects import EVENTS_STREAM, JETSTREAM_API, subject_of
 from roots.nats import broker
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import DEADLINE_SECONDS, stretched, wait_until
 from roots_devstack.processes import ports
-from roots_devstack.processes.child import send_all
 from roots_devstack.servers.broker import Broker, User
 
 
@@ -109,7 +109,7 @@ class Nats:
 
     def kill(self) -> None:
         """Kill the server as a power cut would."""
-        self._loop.run(self.server.kill())
+        self._loop.run(crash(self.server))
 
     def publish(self, path: str, message: bytes, event_id: str) -> None:
         """Store an event as the relay would."""

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import urllib3
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, wait_until
+from tests.testkit.diskless import diskless
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, wait_until
 from roots_devstack.processes import ports
-from roots_devstack.servers.diskless import diskless
 from roots_devstack.servers.postgres import ROLE, Postgres
 from roots_tasks.storage import migrate
 
@@ -95,7 +95,7 @@ def test_service_recovers_when_postgres_comes_and_goes(background: LoopThread, t
             migrate.migrate(postgres.owner_url, migrate.packaged(), print, role=ROLE)
             wait_until(serve.is_ready)
             assert serve.request("POST", "/tasks", {"description": "x"}).status == 201
-            background.run(postgres.kill())
+            background.run(postgres.process.crash())
             wait_until(lambda: not serve.is_ready())
             assert serve.request("PATCH", "/task/1", {"isDone": True}).status == 503
             background.run(postgres.start())

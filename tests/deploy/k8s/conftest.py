@@ -8,8 +8,7 @@ from typing import NoReturn, Protocol
 
 import pytest
 import yaml
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 from .manifests import Manifests, render
 from .programs import DEPLOY

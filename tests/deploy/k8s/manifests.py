@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from roots_devstack.deadlines import stretched
+from tests.testkit.deadlines import stretched
 
 Object = dict[str, Any]
 Labels = Mapping[str, str]

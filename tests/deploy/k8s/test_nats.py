@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import until, within
 
 from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats import broker
 from roots.nats.provision import ProvisionConfig, provision
 from roots.runtime.config import load
-from roots_devstack.deadlines import until, within
 from roots_devstack.processes import ports, probes
 from roots_longpoll.config import Config as LongpollConfig
 

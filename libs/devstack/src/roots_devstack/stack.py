@@ -4,7 +4,6 @@ Owns the folder `home`: one stack at a time runs in it, and `home/stack.json` na
 """
 
 import asyncio
-import signal
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -12,8 +11,6 @@ from typing import Self
 
 import msgspec
 
-from roots.contracts.subjects import EVENTS_STREAM
-from roots_devstack.deadlines import within
 from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute
 from roots_devstack.parts import Parts, StackConfig
 from roots_devstack.processes.supervision import Watch, run_once
@@ -25,7 +22,6 @@ __all__ = ["Stack", "StackConfig"]
 READY_SECONDS = 60.0
 # Longer than a one-shot takes to say itself what it waited for in vain.
 ONE_SHOT_SECONDS = 75.0
-_REPLACED_SECONDS = 30.0
 
 
 class Stack:
@@ -49,10 +45,6 @@ class Stack:
     def part(self, name: str) -> Part:
         """Return one part by its name; stopping and starting its process is how tests make a longer outage."""
         return next(part for part in self._parts.all() if part.name == name)
-
-    async def stream_leader(self, stream: str = EVENTS_STREAM) -> str:
-        """Return the name of the nats-server that leads `stream`, once there is one. Errors: DevstackError."""
-        return await self._parts.broker.stream_leader(stream)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -101,21 +93,6 @@ class Stack:
     async def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Return once every part is ready. Errors: DevstackError, naming the part that is not."""
         await _all_of(until_ready(part, seconds=seconds) for part in self._parts.all())
-
-    async def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a process; after `kill -9`, return once another one runs in its place."""
-        process = self.part(name).process
-        pid = process.pid
-        process.kill(number)
-        if number is signal.SIGKILL and pid is not None:
-            async with within(_REPLACED_SECONDS):
-                await process.wait_replaced(pid)
-
-    async def restart(self, name: str) -> None:
-        """Stop a process in order, start it again, and return once it is ready."""
-        part = self.part(name)
-        await part.process.restart(self._parts.wiring.stop_seconds)
-        await until_ready(part, seconds=READY_SECONDS)
 
     @property
     def _parts(self) -> Parts:

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import until
 
 from roots.runtime import descriptors
-from roots_devstack.deadlines import until
 from roots_devstack.processes import ports, probes
 
 from ..dispatcher_support import UID_KEY

@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import clock, until, within
 
-from roots_devstack.deadlines import clock, until, within
 from roots_longpoll.delivery import dispatcher
 from roots_longpoll.replica import Replica
 

@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import until
 
-from roots_devstack.deadlines import until
 from roots_longpoll.replica import Replica
 
 from ..net_support import Around, Page, RawConnection, Response, listening_page

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import until, within
 
-from roots_devstack.deadlines import until, within
 from roots_longpoll.http import connection
 from roots_longpoll.replica import Replica
 

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from tests.testkit.deadlines import stretched
+
 from roots.contracts.subjects import CLIENTS_HELD
-from roots_devstack.deadlines import stretched
 from roots_longpoll.replica import Replica
 
 from ..net_support import DEADLINE_SECONDS, Around, Page, running

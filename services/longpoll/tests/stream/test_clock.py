@@ -3,8 +3,8 @@
 import time
 
 import pytest
+from tests.testkit.deadlines import until
 
-from roots_devstack.deadlines import until
 from roots_longpoll.stream import follower
 
 from ..net_support import Around, running

@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.testkit.deadlines import until
 
 from roots.nats.stored import Stored
-from roots_devstack.deadlines import until
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
 from roots_longpoll.stream.reader import JetStreamReader

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from tests.testkit.deadlines import stretched, until
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots.nats.log_epoch import LOG_SUBJECT
 from roots.nats.stored import Stored
-from roots_devstack.deadlines import stretched, until
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.replica import Replica
 from roots_longpoll.stream import follower

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import structlog
 import trustme
+from tests.testkit.deadlines import clock, until
 
 from roots.nats.stored import Stored
-from roots_devstack.deadlines import clock, until
 from roots_devstack.processes import ports
 from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import live

@@ -3,7 +3,8 @@
 import asyncio
 from typing import cast
 
-from roots_devstack.deadlines import until, within
+from tests.testkit.deadlines import until, within
+
 from roots_longpoll.delivery.poll import Limits
 from roots_longpoll.delivery.ring import Ring
 from roots_longpoll.delivery.stats import Unreadable

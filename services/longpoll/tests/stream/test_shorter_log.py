@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import stretched, until
 
 from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats import broker
-from roots_devstack.deadlines import stretched, until
 from roots_longpoll.stream import follower
 from roots_subscriptions.broker.log_epoch import LogEpochs
 from roots_subscriptions.grants.store import GrantStore

@@ -5,10 +5,10 @@ import uuid
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import until
 
 from roots.contracts.events import MAX_MESSAGE_BYTES
 from roots.contracts.subjects import EVENTS_PREFIX, EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
-from roots_devstack.deadlines import until
 from roots_longpoll.replica import Replica
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower

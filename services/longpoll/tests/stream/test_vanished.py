@@ -5,11 +5,11 @@ import json
 import uuid
 
 import pytest
+from tests.testkit.deadlines import until
 
 from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots.nats import presence
 from roots.nats.log_epoch import LOG_SUBJECT
-from roots_devstack.deadlines import until
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
 from roots_longpoll.stream.reader import JetStreamReader

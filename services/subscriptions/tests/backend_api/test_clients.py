@@ -8,11 +8,11 @@ import pytest
 import urllib3
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.subjects import CLIENTS_HELD
 from roots.contracts.uids import Uids
 from roots.nats import broker
-from roots_devstack.deadlines import wait_until
 
 from ..support import KEY, OTHER_KEY, Nats, Service
 

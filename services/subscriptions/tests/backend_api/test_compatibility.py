@@ -5,9 +5,9 @@ import socket
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import stretched
 
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import stretched
 
 from ..support import KEY, Nats, Service
 

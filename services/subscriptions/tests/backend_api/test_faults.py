@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from tests.testkit.deadlines import clock, wait_until
+from tests.testkit.faults import crash
 
-from roots_devstack.deadlines import clock, wait_until
 from roots_subscriptions.backend_api.publishing import BATCH_SECONDS
 
 from ..support import Nats, Service
@@ -46,7 +47,7 @@ def lonely(own_nats: Nats, policy_file: Path, tmp_path: Path) -> Iterator[Servic
 def test_publish_answers_503_and_stores_nothing_when_nats_is_away(lonely: Service, own_nats: Nats, uid: str) -> None:
     """I9: nothing is half-said; the same request succeeds when NATS is back, and what was refused is not stored."""
     message = {"path": "tasks", "message": "once", "id": "outage"}
-    own_nats.loop.run(own_nats.server.kill())
+    own_nats.loop.run(crash(own_nats.server))
     wait_until(lambda: not lonely.is_ready())
 
     answer = lonely.publish(message)
@@ -82,7 +83,7 @@ def test_retry_completes_the_batch_when_nats_is_killed_in_the_middle(lonely: Ser
     for thread in threads:
         thread.start()
     wait_until(lambda: own_nats.events_end() > 100)
-    own_nats.loop.run(own_nats.server.kill())
+    own_nats.loop.run(crash(own_nats.server))
     killed = clock()
     for thread in threads:
         thread.join()

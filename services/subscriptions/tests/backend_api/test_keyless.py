@@ -7,12 +7,12 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import wait_until
 
 from roots.auth.backends import find_keyless
 from roots.auth.policy import parse_policy
 from roots.auth.policy_file import PolicyError
 from roots.http.web import Problem
-from roots_devstack.deadlines import wait_until
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.authorization import BackendAuthorizer
 from roots_subscriptions.backend_api.keyless import is_loopback, policy_parser

@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from roots_devstack.deadlines import wait_until
-from roots_devstack.servers.diskless import diskless
+from tests.testkit.deadlines import wait_until
+from tests.testkit.diskless import diskless
 
 from ..support import KEY, OTHER_KEY, Nats, Service
 

@@ -3,8 +3,8 @@
 import time
 
 import pytest
+from tests.testkit.deadlines import wait_until
 
-from roots_devstack.deadlines import wait_until
 from roots_subscriptions.broker import readiness
 from roots_subscriptions.broker.readiness import BrokerReadiness
 from roots_subscriptions.broker.thread import BrokerThread

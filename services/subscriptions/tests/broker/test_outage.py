@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from roots_devstack.deadlines import wait_until
+from tests.testkit.deadlines import wait_until
+from tests.testkit.faults import crash
 
 from ..support import Nats, Service
 
@@ -53,7 +53,7 @@ def test_grants_are_kept_when_nats_is_killed_and_comes_back(lonely: Service, own
     wait_until(lonely.is_ready)
     assert 200 == lonely.connect(uid, "tasks").status
 
-    own_nats.loop.run(own_nats.server.kill())
+    own_nats.loop.run(crash(own_nats.server))
     wait_until(lambda: not lonely.is_ready())
     assert 503 == lonely.connect(uid, "many/1").status
 

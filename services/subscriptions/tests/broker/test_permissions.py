@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+from tests.testkit.deadlines import DEADLINE_SECONDS, within
 
 from roots.nats import broker
-from roots_devstack.deadlines import DEADLINE_SECONDS, within
 
 from ..support import Nats
 

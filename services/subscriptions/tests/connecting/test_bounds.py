@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import wait_until
 
 from ..support import Nats, Service
 

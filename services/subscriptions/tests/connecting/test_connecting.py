@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.grant_records import MAX_PATHS
 from roots.contracts.uids import Uids
 from roots.http.web import MAX_BODY_BYTES
-from roots_devstack.deadlines import wait_until
 
 from ..support import Nats, Service
 

@@ -14,9 +14,9 @@ import pytest
 import urllib3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.testkit.deadlines import clock, wait_until
 
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import clock, wait_until
 
 from ..support import Nats, Service
 

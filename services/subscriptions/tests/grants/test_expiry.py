@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import stretched, wait_until
+from tests.testkit.faults import crash
 
 from roots.auth.policy import parse_policy
 from roots.contracts.identity import Identity
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import stretched, wait_until
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.expiry import Expiry
@@ -152,7 +153,7 @@ def test_end_is_told_later_when_nats_is_away_at_its_moment(
     mine = [uids.mint() for _ in range(3)]
     for uid in mine:
         replica.connect(uid, "a", expires=until)
-    own_nats.loop.run(own_nats.server.kill())
+    own_nats.loop.run(crash(own_nats.server))
     wait_until(lambda: not lonely_thread.is_connected)
     for _ in range(2):
         with pytest.raises(BrokerUnavailableError):

@@ -5,11 +5,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.testkit.deadlines import stretched
 
 from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant
 from roots.contracts.identity import ANONYMOUS
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, LIVE_GRANTS_PREFIX
-from roots_devstack.deadlines import stretched
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.grants.store import TTL_MARGIN_SECONDS

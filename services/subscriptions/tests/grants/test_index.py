@@ -4,12 +4,12 @@ import time
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, wait_until
 
 from roots.contracts.grant_records import GrantRecord, PathGrant, TokenClaims
 from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots.contracts.uids import Uids
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, wait_until
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.store import GrantStore

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import stretched, wait_until
 
 from roots.contracts.grant_records import GrantRecord
 from roots.contracts.requests import MAX_RENEWALS
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, GRANT_RENEWAL
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import stretched, wait_until
 
 from ..support import Nats, Service
 

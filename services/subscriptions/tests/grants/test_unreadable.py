@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import wait_until
 
 from ..support import KEY, Nats, Service
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM
-from roots_devstack.deadlines import wait_until
 from roots_subscriptions.grants import writes
 from roots_subscriptions.grants.writes import Writes
 

@@ -9,10 +9,10 @@ import jwt
 import pytest
 from falcon.testing import Result, TestClient
 from prometheus_client import CollectorRegistry
+from tests.testkit.deadlines import wait_until
 
 from roots.auth.authentication import Authenticator
 from roots.auth.policy_file import PolicyError
-from roots_devstack.deadlines import wait_until
 from roots_tasks.api.app import create_app
 from roots_tasks.api.policy import AuthMiddleware, parse_task_policy
 from roots_tasks.metrics import ServeMetrics

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import clock, wait_until
+from tests.testkit.faults import family
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import clock, wait_until
-from roots_devstack.processes.child import family
 from roots_devstack.servers.postgres import ROLE, Postgres
 from roots_outbox.maintenance import ANSWER_SECONDS
 from roots_tasks.storage import migrate

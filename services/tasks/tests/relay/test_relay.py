@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.testkit.deadlines import clock, wait_until
 
 from roots.contracts.events import EVENT_ID_HEADER, TIME_HEADER, TRACEPARENT_HEADER
-from roots_devstack.deadlines import clock, wait_until
 from roots_outbox import delivery
 from roots_outbox.jetstream import BATCH_FROM
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from falcon.testing import Result, TestClient
+from tests.testkit.deadlines import wait_until
 
-from roots_devstack.deadlines import wait_until
 from roots_tasks.errors import VersionMismatchError
 from roots_tasks.storage.store import Store
 from roots_tasks.tasks import Change, Draft

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.events import EVENT_ID_HEADER
-from roots_devstack.deadlines import wait_until
 from roots_devstack.processes import ports
 from roots_devstack.servers.postgres import Postgres
 from roots_outbox.table import CREATE

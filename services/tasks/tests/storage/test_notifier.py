@@ -4,7 +4,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from roots_devstack.deadlines import DEADLINE_SECONDS, stretched
+from tests.testkit.deadlines import DEADLINE_SECONDS, stretched
+
 from roots_tasks.storage.database import Database
 from roots_tasks.storage.notifier import PACE_SECONDS, RelayNotifier
 

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.testkit.deadlines import stretched, wait_until
 
-from roots_devstack.deadlines import stretched, wait_until
 from roots_devstack.processes.programs import postgres_program
 from roots_tasks.storage.database import Database
 from roots_tasks.storage.store import Store

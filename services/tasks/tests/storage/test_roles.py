@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.testkit.background import LoopThread
+from tests.testkit.deadlines import stretched, wait_until
 
-from roots_devstack.background import LoopThread
-from roots_devstack.deadlines import stretched, wait_until
 from roots_devstack.processes.programs import postgres_program
 from roots_devstack.servers.postgres import OWNER, ROLE, Postgres
 from roots_tasks.errors import MigrationError

@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,22 +97,6 @@ class Child:
         except TimeoutError:
             self.send(signal.SIGKILL)
             await self.wait()
-
-
-def family(pid: int) -> list[int]:
-    """Return the id of a process, and those of its children and theirs."""
-    children: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        with contextlib.suppress(OSError):
-            children += map(int, (task / "children").read_text(encoding="ascii").split())
-    return [pid, *(below for child in children for below in family(child))]
-
-
-def send_all(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each process that is still there."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 async def _read_lines(descriptor: int, take_line: Callable[[str], None]) -> None:

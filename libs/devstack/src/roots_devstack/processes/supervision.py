@@ -56,7 +56,6 @@ class Process:
         self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._spawning = asyncio.Lock()
-        self._changed = asyncio.Event()
         self._is_halted = False
 
     @property
@@ -88,21 +87,10 @@ class Process:
         self._is_halted = True
         self.kill()
 
-    async def restart(self, seconds: float = STOP_SECONDS) -> None:
-        """Stop the program in order, and start it again."""
-        await self.stop(seconds)
-        await self.start()
-
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the program; when it dies of it, it is started again."""
         if self._child is not None:
             self._child.send(number)
-
-    async def wait_replaced(self, pid: int) -> None:
-        """Return once the process `pid` is gone and another one runs in its place."""
-        while self.pid is None or self.pid == pid:
-            self._changed.clear()
-            await self._changed.wait()
 
     async def _halt(self, number: signal.Signals, seconds: float) -> None:
         keeper, self._keeper = self._keeper, None
@@ -150,7 +138,6 @@ class Process:
 
     def _set_child(self, child: Child | None) -> None:
         self._child = child
-        self._changed.set()
         self._watch.on_change()
 
     def _take_line(self, line: str) -> None:

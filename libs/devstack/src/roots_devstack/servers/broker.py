@@ -11,10 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats.provision import ProvisionConfig, provision
-from roots_devstack.deadlines import within
-from roots_devstack.errors import DevstackError
 from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports
@@ -30,9 +27,6 @@ Nodes = Literal[1, 3]
 
 STOP_SECONDS = 3.0
 _READY_SECONDS = 30.0
-# A cluster elects within ten seconds; the rest is for a busy machine.
-_LEADER_SECONDS = 20.0
-_LEADER_INTERVAL_SECONDS = 0.05
 
 
 class Broker:
@@ -95,28 +89,9 @@ class Broker:
         """Stop every server in order; what they have stored stays."""
         await asyncio.gather(*(server.process.stop(STOP_SECONDS) for server in self.servers))
 
-    async def kill(self) -> None:
-        """Kill every server as a power cut would; they stay dead until `start`."""
-        await asyncio.gather(*(server.process.crash() for server in self.servers))
-
     async def wait_ready(self) -> None:
         """Return once JetStream answers on every server. Errors: DevstackError."""
         await asyncio.gather(*(until_ready(server, seconds=_READY_SECONDS) for server in self.servers))
-
-    async def stream_leader(self, stream: str = EVENTS_STREAM, *, seconds: float = _LEADER_SECONDS) -> str:
-        """Return the name of the server that leads `stream`, once there is one.
-
-        Errors: DevstackError when there is none within `seconds`.
-        """
-        try:
-            async with within(seconds):
-                while True:
-                    claims = await asyncio.gather(*(server.is_stream_leader(stream) for server in self.servers))
-                    if any(claims):
-                        return self.servers[claims.index(True)].name
-                    await asyncio.sleep(_LEADER_INTERVAL_SECONDS)
-        except TimeoutError as error:
-            raise DevstackError(f"no nats-server led {stream} within {seconds:.0f} s") from error
 
     def provision_config(self) -> ProvisionConfig:
         """Return what `roots.nats.provision` needs for these servers; `replace` sets other limits."""

@@ -89,35 +89,6 @@ class NatsServer:
         answer = await probes.get(f"{self.admin_url}/healthz?js-server-only=true")
         return answer is not None and answer.status == probes.OK
 
-    async def is_stream_leader(self, stream: str) -> bool:
-        """Return whether this server leads `stream`, as far as it knows itself."""
-        answer = await probes.get(f"{self.admin_url}/jsz?streams=true")
-        if answer is None or answer.status != probes.OK:
-            return False
-        return any(
-            # A server without a cluster leads whatever it has.
-            found.name == stream and (found.cluster is None or found.cluster.leader == self.name)
-            for account in msgspec.json.decode(answer.body, type=_JetStream).account_details
-            for found in account.stream_detail
-        )
-
-
-class _Cluster(msgspec.Struct):
-    leader: str = ""
-
-
-class _Stream(msgspec.Struct):
-    name: str
-    cluster: _Cluster | None = None
-
-
-class _Account(msgspec.Struct):
-    stream_detail: list[_Stream] = []
-
-
-class _JetStream(msgspec.Struct):
-    account_details: list[_Account] = []
-
 
 class _Health(msgspec.Struct):
     error: str = "its JetStream is not up"

@@ -108,10 +108,6 @@ class Postgres:
         """Stop the server: sessions are ended, data are safe on disk."""
         await self.process.stop(STOP_SECONDS)
 
-    async def kill(self) -> None:
-        """Kill the server as a power cut would; it stays dead until `start`, which then recovers."""
-        await self.process.crash()
-
     async def wait_ready(self) -> None:
         """Return once the server answers and has the roles and the database `tasks`. Errors: DevstackError."""
         await until_ready(self, seconds=_READY_SECONDS)

@@ -2,7 +2,7 @@
 
 with LoopThread() as background, background.entered(Postgres(home)) as postgres:
     psycopg.connect(postgres.url)
-    background.run(postgres.kill())
+    background.run(postgres.process.crash())
 """
 
 import asyncio
@@ -10,10 +10,9 @@ import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from roots_devstack.deadlines import within
+from tests.testkit.deadlines import within
 
 DEADLINE_SECONDS = 120.0
 
@@ -31,9 +30,7 @@ class LoopThread:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -1,10 +1,9 @@
-"""A folder with a small disk of its own, for tests that fill it: a tmpfs, which only root may mount."""
+"""A folder with a small disk of its own, to be filled: a tmpfs, which only root may mount."""
 
 import contextlib
 import os
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from roots_devstack.errors import DevstackError
@@ -28,9 +27,7 @@ class SmallDisk:
         _run("mount", "-t", "tmpfs", "-o", f"size={self._size_mib}m,mode=0700", "tmpfs", str(self._folder))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         # Lazily: a process that is about to end may have a file open.
         _run("umount", "--lazy", str(self._folder))
 
@@ -59,7 +56,7 @@ def why_not_mountable(folder: Path) -> str | None:
 
 def _run(*command: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # nothing from outside
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # nothing from outside
     except OSError as error:
         raise DevstackError(f"{command[0]} can't be run: {error}") from error
     if done.returncode != 0:

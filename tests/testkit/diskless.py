@@ -1,4 +1,4 @@
-"""Programs as they are in a container that is read-only and has no folder for temporary files; for tests."""
+"""Programs as they are in a container that is read-only and has no folder for temporary files."""
 
 from pathlib import Path
 

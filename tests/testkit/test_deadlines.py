@@ -10,19 +10,22 @@ from collections import deque
 from collections.abc import Iterator
 
 import pytest
+from tests.testkit import deadlines
+from tests.testkit.deadlines import clock, stretched, until, wait_until, within
 
-from roots_devstack import deadlines
-from roots_devstack.deadlines import clock, stretched, until, wait_until, within
+from roots_devstack.deadlines import slow_down
 
 FACTOR = 4.0
 
 
 @pytest.fixture
-def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let everything take FACTOR times longer."""
-    monkeypatch.setattr(deadlines, "_pace", deadlines._Pace(at=time.monotonic(), shown=0.0, factor=FACTOR))
     monkeypatch.setattr(deadlines, "_measure", lambda: FACTOR)
     monkeypatch.setattr(deadlines, "_measured", deque([FACTOR]))
+    slow_down(FACTOR)
+    yield
+    slow_down(1.0)
 
 
 @pytest.fixture

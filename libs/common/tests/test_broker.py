@@ -1,6 +1,7 @@
 """The NATS client against a server that does what a real one can't be made to do."""
 
 import asyncio
+import gc
 
 import pytest
 from nats.aio.msg import Msg
@@ -53,6 +54,29 @@ async def test_connection_is_ended_when_a_try_to_reconnect_was_not_welcomed() ->
         await moody.is_back.wait()
         await until(lambda: 2 in moody.ended)
         await client.close()
+
+
+async def test_connection_is_ended_when_connecting_is_cancelled() -> None:
+    """I9: nobody else has the client, whose socket would stay open."""
+    accepted, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, within(DEADLINE_SECONDS):
+        port = server.sockets[0].getsockname()[1]
+        config = BrokerConfig(url=f"nats://127.0.0.1:{port}", user="tasks", password="secret")
+        connecting = asyncio.create_task(broker.connect(config))
+        await accepted.wait()
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        # What was left open is closed now, with a warning, which would else come in a later test.
+        gc.collect()
+        await ended.wait()
 
 
 async def test_request_is_cancelled_when_its_answer_comes_in_the_same_moment() -> None:

@@ -133,8 +133,11 @@ async def connect(
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
                 await _cancellable(client.connect(**_options(config), **_callbacks(client, on_reconnect, on_error)))
-        except (OSError, TimeoutError, nats.errors.Error) as error:
+        except BaseException as error:
+            # Also when this is cancelled: nobody else has the client, whose socket may be open.
             await client.close()
+            if not isinstance(error, (OSError, TimeoutError, nats.errors.Error)):
+                raise
             if tries % TRIES_PER_LOG == 0:
                 log.warning("broker_unreachable", error=type(error).__name__, tries=tries + 1)
             tries += 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roots.contracts.events import Event
-from roots_outbox.table import Row, batches
+from roots_outbox.database import Row, batches
 
 EVENT = Event(path="tasks", message=b"{}", event_id="x", committed_ns=0)
 

@@ -12,6 +12,7 @@ from roots.contracts.events import Outcome
 from roots.tracing.tracing import OFF
 from roots_outbox import delivery
 from roots_outbox.metrics import RelayMetrics
+from roots_outbox.postgres import PostgresDatabase
 from roots_outbox.relay import Relay
 
 from .support import MemorySink, Table
@@ -22,7 +23,7 @@ DEADLINE_SECONDS = 20.0
 @asynccontextmanager
 async def relaying(table: Table, sink: MemorySink) -> AsyncIterator[Relay]:
     """Run a relay meanwhile."""
-    relay = Relay(table.source, sink, RelayMetrics(CollectorRegistry(), "test"), OFF)
+    relay = Relay(PostgresDatabase(table.source), sink, RelayMetrics(CollectorRegistry(), "test"), OFF)
     running = asyncio.create_task(relay.run())
     yield relay
     relay.stop()

@@ -2,7 +2,8 @@
 
 from tests.testkit.deadlines import wait_until
 
-from roots_outbox.table import Advance, Outbox
+from roots_outbox.database import Advance
+from roots_outbox.table import Outbox
 
 from .support import Table
 

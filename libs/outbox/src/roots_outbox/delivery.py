@@ -1,6 +1,6 @@
 """Delivers the outbox: reads, publishes, then deletes and reads on in one statement; what fails stays in the table.
 
-Promises: see relay.py. May import: table, sink, metrics.
+Promises: see relay.py. May import: database, sink, metrics.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from roots.contracts.events import Outcome, Published
 from roots.http.health import Check
 from roots.runtime import logs
 from roots.tracing.tracing import Tracing
+from roots_outbox.database import Outbox, Row, batches
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.sink import Sink
-from roots_outbox.table import Outbox, Row, batches
 
 # Under way at the same time. A sink that can't take them as one batch syncs each to disk before it acknowledges it.
 BATCH_LIMIT = 128
@@ -37,7 +37,7 @@ log = logs.get(__name__)
 
 
 class Delivery:
-    """The work of the leading relay over one connection to Postgres."""
+    """The work of the leading relay over one connection to the database."""
 
     def __init__(
         self, outbox: Outbox, sink: Sink, metrics: RelayMetrics, tracing: Tracing, stopping: asyncio.Event
@@ -67,7 +67,7 @@ class Delivery:
     async def run(self) -> None:
         """Deliver until `stopping` is set; the batch under way is finished first.
 
-        Errors: psycopg.Error and TimeoutError when Postgres fails.
+        Errors: those of the database, when it fails.
         """
         while not self._stopping.is_set():
             # Before the read: a hint that comes while it runs may be about what it did not see.

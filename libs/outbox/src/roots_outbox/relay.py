@@ -3,28 +3,24 @@
 Promises: an event leaves the outbox only after the sink has acknowledged it (I11). Events of one ordering key are kept
 in commit order (I2): one relay publishes at a time, and a later event waits for the earlier one's acknowledgement. An
 event that is published twice, after a crash or a lost acknowledgement, has the same id, and the sink drops the repeat.
-May import: delivery, leadership, table, sink, metrics. Source: docs/protocol.md, NATS.
+May import: database, delivery, sink, metrics. Source: docs/protocol.md, NATS.
 """
 
 import asyncio
 from contextlib import suppress
 
-import psycopg
-
 from roots.http.health import Check, LastCheck
 from roots.runtime import logs
 from roots.tracing.tracing import Tracing
+from roots_outbox.database import Database, Leadership, Outbox
 from roots_outbox.delivery import Delivery
-from roots_outbox.leadership import Leadership
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.sink import Sink
-from roots_outbox.source import OutboxSource
-from roots_outbox.table import Outbox
 
-# How often a standby tries for the lock, and a relay without Postgres to connect.
+# How often a standby tries for the lock, and a relay without its database to connect.
 RETRY_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
-# Postgres is asked every second; a frozen one answers nothing, and a statement is given up only later.
+# The database is asked every second; a frozen one answers nothing, and a statement is given up only later.
 MAX_AGE_SECONDS = 4.0
 
 log = logs.get(__name__)
@@ -33,14 +29,14 @@ log = logs.get(__name__)
 class Relay:
     """One candidate for publishing the outbox; `leads` is set while it has the lock, until then it stands by."""
 
-    def __init__(self, source: OutboxSource, sink: Sink, metrics: RelayMetrics, tracing: Tracing) -> None:
-        self._source = source
+    def __init__(self, database: Database, sink: Sink, metrics: RelayMetrics, tracing: Tracing) -> None:
+        self._database = database
         self._sink = sink
         self._metrics = metrics
         self._tracing = tracing
         self._stopping = asyncio.Event()
         self._delivery: Delivery | None = None
-        self._check = LastCheck("Postgres was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
+        self._check = LastCheck("the database was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
         self.leads = asyncio.Event()
 
     def stop(self) -> None:
@@ -48,7 +44,7 @@ class Relay:
         self._stopping.set()
 
     def check(self) -> Check:
-        """Return whether Postgres answers, and whether this relay leads or stands by."""
+        """Return whether the database answers, and whether this relay leads or stands by."""
         return self._check()
 
     def publish_check(self) -> Check:
@@ -58,18 +54,18 @@ class Relay:
         return self._delivery.check()
 
     async def run(self) -> None:
-        """Lead or stand by until `stop`; find Postgres again whenever it is lost."""
+        """Lead or stand by until `stop`; find the database again whenever it is lost."""
         while not self._stopping.is_set():
             try:
                 await self._hold_session()
-            except* (psycopg.Error, OSError, TimeoutError) as group:
-                self._note_failure(group.exceptions[0])
+            except* self._database.errors as group:
+                self._note(Check(is_ok=False, detail=self._database.describe(group.exceptions[0])))
                 await self._pause()
 
     async def _hold_session(self) -> None:
         """Use one connection for the lock and one for the work, until one of them fails or `stop`."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            leadership = await Leadership.open(self._source)
+            leadership = await self._database.open_leadership()
         try:
             while not await leadership.try_acquire():
                 self._note(Check(is_ok=True, detail="stands by; another relay publishes"))
@@ -77,7 +73,7 @@ class Relay:
                 if self._stopping.is_set():
                     return
             async with asyncio.timeout(CONNECT_SECONDS):
-                outbox = await Outbox.open(self._source)
+                outbox = await self._database.open_outbox()
             try:
                 await self._lead(leadership, outbox)
             finally:
@@ -108,13 +104,6 @@ class Relay:
         if check != self._check.found:
             log.info("relay_changed", is_ok=check.is_ok, detail=check.detail)
         self._check.set(check)
-
-    def _note_failure(self, error: BaseException) -> None:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        detail = f"Postgres does not answer: {reason}"
-        if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-            detail = f"the database lacks its schema; run: {self._source.install_command}"
-        self._note(Check(is_ok=False, detail=detail))
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

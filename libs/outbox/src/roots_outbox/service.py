@@ -1,40 +1,38 @@
 """Runs a relay as a process: its sink, its maintenance and its admin port. May import: all of this package."""
 
 import asyncio
-from collections.abc import Sequence
 
 from roots.http import health
 from roots.runtime import lifecycle, logs
 from roots.runtime.config import ServiceConfig
 from roots.tracing.tracing import open_tracing
-from roots_outbox.maintenance import Job, Maintenance
+from roots_outbox.database import Database
+from roots_outbox.maintenance import Maintenance
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.relay import Relay
 from roots_outbox.sink import Sink
-from roots_outbox.source import OutboxSource
 
 log = logs.get(__name__)
 
 
 async def run_relay(
     config: ServiceConfig,
-    source: OutboxSource,
+    database: Database,
     sink: Sink,
     *,
     admin_port: int,
     metrics_prefix: str,
-    jobs: Sequence[Job],
 ) -> None:
-    """Publish the outbox at `source` to `sink` until SIGTERM; the batch under way is finished first."""
+    """Publish the outbox of `database` to `sink` until SIGTERM; the batch under way is finished first."""
     stop = lifecycle.stop_event()
     registry = health.create_registry()
     metrics = RelayMetrics(registry, metrics_prefix)
     tracing = open_tracing("relay")
-    relay = Relay(source, sink, metrics, tracing)
-    maintenance = Maintenance(source, metrics, relay.leads, jobs)
+    relay = Relay(database, sink, metrics, tracing)
+    maintenance = Maintenance(database, metrics, relay.leads)
     readiness = health.Health()
     checks = {
-        "postgres": relay.check,
+        database.name: relay.check,
         **sink.checks,
         "publish": relay.publish_check,
         "outbox": maintenance.outbox_check,

@@ -1,16 +1,17 @@
 """The outbox table, and the relay's reads of it: in order, and deleted after the acknowledgement.
 
-Promises: a row that was committed is read until it is deleted, however late its commit. May import: psycopg, source.
+Promises: a row that was committed is read until it is deleted, however late its commit.
+May import: psycopg, database, source.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from psycopg import sql
 
 from roots.contracts.events import Event
+from roots_outbox.database import Advance, Row
 from roots_outbox.source import Connection, OutboxSource
 
 # Every statement here touches at most a few hundred rows; one that takes longer hangs.
@@ -66,45 +67,6 @@ ORDER BY id
 
 # left: which of the rows are still there.
 _LEFT = "SELECT id FROM {table} WHERE id = ANY (%(ids)s::bigint[])"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One committed event that the sink has not acknowledged yet."""
-
-    id: int
-    ordering_key: str
-    event: Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advance:
-    """What one step found.
-
-    Shape: rows are the next to publish; locked are the ids of acknowledged rows that stay for now, since somebody else
-        has locked them.
-    """
-
-    rows: list[Row]
-    locked: list[int]
-
-
-def batches(rows: Sequence[Row], limit: int) -> Iterator[list[Row]]:
-    """Cut `rows` into batches of at most `limit` in which no ordering key occurs twice.
-
-    The events of one batch are under way at the same time, and any of them may fail. Since none of them follows another
-    of its key, a key's later event is never stored before an earlier one.
-    """
-    batch: list[Row] = []
-    keys: set[str] = set()
-    for row in rows:
-        if row.ordering_key in keys or len(batch) == limit:
-            yield batch
-            batch, keys = [], set()
-        batch.append(row)
-        keys.add(row.ordering_key)
-    if batch:
-        yield batch
 
 
 class Outbox:

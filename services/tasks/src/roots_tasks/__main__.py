@@ -19,6 +19,7 @@ from roots.runtime import descriptors, lifecycle, logs
 from roots.runtime.config import exit_usage, load_or_exit
 from roots.tracing.tracing import open_tracing
 from roots_outbox.jetstream import JetStreamSink
+from roots_outbox.postgres import PostgresDatabase
 from roots_outbox.service import run_relay
 from roots_outbox.source import OutboxSource
 from roots_tasks.api.app import create_app
@@ -129,11 +130,10 @@ def _relay() -> None:
     )
     relaying = run_relay(
         config,
-        source,
+        PostgresDatabase(source, [prune_keys]),
         JetStreamSink(config),
         admin_port=config.admin_port,
         metrics_prefix="roots_tasks",
-        jobs=[prune_keys],
     )
     asyncio.run(relaying)
 

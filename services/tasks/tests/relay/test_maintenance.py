@@ -10,7 +10,7 @@ from tests.testkit.deadlines import clock, wait_until
 from tests.testkit.faults import family
 
 from roots_devstack.servers.postgres import ROLE, Postgres
-from roots_outbox.maintenance import ANSWER_SECONDS
+from roots_outbox.postgres import ANSWER_SECONDS
 from roots_tasks.storage import migrate
 from roots_tasks.storage.maintenance import PRUNE_LIMIT
 

@@ -21,6 +21,7 @@ from roots.runtime.config import ServiceConfig, load_or_exit, setting
 from roots_outbox.application import schema
 from roots_outbox.application.backend_api import BackEndApiSink
 from roots_outbox.application.schema import SchemaError
+from roots_outbox.postgres import PostgresDatabase
 from roots_outbox.service import run_relay
 from roots_outbox.source import OutboxSource
 
@@ -100,11 +101,10 @@ def _relay(options: argparse.Namespace, url: str) -> int:
     )
     relaying = run_relay(
         config,
-        source,
+        PostgresDatabase(source),
         BackEndApiSink(dudley),
         admin_port=config.admin_port,
         metrics_prefix="roots_outbox",
-        jobs=[],
     )
     asyncio.run(relaying)
     return 0

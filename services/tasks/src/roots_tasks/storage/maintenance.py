@@ -1,7 +1,7 @@
 """What the relay prunes beside its work: idempotency keys that have been kept for a day."""
 
 from roots.runtime import logs
-from roots_outbox.maintenance import Execute
+from roots_outbox.postgres import Execute
 
 PRUNE_SECONDS = 600.0
 PRUNE_LIMIT = 500

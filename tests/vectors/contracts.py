@@ -55,6 +55,7 @@ def vectors() -> dict[str, Any]:
             "path_bytes": subjects.MAX_PATH_BYTES,
             "paths_of_client": grant_records.MAX_PATHS,
             "paths_bytes_of_client": grant_records.MAX_PATHS_BYTES,
+            "info_bytes": grant_records.MAX_INFO_BYTES,
             "message_bytes": events.MAX_MESSAGE_BYTES,
             "batch_messages": events.MAX_BATCH,
             "batch_bytes": events.MAX_BATCH_BYTES,

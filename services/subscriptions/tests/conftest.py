@@ -125,3 +125,11 @@ def grants(broker_thread: BrokerThread, metrics: Metrics) -> Grants:
     policy = parse_policy(OPEN_POLICY)
     store = GrantStore(broker_thread.client, metrics)
     return Grants(store, GrantIndex(store), lambda: policy, metrics)
+
+
+@pytest.fixture
+def other_grants(broker_thread: BrokerThread, metrics: Metrics) -> Grants:
+    """Return the same grants as another replica has them."""
+    policy = parse_policy(OPEN_POLICY)
+    store = GrantStore(broker_thread.client, metrics)
+    return Grants(store, GrantIndex(store), lambda: policy, metrics)

@@ -6,7 +6,11 @@ class SubscriptionsError(Exception):
 
 
 class ForeignClientError(SubscriptionsError):
-    """The uid is bound to another identity than the request's."""
+    """The uid is bound to another subject than the request's."""
+
+
+class RevokedSinceError(SubscriptionsError):
+    """A revocation that concerns the grant came after the revision at which it was decided."""
 
 
 class TooManyClientsError(SubscriptionsError):

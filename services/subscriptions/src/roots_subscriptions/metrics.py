@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # What a request at the back-end API may be for.
-BackendAction = Literal["publish", "explain", "revoke", "tutorial"]
+BackendAction = Literal["publish", "connect", "revision", "explain", "revoke", "tutorial"]
 BROKER_BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 NO_BACKEND = "-"

@@ -4,9 +4,10 @@ Both use one decoder: a record that only longpoll could read would be a grant th
 docs/protocol.md, Connecting.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from roots.contracts.identity import Identity
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS, is_path
@@ -15,6 +16,8 @@ MAX_PATHS = 128
 """Paths that one client may receive, and withdrawn ones that its record remembers."""
 MAX_PATHS_BYTES = 8192
 """Bytes of those paths together, and of the withdrawn ones: 64 for each of MAX_PATHS."""
+MAX_INFO_BYTES = 512
+"""Bytes of JSON that a back end may have kept with a grant: 64 KiB in a record of MAX_PATHS."""
 MAX_NUMBER = (1 << 53) - 1
 """The highest number of a record; all readers of JSON agree on those up to it."""
 
@@ -30,7 +33,8 @@ class UnreadableRecordError(ValueError):
 class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
     """One path that the client may receive.
 
-    Shape: by is what granted it, `apps.NAME` or `backends.NAME` of the policy.
+    Shape: by is what granted it, `apps.NAME` or `backends.NAME` of the policy; info is what that back end has kept with
+        it.
     Units: from_seq is the last sequence of the event stream when granted, in the stream of `epoch` (milliseconds since
         1970, when it was created); since is the version of the record that granted it, at the unix seconds of
         that change, version the one that confirmed it last; until is unix seconds, None for no end of its own.
@@ -43,6 +47,7 @@ class PathGrant(msgspec.Struct, frozen=True, kw_only=True):
     until: Seconds | None = None
     by: str = ""
     at: int = 0
+    info: Any = UNSET
 
     @property
     def is_by_backend(self) -> bool:
@@ -66,8 +71,9 @@ class TokenClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Everything granted to one uid.
 
-    Shape: subject is whom the uid is bound to, None while no token came with it; version counts its changes; withdrawn
-        has the version that withdrew each path, the newest MAX_PATHS.
+    Shape: subject is whom the uid is bound to, None while nobody has said it; version counts its changes; withdrawn
+        has the version that withdrew each path, the newest MAX_PATHS; pending has what a back end is about to grant,
+        each path with the back end: it grants nothing, but a revocation finds and removes it.
     Units: expires is unix seconds.
     """
 
@@ -77,6 +83,7 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: dict[str, int] = msgspec.field(default_factory=dict, name="gone")
     expires: Seconds
     token_claims: TokenClaims = msgspec.field(default=TokenClaims(), name="said")
+    pending: dict[str, str] | UnsetType = UNSET
 
     @property
     def identity(self) -> Identity:
@@ -125,6 +132,7 @@ def read_record(raw: bytes) -> GrantRecord:
         numbers += (grant.from_seq, grant.epoch, grant.since, grant.version, grant.at, grant.until or 0)
     if min(numbers) < 0 or max(numbers) > MAX_NUMBER:
         raise UnreadableRecordError("a number is out of range")
-    if not (all(map(is_path, record.paths)) and all(map(is_path, record.withdrawn))):
+    pending = {} if record.pending is UNSET else record.pending
+    if not all(map(is_path, [*record.paths, *record.withdrawn, *pending])):
         raise UnreadableRecordError("a path is none")
     return record

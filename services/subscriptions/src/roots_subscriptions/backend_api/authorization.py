@@ -27,6 +27,7 @@ _OUTCOMES = {
     401: "unauthorized",
     403: "forbidden",
     404: "unknown",
+    409: "conflict",
     410: "unknown",
     413: "malformed",
     422: "malformed",

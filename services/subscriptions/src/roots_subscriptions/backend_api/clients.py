@@ -30,11 +30,14 @@ EXPLAIN_TOKENS = 100
 REVOKE_SECONDS = 30.0
 
 
+Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whom and what a revocation names: a uid or a subject, and with one of them or alone, a path."""
 
     uid: str | None = None
-    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
+    subject: Subject | None = None
     path: str | None = None
 
 
@@ -45,11 +48,6 @@ class Revoking:
         self._broker = broker
         self._grants = grants
         self._uids = uids
-
-    def check_uid(self, uid: str) -> None:
-        """Return when `uid` is one of this system's. Errors: Problem 410."""
-        if not self._uids.is_valid(uid):
-            raise Problem(410, "This uid was not issued here or has expired; its client begins again by itself.")
 
     def revoke(self, request: BackendRequest, target: Target) -> dict[str, Any]:
         """Withdraw what `target` names, as far as the back end may grant it, and return the answer.
@@ -63,7 +61,7 @@ class Revoking:
         if target.uid is not None and target.subject is not None:
             raise Problem(422, "It names a uid and a subject; name one of them.", field="body")
         if target.uid is not None:
-            self.check_uid(target.uid)
+            check_uid(self._uids, target.uid)
         if target.path is not None:
             request.about.path = read_path(target.path)
             if not request.backend.may_grant(target.path):
@@ -87,12 +85,14 @@ class Client:
         revoking: Revoking,
         broker: BrokerThread,
         grants: Grants,
+        uids: Uids,
         policy: Callable[[], Policy],
     ) -> None:
         self._authorizer = authorizer
         self._revoking = revoking
         self._broker = broker
         self._grants = grants
+        self._uids = uids
         self._policy = policy
         self._inquiry = Inquiry(broker.client)
 
@@ -104,7 +104,7 @@ class Client:
         with self._authorizer.admit(req, "explain") as request:
             path = req.get_param("path")
             request.about = About(uid=uid)
-            self._revoking.check_uid(uid)
+            check_uid(self._uids, uid)
             if path is not None:
                 request.about.path = read_path(path)
                 if not _may_see(request.backend, path):
@@ -145,6 +145,12 @@ class Revoke:
         """Withdraw what the body names; answer from how many clients, and how many of their paths."""
         with self._authorizer.admit(req, "revoke") as request:
             resp.media = self._revoking.revoke(request, read_json(req, Target))
+
+
+def check_uid(uids: Uids, uid: str) -> None:
+    """Return when `uid` is one of this system's. Errors: Problem 410."""
+    if not uids.is_valid(uid):
+        raise Problem(410, "This uid was not issued here or has expired; its client begins again by itself.")
 
 
 def read_path(text: str) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from roots.auth.policy import Policy
 from roots.contracts.grant_records import GrantRecord
@@ -50,6 +51,7 @@ def explain(
                 "since": time_text(grant.at),
                 "from": grant.from_seq,
                 "until": None if grant.until is None else time_text(grant.until),
+                **({} if grant.info is UNSET else {"info": grant.info}),
             }
             for path, grant in paths.items()
             if may_see(path)

@@ -16,9 +16,28 @@ from roots.auth.policy import Policy
 from roots.contracts.grant_records import GrantRecord
 from roots.contracts.identity import ANONYMOUS, Identity
 from roots.contracts.subjects import is_path
-from roots_subscriptions.errors import BrokerUnavailableError, TooManyAnonymousError, TooManyClientsError
+from roots_subscriptions.errors import (
+    BrokerUnavailableError,
+    BucketFullError,
+    RevokedSinceError,
+    TooManyAnonymousError,
+    TooManyClientsError,
+)
 from roots_subscriptions.grants.index import GrantIndex
-from roots_subscriptions.grants.record import check_bound, connected, disconnected, ended, extended, reapplied
+from roots_subscriptions.grants.record import (
+    NO_TERMS,
+    Terms,
+    announced,
+    by_path,
+    check_bound,
+    connected,
+    disconnected,
+    ended,
+    extended,
+    is_announced,
+    reapplied,
+)
+from roots_subscriptions.grants.revisions import Revision, mark_of, marks_about
 from roots_subscriptions.grants.store import Change, GrantStore, Transform
 from roots_subscriptions.metrics import Metrics
 
@@ -63,26 +82,44 @@ class Grants:
         """Return the record of `uid`, None when it has none."""
         return await self._store.read(uid)
 
-    async def connect(self, uid: str, paths: Collection[str], *, by: str, identity: Identity | None) -> Change:
+    async def revision(self) -> Revision:
+        """Return the present, for a back end that begins to decide."""
+        state = await self._store.bucket_state()
+        return Revision(state.epoch, state.last)
+
+    async def connect(
+        self, uid: str, paths: Collection[str], *, by: str, identity: Identity | None, terms: Terms = NO_TERMS
+    ) -> Change:
         """Grant to `uid` those of `paths` that the policy allows, from the present on, and confirm what it holds.
 
         What the policy allows and the change's `after` has no room for is over the bound of one client.
 
+        With the revision of `terms` the paths are pending first, so that a revocation finds the record. Then whatever
+        it does to the record makes this write fail, and the next try sees its marker: ADR 0018.
+
         Shape: by is `apps.NAME`, or `backends.NAME` with no `identity`.
-        Errors: ForeignClientError, TooManyClientsError, TooManyAnonymousError.
+        Errors: ForeignClientError, TooManyClientsError, TooManyAnonymousError, RevokedSinceError.
         """
         # Before the record is written, so that no event after the answer to the client is older than its grant.
         head = await self._store.events_head()
         policy = self._policy()
+        is_pending = False
 
         async def change(record: GrantRecord | None) -> GrantRecord | None:
-            nonlocal policy
+            nonlocal policy, is_pending
             policy = self._policy()
+            is_pending = False
             allowed = [path for path in paths if policy.allows(by, path, identity or ANONYMOUS)]
             if not allowed:
                 return record
             if identity is not None:
                 self._check_clients(uid, record, identity, policy)
+            if terms.revision is not None:
+                await self._check_revision(uid, record, allowed, terms.subject, terms.revision)
+                is_pending = not is_announced(record, allowed, terms.subject)
+            if is_pending:
+                record = record or await self._store.create()
+                return announced(record, allowed, by=by, subject=terms.subject, now=time.time())
             return connected(
                 record or await self._store.create(),
                 allowed,
@@ -91,9 +128,12 @@ class Grants:
                 allows=policy.allows,
                 head=head,
                 now=time.time(),
+                terms=terms,
             )
 
         done = await self._change(uid, change)
+        while is_pending:
+            done = await self._change(uid, change)
         if self._policy() is not policy:
             # The policy has changed while the record was written, perhaps after this client's turn in reapply_policy.
             await self.reapply_policy_to(uid)
@@ -106,7 +146,7 @@ class Grants:
             if record is None:
                 return None
             if identity is not None:
-                check_bound(record, identity)
+                check_bound(record, identity.subject)
             return disconnected(record, paths)
 
         return await self._change(uid, change, removes_unreadable=True)
@@ -124,12 +164,19 @@ class Grants:
         Paths that `may_revoke` does not let through stay.
 
         What was granted before the call is found, whichever replica granted it. It is not forbidden: a token that is
-        still good, or a policy that still allows the path, grants it again.
+        still good, or a policy that still allows the path, grants it again. What a back end began to decide before the
+        call is not granted any more.
 
         Errors: ValueError when nothing is named.
         """
         if uid is None and subject is None and path is None:
             raise ValueError("it names neither a uid, nor a subject, nor a path")
+        unmarked: BucketFullError | None = None
+        try:
+            await self._store.mark(mark_of(uid=uid, subject=subject, path=path))
+        except BucketFullError as error:
+            # What is granted is withdrawn nevertheless.
+            unmarked = error
         if uid is not None:
             uids = [uid]
         else:
@@ -139,10 +186,13 @@ class Grants:
         async def change(record: GrantRecord | None) -> GrantRecord | None:
             if record is None or subject not in (None, record.subject):
                 return record
-            named = record.paths if path is None else [path]
+            named = by_path(record) if path is None else [path]
             return disconnected(record, [held for held in named if may_revoke(held)])
 
-        return await self._change_each(uids, change, self._metrics.revoked, removes_unreadable=uid is not None)
+        revoked = await self._change_each(uids, change, self._metrics.revoked, removes_unreadable=uid is not None)
+        if unmarked is not None:
+            raise unmarked
+        return revoked
 
     async def reapply_policy_to(self, uid: str) -> Change:
         """Withdraw from `uid` what the policy allows it no more."""
@@ -227,6 +277,15 @@ class Grants:
         if failures:
             raise failures[0]
         return Revoked(clients=sum(count > 0 for count in withdrawn), paths=sum(withdrawn))
+
+    async def _check_revision(
+        self, uid: str, record: GrantRecord | None, paths: Collection[str], subject: str | None, revision: Revision
+    ) -> None:
+        """Return when no revocation that concerns the grant came after `revision`. Errors: RevokedSinceError."""
+        await self._index.catch_up()
+        subjects = [name for name in (subject, None if record is None else record.subject) if name is not None]
+        if self._index.is_marked_since(revision, marks_about(uid, subjects, paths)):
+            raise RevokedSinceError
 
     def _check_clients(self, uid: str, record: GrantRecord | None, identity: Identity, policy: Policy) -> None:
         """Check the limits of clients of a subject, and of anonymous clients.

@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -29,6 +29,8 @@ from roots.nats.stored import TIME_HEADER, Stored
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.ends import Ends
+from roots_subscriptions.grants.record import by_path
+from roots_subscriptions.grants.revisions import MARK_PREFIX, Revision
 from roots_subscriptions.grants.store import GrantStore
 
 # Changes that other replicas made are known after so long; nothing exact depends on it.
@@ -47,7 +49,10 @@ log = logs.get(__name__)
 
 @dataclass(slots=True, eq=False)
 class GrantSet:
-    """The grants that some clients share. Shape: paths has what granted each path, `apps.NAME` or `backends.NAME`."""
+    """The grants that some clients share.
+
+    Shape: paths has what granted each path, or is about to: `apps.NAME` or `backends.NAME`.
+    """
 
     key: _Key
     identity: Identity
@@ -72,6 +77,8 @@ class GrantIndex:
         self.ends = Ends()
         self._store = store
         self._reading = asyncio.Lock()
+        self._begun_count = 0
+        self._read_count = 0
         self._epoch = 0
         self._position = 0
         # The latest messages that were read, and when they were stored.
@@ -81,6 +88,7 @@ class GrantIndex:
         self._grant_sets: dict[_Key, GrantSet] = {}
         self._subjects: dict[str, set[str]] = {}
         self._bound_count = 0
+        self._revoked_at: dict[str, int] = {}
         self._swept = time.monotonic()
         self._compared = -math.inf
 
@@ -104,8 +112,14 @@ class GrantIndex:
 
     async def catch_up(self) -> None:
         """Take in everything that is in the bucket now. Errors: BrokerUnavailableError."""
-        state = await self._store.bucket_state()
+        begun_before = self._begun_count
         async with self._reading:
+            if self._read_count > begun_before:
+                # One that began after this call has read it meanwhile.
+                return
+            self._begun_count += 1
+            reading = self._begun_count
+            state = await self._store.bucket_state()
             if state.epoch != self._epoch or state.last < self._position or not await self._is_known():
                 self._forget_all(state.epoch)
             while self._position < state.last:
@@ -117,7 +131,14 @@ class GrantIndex:
                 if not batch.has_more and self._position < state.last:
                     await self._pass_hole(state.last)
             self._is_loaded = True
+            self._read_count = reading
         self._sweep()
+
+    def is_marked_since(self, revision: Revision, keys: Iterable[str]) -> bool:
+        """Return whether one of the markers `keys` is later than `revision`, or this is another bucket than its own."""
+        if revision.epoch != self._epoch or revision.seq > self._position:
+            return True
+        return any(self._revoked_at.get(key, 0) > revision.seq for key in keys)
 
     def note(self, uid: str, record: GrantRecord, seq: int) -> None:
         """Take in a record that this replica has just written as message `seq` of the bucket."""
@@ -128,7 +149,7 @@ class GrantIndex:
         if not record.is_live(time.time()):
             return
         # Many clients have the same paths and grantors: each text is kept once.
-        paths = {sys.intern(path): sys.intern(grant.by) for path, grant in record.paths.items()}
+        paths = {sys.intern(path): sys.intern(by) for path, by in by_path(record).items()}
         key = _key_of(record)
         grant_set = self._grant_sets.get(key)
         if grant_set is None:
@@ -200,6 +221,9 @@ class GrantIndex:
         if message.subject == LOG_SUBJECT:
             return
         uid = message.subject.removeprefix(GRANTS_PREFIX)
+        if uid.startswith(MARK_PREFIX):
+            self._revoked_at[uid] = message.seq
+            return
         try:
             record = read_record(message.data) if message.data else None
         except UnreadableRecordError:
@@ -244,9 +268,10 @@ class GrantIndex:
         self._grant_sets.clear()
         self._subjects.clear()
         self._bound_count = 0
+        self._revoked_at.clear()
 
 
 def _key_of(record: GrantRecord) -> _Key:
     """Return what clients have in common that hold the same: a digest, since the paths themselves may be 8 KiB."""
-    granted = sorted((path, grant.by) for path, grant in record.paths.items())
+    granted = sorted(by_path(record).items())
     return hashlib.sha256(msgspec.json.encode((record.subject, record.token_claims, granted))).digest()

@@ -9,17 +9,45 @@ policy asks for, so that a changed policy can be applied to it (ADR 0008). Sourc
 import itertools
 import math
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from roots.contracts.grant_records import MAX_PATHS, MAX_PATHS_BYTES, GrantRecord, PathGrant, TokenClaims
+from roots.contracts.grant_records import (
+    MAX_PATHS,
+    MAX_PATHS_BYTES,
+    GrantRecord,
+    PathGrant,
+    Seconds,
+    TokenClaims,
+)
 from roots.contracts.identity import Identity
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
 from roots.nats.streams import StreamState
 from roots_subscriptions.errors import ForeignClientError
+from roots_subscriptions.grants.revisions import Revision
 
 Allows = Callable[[str, str, Identity], bool]
 """Returns whether `by` may grant a path to an identity: `Policy.allows`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a back end says with a grant.
+
+    Shape: subject is whom the uid belongs to; until is when the grant ends, unix seconds; info is kept with the grant;
+        revision is where the back end began to decide.
+    """
+
+    subject: str | None = None
+    until: Seconds | None = None
+    info: Any = UNSET
+    revision: Revision | None = None
+
+
+NO_TERMS = Terms()
 
 
 def new_record(version: int) -> GrantRecord:
@@ -27,10 +55,29 @@ def new_record(version: int) -> GrantRecord:
     return GrantRecord(version=version, expires=0)
 
 
-def check_bound(record: GrantRecord, identity: Identity) -> None:
-    """Return when the record is bound to `identity`, or is not bound. Errors: ForeignClientError."""
-    if record.subject is not None and record.subject != identity.subject:
+def check_bound(record: GrantRecord, subject: str | None) -> None:
+    """Return when the record is bound to `subject`, or is not bound. Errors: ForeignClientError."""
+    if record.subject is not None and record.subject != subject:
         raise ForeignClientError
+
+
+def is_announced(record: GrantRecord | None, paths: Collection[str], subject: str | None) -> bool:
+    """Return whether a revocation that names one of `paths`, or `subject`, finds the record."""
+    if record is None or (subject is not None and record.subject != subject):
+        return False
+    pending = _pending_of(record)
+    return all(path in record.paths or path in pending for path in paths)
+
+
+def announced(record: GrantRecord, paths: Collection[str], *, by: str, subject: str | None, now: float) -> GrantRecord:
+    """Return `record` with `paths` pending, and bound to `subject`. Errors: ForeignClientError."""
+    if subject is not None:
+        check_bound(record, subject)
+        record = msgspec.structs.replace(record, subject=subject)
+    own = {path: by for path in paths if path not in record.paths}
+    pending = _pending_of(record) | own
+    # Those of a request that never came to its end would stay for as long as the record.
+    return extended(msgspec.structs.replace(record, pending=own if len(pending) > MAX_PATHS else pending), now=now)
 
 
 def connected(
@@ -42,6 +89,7 @@ def connected(
     allows: Allows,
     head: StreamState,
     now: float,
+    terms: Terms = NO_TERMS,
 ) -> GrantRecord:
     """Return `record` with `paths` granted by `by` from `head` on, and alive for another lifetime.
 
@@ -49,17 +97,20 @@ def connected(
     stays as it is when the client itself asks for it too. New paths are granted in their order, as far as MAX_PATHS
     and MAX_PATHS_BYTES allow; the others are left out. When all are, it is the same record.
 
-    `identity` is the client's own, None when a back end vouches for it. The first token binds the record to its
-    subject. The newest token counts for all that apps have granted: what `allows` it no more is withdrawn, the rest
-    ends with it.
+    `identity` is the client's own, None when a back end vouches for it, by its `terms`. The first subject, of a token
+    or of a back end, binds the record. The newest token counts for all that apps have granted: what `allows` it no more
+    is withdrawn, the rest ends with it.
 
     Errors: ForeignClientError.
     """
     version = record.version + 1
-    until = None
+    until = terms.until
     granted = {path: grant for path, grant in record.paths.items() if not grant.has_ended(now)}
     if identity is not None:
-        check_bound(record, identity)
+        check_bound(record, identity.subject)
+    if terms.subject is not None:
+        check_bound(record, terms.subject)
+        record = msgspec.structs.replace(record, subject=terms.subject)
     if identity is not None and identity.is_signed_in:
         until = identity.expires
         granted = {
@@ -77,21 +128,30 @@ def connected(
         if held is None:
             room_bytes -= len(path)
             granted[path] = PathGrant(
-                from_seq=head.last, epoch=head.epoch, since=version, version=version, until=until, by=by, at=int(now)
+                from_seq=head.last,
+                epoch=head.epoch,
+                since=version,
+                version=version,
+                until=until,
+                by=by,
+                at=int(now),
+                info=terms.info,
             )
         elif held.is_by_backend and identity is not None:
             granted[path] = msgspec.structs.replace(held, version=version)
         else:
-            granted[path] = msgspec.structs.replace(held, version=version, until=until, by=by)
+            granted[path] = msgspec.structs.replace(held, version=version, until=until, by=by, info=terms.info)
     if not granted.keys() & set(paths):
         return record
     withdrawn = _withdrawn(record, lost, version, granted)
-    return extended(msgspec.structs.replace(record, version=version, paths=granted, withdrawn=withdrawn), now=now)
+    record = msgspec.structs.replace(_without_pending(record, paths), version=version, paths=granted)
+    return extended(msgspec.structs.replace(record, withdrawn=withdrawn), now=now)
 
 
 def disconnected(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
-    """Return `record` with `paths` withdrawn; the same record when none of them was granted."""
+    """Return `record` with `paths` withdrawn; the same record when none of them was granted or pending."""
     lost = record.paths.keys() & set(paths)
+    record = _without_pending(record, paths)
     if not lost:
         return record
     version = record.version + 1
@@ -115,6 +175,21 @@ def ended(record: GrantRecord, *, now: float) -> GrantRecord:
 def extended(record: GrantRecord, *, now: float) -> GrantRecord:
     """Return `record` alive for a whole lifetime from `now`; no version of it changes."""
     return msgspec.structs.replace(record, expires=math.ceil(now) + GRANT_LIFETIME_SECONDS)
+
+
+def by_path(record: GrantRecord) -> dict[str, str]:
+    """Return every path that is granted or pending, with what granted it or is about to."""
+    return _pending_of(record) | {path: grant.by for path, grant in record.paths.items()}
+
+
+def _pending_of(record: GrantRecord) -> dict[str, str]:
+    return {} if record.pending is UNSET else record.pending
+
+
+def _without_pending(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
+    pending = _pending_of(record)
+    left = {path: by for path, by in pending.items() if path not in paths}
+    return record if len(left) == len(pending) else msgspec.structs.replace(record, pending=left or UNSET)
 
 
 def _withdrawn(record: GrantRecord, lost: Collection[str], version: int, granted: Collection[str]) -> dict[str, int]:

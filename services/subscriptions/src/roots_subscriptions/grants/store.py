@@ -252,6 +252,10 @@ class GrantStore:
         headers = {_OPERATION_HEADER: "DEL", _EXPECTED_SEQUENCE_HEADER: str(expected_sequence)}
         await self._put(uid, b"", headers, REMOVED_TTL_SECONDS)
 
+    async def mark(self, key: str) -> int:
+        """Write a marker under `key`, which stands for no client and stays, and return its sequence."""
+        return await self._put(key, b"", {_OPERATION_HEADER: "DEL"}, None)
+
     async def try_write(self) -> None:
         """Write a marker, which stands for no client and is soon gone, to find out whether the bucket takes writes."""
         await self._put(_TRY_KEY, b"", {_OPERATION_HEADER: "DEL"}, TRY_TTL_SECONDS)

@@ -1,0 +1,134 @@
+"""Revocations that race with grants, and the revisions that decide between them."""
+
+import asyncio
+import itertools
+import os
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+
+from roots.contracts.uids import Uids
+from roots_subscriptions.broker.thread import BrokerThread
+from roots_subscriptions.errors import RevokedSinceError
+from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.record import Terms, announced, disconnected, is_announced, new_record
+from roots_subscriptions.grants.revisions import SLOTS, Revision, mark_of, marks_about
+
+RACES = int(os.environ.get("ROOTS_TEST_REVOKE_RACES", "1000"))
+RACES_AT_ONCE = 20
+BY = "apps.tasks"
+
+
+class Race(NamedTuple):
+    """What became of the request to connect, and what its client holds after the kick."""
+
+    outcome: str
+    held: list[str]
+
+
+@dataclass
+class Membership:
+    """The application's own table: whether its member may receive the room."""
+
+    is_member: bool = True
+
+
+def test_marks_are_shared_only_by_accident_when_names_differ() -> None:
+    """The same name has the same key, of a bounded number, and another kind of name another one."""
+    names = [f"name-{number}" for number in range(10_000)]
+    assert SLOTS >= len({mark_of(uid=None, subject=name, path=None) for name in names}) > SLOTS * 0.9
+    assert mark_of(uid=None, subject="a", path="b") in marks_about("u", ["a"], [])
+    assert mark_of(uid="u", subject=None, path="b") in marks_about("u", [], [])
+    assert mark_of(uid=None, subject=None, path="b") in marks_about("u", [], ["b"])
+    assert mark_of(uid=None, subject="b", path=None) not in marks_about("u", [], ["b"])
+
+
+@pytest.mark.parametrize("text", ["", "-", "1", "1-", "-1", "1-1-1", "1 -1", "+1-1", "1-1_0", "9" * 40 + "-1"])
+def test_revision_is_refused_when_it_is_none(text: str) -> None:
+    """What parses is written as it was read."""
+    with pytest.raises(ValueError, match="revision"):
+        Revision.parse(text)
+    assert "1795000000000-7" == str(Revision.parse("1795000000000-7"))
+
+
+def test_announced_paths_grant_nothing_and_are_removed_when_they_are_withdrawn() -> None:
+    """I5: a revocation changes a record in which the path is only pending, so the write that grants it fails."""
+    record = announced(new_record(7), ["a", "b"], by=BY, subject="ann", now=0)
+    assert ({}, 7, "ann") == (record.paths, record.version, record.subject)
+    assert is_announced(record, ["a", "b"], "ann")
+    assert not is_announced(record, ["a", "c"], "ann")
+    assert not is_announced(record, ["a"], "bob")
+    left = disconnected(record, ["a"])
+    assert left is not record
+    assert ({"b": BY}, 7) == (left.pending, left.version)
+    assert disconnected(left, ["a"]) is left
+
+
+def test_pending_paths_are_bounded_when_requests_never_end() -> None:
+    """A record does not grow by requests that were cut off."""
+    record = new_record(0)
+    for number in range(300):
+        record = announced(record, [f"p/{number}", f"q/{number}"], by=BY, subject=None, now=0)
+        assert is_announced(record, [f"p/{number}", f"q/{number}"], None)
+    assert isinstance(record.pending, dict)
+    assert len(record.pending) <= 128
+
+
+async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: random.Random) -> Race:
+    """Decide and grant at one replica while another one revokes."""
+    subject, path = f"s-{uid}", f"rooms/{uid}"
+    membership = Membership()
+
+    async def pause() -> None:
+        # From less than one request to NATS takes, to more than all of a revocation.
+        await asyncio.sleep(10 ** chance.uniform(-4, -1))
+
+    async def connect() -> str:
+        await pause()
+        revision = await grants.revision()
+        await pause()
+        if not membership.is_member:
+            return "not decided"
+        await pause()
+        try:
+            terms = Terms(subject=None if kind == "path" else subject, revision=revision)
+            await grants.connect(uid, [path], by=BY, identity=None, terms=terms)
+        except RevokedSinceError:
+            return "refused"
+        return "granted"
+
+    async def kick() -> None:
+        await pause()
+        membership.is_member = False
+        await other.revoke(
+            subject=subject if kind == "subject" else None,
+            path=path if kind == "path" else None,
+            uid=uid if kind == "uid" else None,
+        )
+
+    outcome, _ = await asyncio.gather(connect(), kick())
+    record = await grants.read(uid)
+    return Race(outcome, [] if record is None else list(record.paths))
+
+
+def test_no_grant_is_left_when_a_kick_races_with_connect(
+    broker_thread: BrokerThread, grants: Grants, other_grants: Grants, uids: Uids
+) -> None:
+    """I5: however the two meet, the kicked member holds nothing in the end, at any of two replicas."""
+    chance = random.Random(14)  # noqa: S311  # no secret
+
+    async def races() -> list[Race]:
+        slots = asyncio.Semaphore(RACES_AT_ONCE)
+
+        async def race(kind: str) -> Race:
+            async with slots:
+                return await _race(grants, other_grants, uids.mint(), kind, chance)
+
+        kinds = itertools.islice(itertools.cycle(["subject", "path", "uid"]), RACES)
+        return await asyncio.gather(*(race(kind) for kind in kinds))
+
+    ended = broker_thread.call(races(), timeout_seconds=60 + RACES / 10)
+    assert [] == [race for race in ended if race.held]
+    assert {"granted", "refused", "not decided"} == {race.outcome for race in ended}

@@ -11,6 +11,7 @@ from cornelius import Dudley
 
 UID_A, UID_B = "A" * 43, "B" * 43
 CONNECTED = {"connected": ["tasks"], "refused": []}
+REVISION = "1795000000000-7"
 
 
 class Request(NamedTuple):
@@ -44,6 +45,10 @@ HELD = Scripted(-1)
 
 SUCCESS, ERROR = Scripted(200, b"{success:true}"), Scripted(200, b"{error:true}")
 """What the back-end API answers to commands, as in 2009."""
+
+
+GRANTED, READ_REVISION = Scripted(200, CONNECTED), Scripted(200, {"revision": REVISION})
+"""What the back-end API answers to `POST /v1/connect` and `GET /v1/revision`."""
 
 
 REVOKED = Scripted(200, {"revoked": {"clients": 1, "paths": 2}})

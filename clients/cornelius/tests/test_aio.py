@@ -10,7 +10,7 @@ from cornelius import dudley as synchronous_dudley
 from cornelius.aio import AsyncDudley, dudley
 from cornelius.transport import MAX_CONNECTIONS
 
-from .support import REVOKED, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step
+from .support import GRANTED, READ_REVISION, REVOKED, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step, problem
 
 # Within it all the threads have to start, also on a busy machine.
 HANG_SECONDS = 2.0
@@ -19,14 +19,21 @@ HANG_SECONDS = 2.0
 async def test_twin_does_what_the_api_does_when_it_is_awaited() -> None:
     """Every name is there, with the same answers."""
     log = Log()
+    decided: list[Step] = [READ_REVISION, problem(409, reason="revision"), READ_REVISION, GRANTED]
+
+    async def decide() -> list[str]:
+        return ["tasks"]
+
     told = Scripted(200, {"a": 1})
-    script: list[Step] = [log.publish, log.publish, SUCCESS, SUCCESS, told, REVOKED, REVOKED]
+    script: list[Step] = [log.publish, log.publish, READ_REVISION, GRANTED, *decided, SUCCESS, told, REVOKED, REVOKED]
     with ScriptedServer(script) as server:
         dudley = AsyncDudley(Dudley(url=server.url))
         assert Published("tasks", 1) == await dudley.update("tasks", "1", id="x")
         again = [Message("tasks", "1", "x"), Message("tasks", "2")]
         assert [Published("tasks", 1), Published("tasks", 2)] == await dudley.updates(again)
-        await dudley.connect(UID_A, ["tasks"])
+        revision = await dudley.revision("7")
+        await dudley.connect(UID_A, ["tasks"], "7", if_revision=revision)
+        assert ["tasks"] == await dudley.connect_decided(UID_A, decide, "7")
         await dudley.disconnect(UID_A, ["tasks"])
         assert {"a": 1} == await dudley.explain(UID_A)
         assert Revoked(clients=1, paths=2) == await dudley.forget(UID_A)

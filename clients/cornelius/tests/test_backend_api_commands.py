@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.testkit.deadlines import stretched
 
-from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, problem
+from .support import CUT, GRANTED, SUCCESS, UID_A, Log, Scripted, ScriptedServer, problem
 
 DEADLINE_SECONDS = 20
 KEY = "k-of-todos"
@@ -195,7 +195,7 @@ def test_explain_prints_json_when_the_api_answers() -> None:
 
 def test_connect_and_disconnect_are_silent_when_done() -> None:
     """As a command that has nothing to say."""
-    with ScriptedServer([SUCCESS, CUT, SUCCESS, ERROR, Scripted(200, {"hears": []})]) as server:
+    with ScriptedServer([GRANTED, CUT, SUCCESS, problem(422)]) as server:
         for command in ("connect", "disconnect"):
             ended = run(command, UID_A, "tasks", "news", url=server.url)
             assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)

@@ -3,25 +3,28 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.apps.config import AppConfig
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest
 from django.test import Client, override_settings
 from django.urls import clear_url_caches, path
 
 from cornelius import CorneliusError, dudley
-from cornelius.django import Changes, connecting, disconnect, publish_changes
+from cornelius.backend_api import MAX_DECISIONS
+from cornelius.django import NOBODY, Changes, connecting, disconnect, publish_changes, subject_of
 
 from . import django_project
 from .django_project import Task
 from .django_support import fresh_project, published, publishing, rolled_back
-from .support import CUT, ERROR, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step, problem
+from .support import CUT, GRANTED, READ_REVISION, REVISION, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step, problem
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +243,17 @@ def page() -> Iterator[Client]:
     django_project.urlpatterns.clear()
 
 
+@contextmanager
+def atomic_requests() -> Iterator[None]:
+    """Set ATOMIC_REQUESTS of the database."""
+    connection = connections["default"]
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        yield
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
+
+
 def ask(page: Client, action: str, paths: Any, headers: dict[str, str] | None = None) -> Any:
     """Post paths as Pomona does."""
     body = paths if isinstance(paths, bytes) else json.dumps(paths).encode()
@@ -249,21 +263,81 @@ def ask(page: Client, action: str, paths: Any, headers: dict[str, str] | None = 
 
 def test_page_is_connected_to_what_the_view_allows_when_it_asks(page: Client) -> None:
     """I5: of what it asked for, and nothing else; the rest is refused by name."""
-    with ScriptedServer([SUCCESS]) as server:
+    with ScriptedServer([READ_REVISION, GRANTED]) as server:
         dudley.configure(url=server.url)
         answer = ask(page, "connect", ["users/7", "tasks", "tasks"])
     assert {"connected": ["tasks"], "refused": [{"path": "users/7", "reason": "policy"}]} == answer.json()
-    assert [{"path": "::connect", "message": f"{UID_A}->tasks"}] == server.requests[0].body
+    assert {"uid": UID_A, "paths": ["tasks"], "if_revision": REVISION} == server.requests[1].body
 
 
 def test_page_is_refused_when_the_view_allows_nothing(page: Client) -> None:
-    """I5: 403, and the back-end API is not asked."""
-    with ScriptedServer([]) as server:
+    """I5: 403, and the back-end API is asked for nothing but the revision."""
+    with ScriptedServer([READ_REVISION]) as server:
         dudley.configure(url=server.url)
         answer = ask(page, "connect", ["users/7"])
     assert (403, ["users/7"]) == (answer.status_code, [item["path"] for item in answer.json()["refused"]])
     assert "application/problem+json" == answer.headers["Content-Type"]
-    assert [] == server.requests
+    assert ["/v1/revision"] == [request.path for request in server.requests]
+
+
+def test_view_decides_again_when_a_revocation_came_between(page: Client) -> None:
+    """I5: what it chose before the revocation is not granted; what it chooses after it is."""
+    decided: list[list[str]] = [["tasks", "open/1"], ["tasks"]]
+    django_project.urlpatterns[:] = [
+        path("tasks/connect/<str:uid>", connecting(lambda _request, _uid, _paths: decided.pop(0)))
+    ]
+    clear_url_caches()
+    later = Scripted(200, {"revision": "1795000000000-8"})
+    with ScriptedServer([READ_REVISION, problem(409, reason="revision"), later, GRANTED]) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", ["tasks", "open/1"])
+    assert {"connected": ["tasks"], "refused": [{"path": "open/1", "reason": "policy"}]} == answer.json()
+    assert {"uid": UID_A, "paths": ["tasks"], "if_revision": "1795000000000-8"} == server.requests[3].body
+
+
+def test_page_is_asked_to_try_again_when_revocations_never_end(page: Client) -> None:
+    """I7: after some decisions it is a 503."""
+    with ScriptedServer([READ_REVISION, problem(409, reason="revision")] * MAX_DECISIONS) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", ["tasks"])
+    assert (503, "1") == (answer.status_code, answer.headers["Retry-After"])
+
+
+def test_page_begins_again_when_its_uid_belongs_to_another(page: Client) -> None:
+    """Pomona begins with a new uid after a 403 with the reason `identity`."""
+    with ScriptedServer([READ_REVISION, problem(409, reason="subject")]) as server:
+        dudley.configure(url=server.url)
+        answer = ask(page, "connect", ["tasks"])
+    assert (403, "identity") == (answer.status_code, answer.json()["reason"])
+
+
+def test_subject_is_who_is_logged_in_when_there_are_logins() -> None:
+    """A primary key may be of any type; without a login it is a subject that no user has."""
+    request = HttpRequest()
+    assert subject_of(request) is None
+    for user, subject in (
+        (SimpleNamespace(is_authenticated=False, pk=None), NOBODY),
+        (SimpleNamespace(is_authenticated=True, pk=7), "7"),
+    ):
+        request.user = user  # type: ignore[assignment]  # a user model of any project
+        assert subject == subject_of(request)
+
+
+def test_view_is_outside_of_a_transaction_when_requests_are_atomic(page: Client) -> None:
+    """I5: in one that began earlier, it would read what was true before the revision."""
+    seen: list[bool] = []
+
+    def choose(_request: HttpRequest, _uid: str, paths: list[str]) -> list[str]:
+        seen.append(connections["default"].in_atomic_block)
+        return paths
+
+    django_project.urlpatterns[:] = [path("tasks/connect/<str:uid>", connecting(choose, subject=lambda _: "ann"))]
+    clear_url_caches()
+    with ScriptedServer([READ_REVISION, GRANTED]) as server, atomic_requests():
+        dudley.configure(url=server.url)
+        ask(page, "connect", ["tasks"])
+    assert [False] == seen
+    assert "ann" == server.requests[1].body["subject"]
 
 
 def test_page_gives_paths_back_when_it_asks(page: Client) -> None:
@@ -328,10 +402,10 @@ def test_page_of_another_site_is_refused_when_it_asks(
     page: Client, headers: dict[str, str], *, is_allowed: bool
 ) -> None:
     """It would connect its own uid by the rights of whoever is looking at it."""
-    with ScriptedServer([SUCCESS]) as server:
+    with ScriptedServer([READ_REVISION, GRANTED]) as server:
         dudley.configure(url=server.url)
         answer = ask(page, "connect", ["tasks"], headers)
-        assert (200 if is_allowed else 403, int(is_allowed)) == (answer.status_code, len(server.requests))
+        assert (200 if is_allowed else 403, 2 * is_allowed) == (answer.status_code, len(server.requests))
 
 
 def test_view_takes_posts_only_when_it_is_asked(page: Client) -> None:
@@ -341,7 +415,7 @@ def test_view_takes_posts_only_when_it_is_asked(page: Client) -> None:
 
 @pytest.mark.parametrize(
     ("script", "status"),
-    [([CUT], 503), ([ERROR, Scripted(200, {"hears": []})], 422), ([Scripted(410, b"{}")], 410)],
+    [([CUT], 503), ([READ_REVISION, problem(422)], 422), ([READ_REVISION, problem(410)], 410)],
 )
 def test_page_hears_whether_to_try_again_when_the_api_fails(page: Client, script: list[Step], status: int) -> None:
     """Pomona tries a 503 again, begins anew after a 410, and takes anything else as a refusal."""
@@ -355,12 +429,13 @@ def test_page_hears_whether_to_try_again_when_the_api_fails(page: Client, script
 def test_page_is_told_which_paths_are_over_the_limit_when_its_client_is_full(page: Client, room: int) -> None:
     """The others are connected: the 129th path costs nobody the 128th."""
     asked = [f"open/{number}" for number in range(5)]
-    hears = [{"path": path} for path in [*(f"earlier/{number}" for number in range(128 - room)), *asked[:room]]]
-    with ScriptedServer([ERROR, Scripted(200, {"hears": hears})]) as server:
+    refused = [{"path": path, "reason": "limit"} for path in asked[room:]]
+    granted = Scripted(200, {"connected": asked[:room], "refused": refused}) if room else problem(422, refused=refused)
+    with ScriptedServer([READ_REVISION, granted]) as server:
         dudley.configure(url=server.url)
         answer = ask(page, "connect", asked)
     assert 200 if room else 422 == answer.status_code
-    assert [{"path": path, "reason": "limit"} for path in asked[room:]] == answer.json()["refused"]
+    assert refused == answer.json()["refused"]
     assert asked[:room] == answer.json().get("connected", [])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cornelius import dudley
 
-from .support import SUCCESS, UID_A, Log, ScriptedServer
+from .support import GRANTED, READ_REVISION, UID_A, Log, ScriptedServer
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS: list[str] = re.findall(
@@ -42,9 +42,9 @@ def test_plain_start_publishes_when_it_is_run(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("paths", "status"), [(["tasks", "users/7"], 200), (["users/7"], 403)])
 def test_falcon_start_connects_when_a_page_asks(paths: list[str], status: int) -> None:
     """It answers what Pomona expects."""
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"logged_in": lambda _request: "7"}
     exec(block("falcon.App()"), names)  # noqa: S102  # our own text
-    with ScriptedServer([SUCCESS]) as server:
+    with ScriptedServer([READ_REVISION, GRANTED]) as server:
         dudley.configure(url=server.url)
         answer = falcon.testing.TestClient(names["app"]).simulate_post(f"/tasks/connect/{UID_A}", json=paths)
     assert status == answer.status_code

@@ -14,13 +14,16 @@ import asyncio
 import contextvars
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from cornelius import dudley as synchronous_dudley
-from cornelius.backend_api import ASKED_AT, Dudley, Revoked
+from cornelius.backend_api import ALWAYS_REVOKED, ASKED_AT, MAX_DECISIONS, Dudley, Revoked
+from cornelius.errors import RevisionError, UnavailableError
 from cornelius.messages import Publishable, Published
 from cornelius.transport import MAX_CONNECTIONS
 
@@ -42,9 +45,38 @@ class AsyncDudley:
         """As `Dudley.updates`."""
         return await self._call(partial(self._dudley.updates, list(messages)))
 
-    async def connect(self, uid: str, paths: Iterable[str]) -> None:
+    async def connect(
+        self,
+        uid: str,
+        paths: Iterable[str],
+        subject: str | None = None,
+        until: datetime | float | None = None,
+        info: Any = None,
+        if_revision: str | None = None,
+    ) -> None:
         """As `Dudley.connect`."""
-        await self._call(partial(self._dudley.connect, uid, paths))
+        await self._call(partial(self._dudley.connect, uid, paths, subject, until, info, if_revision))
+
+    async def connect_decided(
+        self,
+        uid: str,
+        decide: Callable[[], Awaitable[Iterable[str]]],
+        subject: str | None = None,
+        until: datetime | float | None = None,
+        info: Any = None,
+    ) -> list[str]:
+        """As `Dudley.connect_decided`, with an asynchronous `decide`."""
+        for _ in range(MAX_DECISIONS):
+            revision = await self.revision(subject)
+            paths = list(await decide())
+            with suppress(RevisionError):
+                await self.connect(uid, paths, subject, until, info, revision)
+                return paths
+        raise UnavailableError(ALWAYS_REVOKED)
+
+    async def revision(self, subject: str | None = None) -> str:
+        """As `Dudley.revision`."""
+        return await self._call(partial(self._dudley.revision, subject))
 
     async def disconnect(self, uid: str, paths: Iterable[str]) -> None:
         """As `Dudley.disconnect`."""

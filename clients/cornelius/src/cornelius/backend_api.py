@@ -10,8 +10,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -22,6 +24,7 @@ from cornelius.errors import (
     DeadlineError,
     InvalidError,
     PublishError,
+    RevisionError,
     TooManyPathsError,
     UnavailableError,
     UnknownUidError,
@@ -38,16 +41,20 @@ from cornelius.messages import (
     new_id,
     read_messages,
 )
-from cornelius.outcome import Outcome, api_passing_reason
+from cornelius.outcome import NO_ANSWER, Outcome, api_passing_reason, read_left_out
 from cornelius.settings import TRY_SECONDS, Settings
 from cornelius.transport import Answer, Transport
 
 _OK = 200
+_UNPROCESSABLE = 422
 _GONE = 410
 _SUCCESS_OF_2009 = b"{success:true}"
 _ERROR_OF_2009 = b"{error:true}"
 MAX_PATHS = 128
 """Paths that one client may receive."""
+MAX_DECISIONS = 5
+"""A revocation that comes between is rare; so many in a row have another cause."""
+ALWAYS_REVOKED = "a revocation came between each decision and its grant"
 _UID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 ASKED_AT: ContextVar[float | None] = ContextVar("ASKED_AT", default=None)
@@ -121,26 +128,84 @@ class Dudley:
             deadline = time.monotonic() + self._open().settings.timeout_seconds
         return outcome.published_or_raise()
 
-    def connect(self, uid: str, paths: Iterable[str]) -> None:
+    def connect(
+        self,
+        uid: str,
+        paths: Iterable[str],
+        subject: str | None = None,
+        until: datetime | float | None = None,
+        info: Any = None,
+        if_revision: str | None = None,
+    ) -> None:
         """Connect the client `uid` to `paths`; its poll confirms them.
 
-        A client that has ended is passed over: its page notices by itself, and asks again with another uid.
-        Errors: ForbiddenError when this back end may not grant one of them; TooManyPathsError when the client would
-            receive more than 128, after those that fit are connected; InvalidError when one is invalid; UnknownUidError
-            when the uid can't be one.
+        Shape: subject is who the client is, as you name your users: it binds the uid, and `revoke` takes it; info is
+            kept with the grant, at most 512 bytes of JSON; if_revision is what `revision` returned before you decided.
+        Units: until is when the grant ends by itself, an aware datetime or seconds since 1970; None for no end.
+        Errors: UnknownUidError when the uid has ended or is none of this Roots; OtherSubjectError when it belongs to
+            another subject; RevisionError when a revocation came after the revision; ForbiddenError when this back end
+            may not grant one of them; TooManyPathsError when the client would receive more than 128, after those that
+            fit are connected; InvalidError when something is invalid.
         """
+        _check_uid(uid)
         wanted = _read_paths(paths)
+        seconds = _seconds_of(until) if isinstance(until, datetime) else until
+        terms = {"subject": subject, "until": seconds, "info": info, "if_revision": if_revision}
+        given = {name: value for name, value in terms.items() if value is not None}
+        deadline, left_out = self._deadline(), list[str]()
+        for start in range(0, len(wanted), MAX_PATHS):
+            some = wanted[start : start + MAX_PATHS]
+            body = json.dumps({"uid": uid, "paths": some, **given}, allow_nan=False).encode()
+            answer = self._request("POST", "/v1/connect", body, deadline=deadline)
+            left_out += read_left_out(answer)
+        if left_out:
+            raise TooManyPathsError(_UNPROCESSABLE, left_out)
+
+    def revision(self, subject: str | None = None) -> str:
+        """Return the present, to be read before you decide what `subject` may receive: see `connect`."""
+        query = "" if subject is None else f"?{urlencode({'subject': subject})}"
         try:
-            self._command("::connect", uid, wanted)
-        except InvalidError as error:
-            connected = self._connected(uid) if error.status == _OK else set()
-            if len(connected) < MAX_PATHS:
-                raise
-            raise TooManyPathsError(error.status, [path for path in wanted if path not in connected]) from None
+            return str(self._ask("GET", f"/v1/revision{query}")["revision"])
+        except (KeyError, TypeError) as error:
+            raise AnswerError(_OK, NO_ANSWER) from error
+
+    def connect_decided(
+        self,
+        uid: str,
+        decide: Callable[[], Iterable[str]],
+        subject: str | None = None,
+        until: datetime | float | None = None,
+        info: Any = None,
+    ) -> list[str]:
+        """Connect the client `uid` to the paths that `decide()` returns, and return them.
+
+        `decide` is called again when a revocation came between, so it reads from the database at each call, and not in
+        a transaction that began before. Errors: as `connect`; UnavailableError after MAX_DECISIONS calls.
+        """
+        for _ in range(MAX_DECISIONS):
+            revision = self.revision(subject)
+            paths = _read_paths(decide())
+            with suppress(RevisionError):
+                self.connect(uid, paths, subject, until, info, revision)
+                return paths
+        raise UnavailableError(ALWAYS_REVOKED)
 
     def disconnect(self, uid: str, paths: Iterable[str]) -> None:
-        """Disconnect the client `uid` from `paths`; its poll gets that within a second. Errors: as `connect`."""
-        self._command("::disconnect", uid, _read_paths(paths))
+        """Disconnect the client `uid` from `paths`; its poll gets that within a second.
+
+        A client that has ended is passed over.
+        Errors: ForbiddenError, InvalidError; UnknownUidError when the uid can't be one.
+        """
+        _check_uid(uid)
+        wanted, deadline = _read_paths(paths), self._deadline()
+        for start in range(0, len(wanted), MAX_BATCH_MESSAGES):
+            some = wanted[start : start + MAX_BATCH_MESSAGES]
+            body = json.dumps([{"path": "::disconnect", "message": f"{uid}->{path}"} for path in some]).encode()
+            answer = self._request("POST", "/", body, deadline=deadline)
+            if answer.status == _OK and answer.content == _ERROR_OF_2009:
+                raise InvalidError(answer.status, "one of these is no path")
+            if answer.status != _OK or answer.content != _SUCCESS_OF_2009:
+                raise answer_error(answer.status, answer.content)
 
     def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
         """Return what the client `uid` may receive, since when and until when; with `path`, why it may not receive it.
@@ -180,26 +245,6 @@ class Dudley:
             answer = self._request("POST", "/v1/publish", body, deadline=deadline)
             batch = outcome.add(batch, answer)
             body = encode_batch(batch)
-
-    def _command(self, command: str, uid: str, paths: list[str]) -> None:
-        """Send a command in the form of 2009, which has one for each path, in as few requests as possible."""
-        _check_uid(uid)
-        deadline = self._deadline()
-        for start in range(0, len(paths), MAX_BATCH_MESSAGES):
-            some = paths[start : start + MAX_BATCH_MESSAGES]
-            body = json.dumps([{"path": command, "message": f"{uid}->{path}"} for path in some]).encode()
-            answer = self._request("POST", "/", body, deadline=deadline)
-            if answer.status == _OK and answer.content == _ERROR_OF_2009:
-                raise InvalidError(answer.status, "one of these is no path, or the client would have more than 128")
-            if answer.status != _OK or answer.content != _SUCCESS_OF_2009:
-                raise answer_error(answer.status, answer.content)
-
-    def _connected(self, uid: str) -> set[str]:
-        """Return the paths that the client `uid` receives, as far as this back end may know; none when that fails."""
-        try:
-            return {item["path"] for item in self.explain(uid)["hears"]}
-        except (CorneliusError, KeyError, TypeError):
-            return set()
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
         answer = self._request(method, path, body, deadline=self._deadline())
@@ -261,7 +306,13 @@ def _read_revoked(body: Any) -> Revoked:
     try:
         return Revoked(clients=body["revoked"]["clients"], paths=body["revoked"]["paths"])
     except (KeyError, TypeError) as error:
-        raise AnswerError(_OK, "the answer is none of the back-end API's; is this its address?") from error
+        raise AnswerError(_OK, NO_ANSWER) from error
+
+
+def _seconds_of(until: datetime) -> float:
+    if until.tzinfo is None:
+        raise ValueError("until is a datetime with a time zone")
+    return until.timestamp()
 
 
 def _read_paths(paths: Iterable[str]) -> list[str]:

@@ -78,6 +78,14 @@ class UnknownUidError(AnswerError):
     """The uid is not one of this Roots, or has ended (410): answer 410 to the page, and it begins again."""
 
 
+class OtherSubjectError(AnswerError):
+    """The uid belongs to another subject (409): answer 403 with reason `identity`, and the page begins again."""
+
+
+class RevisionError(AnswerError):
+    """A revocation came after the revision (409): read another revision, and decide again."""
+
+
 class InvalidError(AnswerError):
     """The request itself is wrong (400, 404, 413, 422): an invalid path, message or uid; correct the caller."""
 
@@ -126,6 +134,7 @@ class PublishError(CorneliusError):
         self.published = published
 
 
+_CONFLICT = 409
 _BY_STATUS: dict[int, type[AnswerError]] = {
     400: InvalidError,
     401: KeyRefusedError,
@@ -136,6 +145,9 @@ _BY_STATUS: dict[int, type[AnswerError]] = {
     422: InvalidError,
 }
 
+
+_BY_REASON: dict[object, type[AnswerError]] = {"subject": OtherSubjectError, "revision": RevisionError}
+"""The errors of a conflict (409)."""
 
 _DETAILS = {
     401: "the back-end API does not know this key",
@@ -150,8 +162,10 @@ def answer_error(status: int, content: bytes) -> AnswerError:
         body: Any = json.loads(content)
     except ValueError:
         body = None
-    detail = body.get("detail") if isinstance(body, dict) else None
-    return error_of(status, str(detail or _DETAILS.get(status, "Roots refused the request")))
+    members = body if isinstance(body, dict) else {}
+    detail = str(members.get("detail") or _DETAILS.get(status, "Roots refused the request"))
+    conflict = _BY_REASON.get(str(members.get("reason"))) if status == _CONFLICT else None
+    return error_of(status, detail) if conflict is None else conflict(status, detail)
 
 
 def error_of(status: int, detail: str) -> AnswerError:

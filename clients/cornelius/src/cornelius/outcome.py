@@ -1,4 +1,4 @@
-"""What becomes of messages: reads the back-end API's answers to `POST /v1/publish`. Pure.
+"""Reads the back-end API's answers to `POST /v1/publish` and `POST /v1/connect`. Pure.
 
 The back-end API publishes a whole batch, or publishes none of it and names the refused messages (under `errors` with
 422, under `refused` with 403). Only the log itself can refuse some after others were stored (502, under `failed`).
@@ -12,6 +12,7 @@ from cornelius.errors import AnswerError, Failure, PublishError, answer_error
 from cornelius.messages import Message, Published
 from cornelius.transport import Answer, passing_reason
 
+NO_ANSWER = "the answer is none of the back-end API's; is this its address?"
 _OK = 200
 _FORBIDDEN = 403
 _UNPROCESSABLE = 422
@@ -63,11 +64,25 @@ def api_passing_reason(answer: Answer) -> str | None:
     return None if is_refused_for_good else passing_reason(answer)
 
 
+def read_left_out(answer: Answer) -> list[str]:
+    """Return the paths of a request to connect for which the client has no room. Errors: AnswerError."""
+    refused = _members(answer, "refused")
+    is_full = answer.status == _UNPROCESSABLE and bool(refused)
+    if answer.status != _OK and not is_full:
+        raise answer_error(answer.status, answer.content)
+    try:
+        if not is_full:
+            answer.json()["connected"]
+        return [item["path"] for item in refused]
+    except (KeyError, TypeError) as error:
+        raise AnswerError(answer.status, NO_ANSWER) from error
+
+
 def _read_published(answer: Answer) -> list[Published]:
     try:
         return [Published(item["path"], item["seq"]) for item in answer.json()["published"]]
     except (KeyError, TypeError) as error:
-        raise AnswerError(answer.status, "the answer is none of the back-end API's; is this its address?") from error
+        raise AnswerError(answer.status, NO_ANSWER) from error
 
 
 def _read_refusals(answer: Answer, size: int) -> dict[int, str]:

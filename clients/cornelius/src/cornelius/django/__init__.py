@@ -9,6 +9,6 @@ and `disconnect` is the one that takes them back.
 """
 
 from cornelius.django.changes import Changes, log_failure, publish_changes
-from cornelius.django.views import connecting, disconnect
+from cornelius.django.views import NOBODY, connecting, disconnect, subject_of
 
-__all__ = ["Changes", "connecting", "disconnect", "log_failure", "publish_changes"]
+__all__ = ["NOBODY", "Changes", "connecting", "disconnect", "log_failure", "publish_changes", "subject_of"]

@@ -1,4 +1,8 @@
-"""The views that a page, through Pomona, asks for paths. Source: docs/protocol.md, Connecting."""
+"""The views that a page, through Pomona, asks for paths.
+
+A uid belongs to who is logged in when it is connected first, and is refused to anyone else: two people may use one
+browser, one after the other. Source: docs/protocol.md, Connecting.
+"""
 
 import json
 import math
@@ -8,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
@@ -15,11 +20,21 @@ from django.utils.http import is_same_domain
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from cornelius import InvalidError, TooManyPathsError, UnavailableError, UnknownUidError, dudley
+from cornelius import (
+    InvalidError,
+    OtherSubjectError,
+    TooManyPathsError,
+    UnavailableError,
+    UnknownUidError,
+    dudley,
+)
 from cornelius.backend_api import MAX_PATHS
 
 RETRY_AFTER_SECONDS = 1
+NOBODY = "::nobody"
+"""The subject of those who are not logged in."""
 
+SubjectOf = Callable[[HttpRequest], str | None]
 Choice = Callable[[HttpRequest, str, list[str]], Iterable[str]]
 View = Callable[..., HttpResponseBase]
 
@@ -33,7 +48,15 @@ class _RefusedRequestError(Exception):
         self.detail = detail
 
 
-def connecting(choose: Choice) -> View:
+def subject_of(request: HttpRequest) -> str | None:
+    """Return who is logged in, as Roots names them: the user's primary key. None in a project without logins."""
+    user = getattr(request, "user", None)
+    if user is None:
+        return None
+    return str(user.pk) if user.is_authenticated else NOBODY
+
+
+def connecting(choose: Choice, subject: SubjectOf = subject_of) -> View:
     """Make a view of `choose(request, uid, paths)`, which returns those of the paths that this client may receive.
 
         @connecting
@@ -43,23 +66,31 @@ def connecting(choose: Choice) -> View:
         path("tasks/connect/<str:uid>", connect)
 
     The client is connected to these, and the answer names the refused ones. A browser sent `paths`: do not trust them.
+    `choose` is called again when `dudley.revoke` came between. The uid belongs to what `subject(request)` returns.
     """
 
     @wraps(choose)
     def view(request: HttpRequest, uid: str, paths: list[str]) -> JsonResponse:
-        chosen = set(choose(request, uid, paths))
-        allowed = [path for path in paths if path in chosen]
-        refused = [{"path": path, "reason": "policy"} for path in paths if path not in chosen]
-        if not allowed:
-            return _problem(HTTPStatus.FORBIDDEN, "This client may receive none of these paths.", refused=refused)
+        allowed: list[str] = []
+        left_out: list[str] = []
+
+        def decide() -> list[str]:
+            chosen = set(choose(request, uid, paths))
+            allowed[:] = [path for path in paths if path in chosen]
+            return allowed
+
         try:
-            dudley.connect(uid, allowed)
+            dudley.connect_decided(uid, decide, subject(request))
         except TooManyPathsError as error:
-            refused += [{"path": path, "reason": "limit"} for path in error.paths]
-            if len(error.paths) == len(allowed):
-                return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail, refused=refused)
-        left_out = {refusal["path"] for refusal in refused}
-        return JsonResponse({"connected": [path for path in paths if path not in left_out], "refused": refused})
+            left_out = error.paths
+        connected = [path for path in allowed if path not in left_out]
+        refused = [{"path": path, "reason": "policy"} for path in paths if path not in allowed]
+        refused += [{"path": path, "reason": "limit"} for path in left_out]
+        if connected:
+            return JsonResponse({"connected": connected, "refused": refused})
+        if left_out:
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "This client has no room for more paths.", refused=refused)
+        return _problem(HTTPStatus.FORBIDDEN, "This client may receive none of these paths.", refused=refused)
 
     return _asked_by_page(view)
 
@@ -72,6 +103,8 @@ def _disconnect(_request: HttpRequest, uid: str, paths: list[str]) -> JsonRespon
 def _asked_by_page(view: Callable[[HttpRequest, str, list[str]], JsonResponse]) -> View:
     """Return `view` for what Pomona sends: its paths read, its origin checked, the back-end API's errors answered."""
 
+    # In a transaction that began before the revision was read, `choose` would not see what was revoked since.
+    @transaction.non_atomic_requests
     @csrf_exempt  # Pomona sends no token; `_check_origin` does what that would do
     @require_POST
     @wraps(view)
@@ -83,6 +116,8 @@ def _asked_by_page(view: Callable[[HttpRequest, str, list[str]], JsonResponse]) 
             return _problem(refusal.status, refusal.detail)
         except UnknownUidError as error:
             return _problem(HTTPStatus.GONE, error.detail)
+        except OtherSubjectError as error:
+            return _problem(HTTPStatus.FORBIDDEN, error.detail, reason="identity")
         except InvalidError as error:
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail)
         except UnavailableError as error:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import urllib3
+from tests.testkit.deadlines import wait_until
 
 from roots.contracts.uids import Uids
-from roots_devstack.deadlines import wait_until
 
 from ..support import KEY, OTHER_KEY, Nats, Service
 

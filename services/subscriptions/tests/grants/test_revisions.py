@@ -19,6 +19,7 @@ from roots_subscriptions.grants.revisions import SLOTS, Revision, mark_of, marks
 RACES = int(os.environ.get("ROOTS_TEST_REVOKE_RACES", "1000"))
 RACES_AT_ONCE = 20
 BY = "apps.tasks"
+STEPS = ("begun", "revision read", "decided", "answered")
 
 
 class Race(NamedTuple):
@@ -77,21 +78,38 @@ def test_pending_paths_are_bounded_when_requests_never_end() -> None:
 
 
 async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: random.Random) -> Race:
-    """Decide and grant at one replica while another one revokes."""
+    """Decide and grant at one replica; from one of its steps on, another replica revokes, at once or side by side."""
     subject, path = f"s-{uid}", f"rooms/{uid}"
+    named = {kind: {"uid": uid, "subject": subject, "path": path}[kind]}
+    kick_step, is_in_turn = chance.choice(STEPS), chance.random() < 0.2
     membership = Membership()
+    kicks: list[asyncio.Task[None]] = []
 
     async def pause() -> None:
         # From less than one request to NATS takes, to more than all of a revocation.
-        await asyncio.sleep(10 ** chance.uniform(-4, -1))
+        await asyncio.sleep(10 ** chance.uniform(-4, -1.5))
+
+    async def kick() -> None:
+        if not is_in_turn:
+            await pause()
+        membership.is_member = False
+        await other.revoke(uid=named.get("uid"), subject=named.get("subject"), path=named.get("path"))
+
+    async def reach(step: str) -> None:
+        if step == kick_step:
+            kicks.append(asyncio.create_task(kick()))
+            if is_in_turn:
+                await kicks[0]
+        if chance.random() < 0.5:
+            await pause()
 
     async def connect() -> str:
-        await pause()
+        await reach("begun")
         revision = await grants.revision()
-        await pause()
+        await reach("revision read")
         if not membership.is_member:
             return "not decided"
-        await pause()
+        await reach("decided")
         try:
             terms = Terms(subject=None if kind == "path" else subject, revision=revision)
             await grants.connect(uid, [path], by=BY, identity=None, terms=terms)
@@ -99,16 +117,9 @@ async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: rand
             return "refused"
         return "granted"
 
-    async def kick() -> None:
-        await pause()
-        membership.is_member = False
-        await other.revoke(
-            subject=subject if kind == "subject" else None,
-            path=path if kind == "path" else None,
-            uid=uid if kind == "uid" else None,
-        )
-
-    outcome, _ = await asyncio.gather(connect(), kick())
+    outcome = await connect()
+    await reach("answered")
+    await asyncio.gather(*kicks)
     record = await grants.read(uid)
     return Race(outcome, [] if record is None else list(record.paths))
 

@@ -87,7 +87,7 @@ async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: rand
 
     async def pause() -> None:
         # From less than one request to NATS takes, to more than all of a revocation.
-        await asyncio.sleep(10 ** chance.uniform(-4, -1.5))
+        await asyncio.sleep(10 ** chance.uniform(-6, -1.5))
 
     async def kick() -> None:
         if not is_in_turn:
@@ -100,8 +100,7 @@ async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: rand
             kicks.append(asyncio.create_task(kick()))
             if is_in_turn:
                 await kicks[0]
-        if chance.random() < 0.5:
-            await pause()
+        await pause()
 
     async def connect() -> str:
         await reach("begun")

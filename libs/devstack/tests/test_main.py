@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -25,6 +28,29 @@ USAGE = 2
 # By default a process that stops is killed when it has not ended after the drain's 3 s and 1 s more.
 DEFAULT_STOP_SECONDS = 4.0
 ORIGIN = "http://pages.localhost"
+
+
+class Application(BaseHTTPRequestHandler):
+    """An application of one page."""
+
+    def do_GET(self) -> None:
+        """Answer with the page."""
+        page = b"The application's page"
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+
+@contextmanager
+def serving(application: ThreadingHTTPServer) -> Iterator[None]:
+    """Let the application answer."""
+    with application, ThreadPoolExecutor(1) as threads:
+        threads.submit(application.serve_forever)
+        try:
+            yield
+        finally:
+            application.shutdown()
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
@@ -255,6 +281,24 @@ def test_run_names_the_variable_when_its_value_is_wrong(tmp_path: Path, name: st
     assert USAGE == status
     assert message.startswith(f"error: {name} is wrong: ")
     assert 1 == message.count("\n")
+
+
+@pytest.mark.parametrize("value", ["http://127.0.0.1:8000", "8000", "a b:1", "127.0.0.1:8000/app"])
+def test_run_says_what_the_address_of_an_application_is_when_it_is_none(tmp_path: Path, value: str) -> None:
+    """One sentence with an example, and nothing is started."""
+    sentence = "error: ROOTS_APP_UPSTREAM is a host and a port, as 127.0.0.1:8000\n"
+    assert (USAGE, sentence) == failed_run(tmp_path / "home", ROOTS_APP_UPSTREAM=value)
+
+
+def test_run_prints_the_address_of_the_application_when_it_has_one(tmp_path: Path) -> None:
+    """The gateway passes the application's page on, at the address that is printed."""
+    application = ThreadingHTTPServer((ports.HOST, 0), Application)
+    with (
+        serving(application),
+        running(tmp_path / "home", ROOTS_APP_UPSTREAM=f"{ports.HOST}:{application.server_port}") as (_, address),
+        urlopen(address, timeout=stretched(10)) as page,  # noqa: S310  # our own address
+    ):
+        assert b"The application's page" == page.read()
 
 
 def test_run_says_why_when_its_folder_can_not_be_made(tmp_path: Path) -> None:

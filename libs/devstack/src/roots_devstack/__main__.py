@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from roots_devstack.services import DrainConfig
 from roots_devstack.stack import Stack, StackConfig
 
 EXIT_FAILURE = 1
+_APP_UPSTREAM = "ROOTS_APP_UPSTREAM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,14 @@ class RunConfig(DrainConfig):
     subscriptions_port: Port = setting("ROOTS_SUBSCRIPTIONS_PORT", default=0)
     backend_api_port: Port = setting("ROOTS_BACKEND_API_PORT", default=0)
     longpoll_port: Port = setting("ROOTS_LONGPOLL_PORT", default=0)
+    app_upstream: str = setting(_APP_UPSTREAM, default="")
+    """Where the user's application is. The gateway reads it too, and then serves no todo page."""
+
+    def problems(self) -> list[str]:
+        """Return what the gateway could not use."""
+        if not self.app_upstream or re.fullmatch(r"[^/\s]+:\d{1,5}", self.app_upstream):
+            return []
+        return [f"{_APP_UPSTREAM} is a host and a port, as 127.0.0.1:8000"]
 
     @property
     def folder(self) -> Path:
@@ -61,7 +71,8 @@ async def run(config: RunConfig) -> None:
             sink=console,
         )
     )
-    running = asyncio.create_task(_run_until_cancelled(stack, console))
+    page = "" if config.app_upstream else "/todos"
+    running = asyncio.create_task(_run_until_cancelled(stack, console, page))
     await _either(running, asked_to_stop)
     if asked_to_stop.is_set():
         console("devstack", "stopping; ask again to kill what has not stopped")
@@ -76,10 +87,10 @@ async def run(config: RunConfig) -> None:
         console("devstack", "stopped")
 
 
-async def _run_until_cancelled(stack: Stack, console: Console) -> None:
+async def _run_until_cancelled(stack: Stack, console: Console, page: str) -> None:
     async with stack:
         # Apart from the log around it: who starts Roots looks for the address.
-        console.write(f"\nRoots is ready at {stack.url}/todos\nCtrl-C stops it.\n")
+        console.write(f"\nRoots is ready at {stack.url}{page}\nCtrl-C stops it.\n")
         await asyncio.Event().wait()
 
 

@@ -4,17 +4,22 @@ import asyncio
 import itertools
 import os
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
 
+from roots.auth.policy import parse_policy
 from roots.contracts.uids import Uids
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import RevokedSinceError
 from roots_subscriptions.grants.grants import Grants
+from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.record import Terms, announced, disconnected, is_announced, new_record
 from roots_subscriptions.grants.revisions import SLOTS, Revision, mark_of, marks_about
+from roots_subscriptions.grants.store import GrantStore
+from roots_subscriptions.metrics import Metrics
 
 RACES = int(os.environ.get("ROOTS_TEST_REVOKE_RACES", "1000"))
 RACES_AT_ONCE = 20
@@ -75,6 +80,50 @@ def test_pending_paths_are_bounded_when_requests_never_end() -> None:
         assert is_announced(record, [f"p/{number}", f"q/{number}"], None)
     assert isinstance(record.pending, dict)
     assert len(record.pending) <= 128
+
+
+class KickingIndex(GrantIndex):
+    """An index after whose reading number `kick_at` a kick happens, before the reader goes on."""
+
+    kick_at = 0
+
+    def __init__(self, store: GrantStore, kick: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(store)
+        self._kick = kick
+
+    async def catch_up(self) -> None:
+        """Read the bucket, and have the kick come then."""
+        await super().catch_up()
+        self.kick_at -= 1
+        if self.kick_at == 0:
+            await self._kick()
+
+
+@pytest.mark.parametrize("kind", ["subject", "path", "uid"])
+@pytest.mark.parametrize("reading", [1, 2])
+def test_grant_is_refused_when_a_whole_kick_comes_after_the_markers_were_read(
+    broker_thread: BrokerThread, other_grants: Grants, metrics: Metrics, uid: str, kind: str, reading: int
+) -> None:
+    """I5: the kick has changed the record, so the grant is not written; its next try sees the marker."""
+    named = {kind: {"uid": uid, "subject": f"s-{uid}", "path": f"rooms/{uid}"}[kind]}
+    policy = parse_policy('[apps.tasks]\nallow = [{ paths = ["**"], who = "anyone" }]')
+
+    async def kick() -> None:
+        await other_grants.revoke(uid=named.get("uid"), subject=named.get("subject"), path=named.get("path"))
+
+    store = GrantStore(broker_thread.client, metrics)
+    index = KickingIndex(store, kick)
+    grants = Grants(store, index, lambda: policy, metrics)
+
+    async def connect() -> None:
+        terms = Terms(subject=f"s-{uid}", revision=await grants.revision())
+        index.kick_at = reading
+        await grants.connect(uid, [f"rooms/{uid}"], by=BY, identity=None, terms=terms)
+
+    with pytest.raises(RevokedSinceError):
+        broker_thread.call(connect(), timeout_seconds=20)
+    record = broker_thread.call(grants.read(uid))
+    assert record is None or record.paths == {}
 
 
 async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: random.Random) -> Race:

@@ -78,6 +78,9 @@ down: ## stop the containers; their volumes keep everything
 logs: ## follow what the containers write
 	$(COMPOSE) logs --follow --tail 100
 
+# Tests start hundreds of programs: each would compile all that it imports, where the environment forbids to keep that.
+test chaos attacks bench: export PYTHONDONTWRITEBYTECODE :=
+
 test: setup clients/pomona/node_modules/.package-lock.json ## run every test against real Postgres, NATS and HAProxy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
@@ -86,11 +89,14 @@ chaos: setup ## break the running system for ten minutes, and check what every c
 
 attacks: setup ## try every attack in full, of which `make test` has a short form
 	ROOTS_TEST_FUZZ=$${ROOTS_TEST_FUZZ:-30000} ROOTS_TEST_FLOOD_SECONDS=$${ROOTS_TEST_FLOOD_SECONDS:-3} \
-		$(BIN)/python -m pytest -v $(ATTACKS)
+		ROOTS_TEST_EXAMPLES=$${ROOTS_TEST_EXAMPLES:-10} $(BIN)/python -m pytest -v $(ATTACKS)
 
-# Hostile requests, floods, filled disks, frozen parts, API subjects with each service's password, unreadable records and events.
+# Hostile requests, floods, filled disks, frozen parts, API subjects with each service's password, unreadable records and events,
+# anything that may happen in any order.
 ATTACKS := tests/integration/test_fuzz.py tests/attacks tests/integration/test_full_disk.py tests/integration/test_frozen.py \
-	libs/devstack/tests/test_nats_accounts.py services/longpoll/tests/stream/test_unreadable.py
+	libs/devstack/tests/test_nats_accounts.py services/longpoll/tests/stream/test_unreadable.py services/longpoll/tests/test_model.py \
+	$(addprefix services/longpoll/tests/,delivery/test_fanout_between.py http/test_requests.py stream/test_nats_protocol.py stream/test_follower.py) \
+	services/subscriptions/tests/backend_api/test_fuzz.py
 
 bench: setup ## measure delivery side by side with its peers (half an hour; BENCH=--quick: a minute)
 	@$(BIN)/python -m bench $(BENCH)

@@ -10,7 +10,7 @@ from typing import NoReturn
 import hypothesis
 import pytest
 import pytest_timeout
-from tests.testkit import deadlines
+from tests.testkit import deadlines, examples
 from tests.testkit.background import LoopThread
 
 SETTINGS = ("ROOTS_", "OTEL_")
@@ -31,8 +31,8 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> object:
-    """Give a test the longer, the busier the machine is as it begins."""
-    settings = settings._replace(timeout=deadlines.stretched(settings.timeout))
+    """Give a test the longer, the busier the machine is as it begins, and the more examples it draws."""
+    settings = settings._replace(timeout=deadlines.stretched(settings.timeout) * max(1.0, examples.FACTOR))
     return pytest_timeout.pytest_timeout_set_timer(item, settings)
 
 

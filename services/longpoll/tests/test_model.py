@@ -16,16 +16,16 @@ Each of these breakages of the dispatcher and what it uses was made by hand, and
 Most seeds, but not each, catch a reading of a log that is gone, a grant of a newer log, the short way for a cursor of
 another log, and a hold that runs out while the world is asked; the first and the last have tests of their own.
 
-Other seeds: `ROOTS_TEST_MODEL_EXAMPLES=5000 pytest --hypothesis-seed=N services/longpoll/tests/test_model.py`.
+Other seeds: `ROOTS_TEST_EXAMPLES=25 pytest --hypothesis-seed=N services/longpoll/tests/test_model.py`.
 """
 
-import os
 import time
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.testkit.examples import IS_LONG, drawn
 
 from roots_longpoll.delivery import dispatcher, fanout
 from roots_longpoll.delivery.poll import Poll
@@ -37,10 +37,10 @@ from .model_truth import Clock
 
 # The same runs each time, so that a failure is a change's; other seeds are for a developer's own machine.
 FIXED = settings(
-    max_examples=int(os.environ.get("ROOTS_TEST_MODEL_EXAMPLES", "600")),
+    max_examples=drawn(200),
     stateful_step_count=50,
     deadline=None,
-    derandomize="ROOTS_TEST_MODEL_EXAMPLES" not in os.environ,
+    derandomize=not IS_LONG,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

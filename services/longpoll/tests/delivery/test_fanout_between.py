@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.testkit.examples import drawn
 
 from roots_longpoll.delivery import fanout
 from roots_longpoll.delivery.cursor import Cursor
@@ -145,7 +146,7 @@ def step(crowd: Crowd, kind: str, number: int) -> None:
     done[kind]()
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=40))
 def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_slices(
     monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int]]
@@ -175,7 +176,7 @@ def test_each_poll_is_answered_once_and_hears_all_when_anything_happens_between_
     assert not crowd.bench.needs.lookups
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.lists(STEPS, max_size=15), after=st.lists(STEPS, max_size=15))
 def test_each_client_is_told_of_the_gap_when_the_stream_begins_anew_between_slices(
     monkeypatch: pytest.MonkeyPatch, before: list[tuple[str, int]], after: list[tuple[str, int]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.testkit.examples import drawn
 
 from roots_longpoll.http import requests
 from roots_longpoll.http.requests import UID_END, UID_START, KnownBytes
@@ -14,7 +15,7 @@ from ..request_support import PLAIN, UID_FILLS, actions, filled, poll_of, uid_of
 from ..twin_support import ORIGIN, Happening, Side, play_twice
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=drawn(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(done=actions(), origins=st.sampled_from([(), (ORIGIN,)]))
 def test_answers_are_those_of_a_parser_when_polls_are_known_again(
     done: list[Happening], origins: tuple[str, ...]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.testkit.deadlines import until
+from tests.testkit.examples import drawn
 
 from roots.nats.stored import Stored
 from roots_longpoll.stream import follower
@@ -281,7 +282,7 @@ STEPS: dict[str, Callable[[Following, int], None]] = {
 }
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["live", "live", "tail", *STEPS]), st.integers(1, 6), st.integers(0, 6)), max_size=25

@@ -7,6 +7,7 @@ from typing import Self
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.testkit.examples import drawn
 
 from roots.nats.stored import Stored
 from roots_longpoll.errors import BrokerUnavailableError
@@ -71,7 +72,7 @@ OTHERS = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=drawn(150), deadline=None)
 @given(
     said=st.lists(st.one_of(MESSAGES, OTHERS.map(lambda line: (line, None))), max_size=8),
     places=st.lists(st.integers(0, 2000), max_size=12),

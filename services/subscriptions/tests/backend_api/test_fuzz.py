@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.testkit.examples import drawn
 
 from ..support import KEY, Service
 
 REFUSALS = {400, 401, 403, 404, 405, 410, 413, 422, 429}
-FUZZ = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=drawn(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NAMES = st.sampled_from(["path", "message", "id", "uid", "subject", "", "Path"])
 TEXTS = st.one_of(
     st.sampled_from(

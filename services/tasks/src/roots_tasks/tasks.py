@@ -54,9 +54,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Tasks by ascending id; `next_after` is the last of them when there are more, else None."""
+    """Tasks by ascending id.
 
-    tasks: tuple[Task, ...]
+    Shape: content has each task as clients see it, separated by commas; next_after is the last id when there are more.
+    """
+
+    content: str
     next_after: int | None
 
 

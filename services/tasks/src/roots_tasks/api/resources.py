@@ -35,7 +35,7 @@ class TaskList:
         page = self._store.list_page(after=after, limit=limit)
         if page.next_after is not None:
             resp.append_link(f"/tasks?limit={limit}&after={page.next_after}", "next")
-        body = f'{{"content":[{",".join(task.content for task in page.tasks)}]}}'.encode()
+        body = f'{{"content":[{page.content}]}}'.encode()
         # The next link belongs to what is cached: it comes and goes while the page itself stays the same.
         digest = hashlib.sha256(body + str(page.next_after).encode())
         _send(req, resp, body, digest.hexdigest()[:32])

@@ -20,18 +20,20 @@ NOBODY = ""
 # A page of the list, so that clients who read slowly can't fill the memory.
 MAX_PAGE_BYTES = 512 << 10
 
-# list: the tasks after one, by id, as long as those before take no more than so many bytes; one at least.
+# list: the tasks after one, by id, as one text: as many as asked for, and as long as those before take no more than so
+# many bytes; one at least. One more than asked for is looked at, and shows whether there is a next page. One row.
 _LIST = """
-WITH page AS (
-    SELECT id, version, task_tag(version, updated_at) AS tag,
-           task_content(id, description, is_done, version, created_at, updated_at) AS content
-    FROM task WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+WITH found AS (
+    SELECT id, task_content(id, description, is_done, version, created_at, updated_at) AS content
+    FROM task WHERE id > %(after)s ORDER BY id LIMIT %(limit)s + 1
 ), measured AS (
-    SELECT id, version, tag, content, sum(octet_length(content) + 1) OVER (ORDER BY id) AS bytes,
-           row_number() OVER (ORDER BY id) AS place, count(*) OVER () AS found
-    FROM page
+    SELECT id, content, sum(octet_length(content) + 1) OVER (ORDER BY id) AS bytes,
+           row_number() OVER (ORDER BY id) AS place
+    FROM found
 )
-SELECT found, id, version, tag, content FROM measured WHERE bytes <= %(max_bytes)s OR place = 1 ORDER BY id
+SELECT coalesce(string_agg(content, ',' ORDER BY id), ''),
+       CASE WHEN count(*) < (SELECT count(*) FROM found) THEN max(id) END
+FROM measured WHERE place <= %(limit)s AND (bytes <= %(max_bytes)s OR place = 1)
 """
 
 # read: one task.
@@ -132,12 +134,10 @@ class Store:
 
     def list_page(self, *, after: int, limit: int) -> Page:
         """Return up to `limit` tasks whose ids are above `after`; fewer when they would take over MAX_PAGE_BYTES."""
+        values = {"after": after, "limit": limit, "max_bytes": MAX_PAGE_BYTES}
         with self._database.connection() as connection:
-            # One more than asked for shows whether there is a next page.
-            values = {"after": after, "limit": limit + 1, "max_bytes": MAX_PAGE_BYTES}
-            rows = connection.execute(_LIST, values).fetchall()
-        tasks = tuple(_task(*row) for _, *row in rows[:limit])
-        return Page(tasks=tasks, next_after=tasks[-1].id if tasks and rows[0][0] > len(tasks) else None)
+            content, next_after = connection.execute(_LIST, values).fetchone() or ("", None)
+        return Page(content=content, next_after=next_after)
 
     def read(self, task_id: int) -> Task:
         """Return a task. Errors: TaskNotFoundError."""

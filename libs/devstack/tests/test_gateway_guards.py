@@ -212,6 +212,33 @@ async def test_address_gets_429_when_it_has_too_many_requests_at_once(tmp_path: 
         await cancel(held)
 
 
+async def test_address_gets_429_when_it_has_too_many_lists_at_once(tmp_path: Path) -> None:
+    """I7: who reads a thousand lists slowly holds few connections of a service; other addresses and requests go on.
+
+    A list that has ended counts no more.
+    """
+    env = {"ROOTS_GATEWAY_MAX_LISTS_PER_ADDRESS": "5", "ROOTS_GATEWAY_TRUSTED_PROXIES": "127.0.0.1"}
+    async with gateway(tmp_path, **env) as (running, service):
+        service.is_held = True
+        held = [asyncio.create_task(send(running, get("/tasks"))) for _ in range(5)]
+        await until(lambda: len(service.heads) == 5)
+        for path in ("/tasks", "/tasks/", "/tasks?limit=1&after=2"):
+            answer = await send(running, get(path))
+            assert answer.startswith("http/1.1 429 ")
+            assert "retry-after: 1" in answer
+        service.is_held = False
+        assert (await send(running, get("/tasks", "X-Forwarded-For: 198.51.100.1"))).startswith("http/1.1 200 ")
+        assert (await send(running, get("/task/1"))).startswith("http/1.1 200 ")
+        create = get("/tasks", "Content-Length: 0").replace("GET", "POST", 1)
+        assert (await send(running, create)).startswith("http/1.1 200 ")
+        await cancel(held)
+
+        async def is_answered() -> bool:
+            return (await send(running, get("/tasks"))).startswith("http/1.1 200 ")
+
+        await until(is_answered)
+
+
 async def test_address_gets_429_when_it_asks_too_often(tmp_path: Path) -> None:
     """A second later it may ask again."""
     async with gateway(tmp_path, ROOTS_GATEWAY_MAX_REQUESTS_PER_SECOND_PER_ADDRESS="5") as (running, _):
@@ -231,6 +258,7 @@ async def test_address_has_no_limit_when_it_is_off(tmp_path: Path) -> None:
     off = {
         "ROOTS_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": "0",
         "ROOTS_GATEWAY_MAX_REQUESTS_PER_SECOND_PER_ADDRESS": "0",
+        "ROOTS_GATEWAY_MAX_LISTS_PER_ADDRESS": "0",
     }
     async with gateway(tmp_path, **off) as (running, _):
         answers = await asyncio.gather(*(send(running, get("/tasks")) for _ in range(100)))

@@ -55,9 +55,10 @@ def serving(slow: Slow | None = None, **bounds: int) -> Iterator[HttpServer]:
         server.close()
 
 
-def connect(server: HttpServer, begin: bytes = b"") -> socket.socket:
-    """Return a connection on which `begin` was sent."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=stretched(20))
+def connect(server: HttpServer, begin: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection from the address `source` on which `begin` was sent."""
+    address = ("127.0.0.1", server.port)
+    connection = socket.create_connection(address, timeout=stretched(20), source_address=(source, 0))
     connection.sendall(begin)
     return connection
 

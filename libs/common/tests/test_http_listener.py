@@ -9,6 +9,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
+import falcon
 import pytest
 from tests.testkit.deadlines import clock, stretched, wait_until
 
@@ -67,8 +68,12 @@ def test_connections_that_ask_stay_when_places_are_needed() -> None:
         honest = http.client.HTTPConnection("127.0.0.1", server.port, timeout=stretched(20))
         honest.connect()
         own = honest.sock
+        halves = []
         for number in range(10 * PLACES):
-            open_.enter_context(connect(server, HALF_HEADER))
+            halves.append(open_.enter_context(connect(server, HALF_HEADER)))
+            if number >= PLACES:
+                # It has given way once the server has accepted those after it.
+                read_to_end(halves[number - PLACES])
             if number % (PLACES // 4) == 0:
                 honest.request("POST", "/echo", b"[1]")
                 answer = honest.getresponse()
@@ -77,14 +82,22 @@ def test_connections_that_ask_stay_when_places_are_needed() -> None:
         honest.close()
 
 
+class SlowWrite(Slow):
+    """A slow resource that changes something."""
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, **params: str) -> None:
+        """Answer when released."""
+        self.on_get(req, resp, **params)
+
+
 def test_server_is_unready_when_every_connection_has_a_request_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """I7: it ends none of them, says why it accepts nobody, and accepts again afterwards."""
     monkeypatch.setattr("roots.http.health.MAX_FULL_SECONDS", 0.2)
-    slow = Slow()
+    slow = SlowWrite()
     with serving(slow=slow, max_connections=PLACES) as server, ExitStack() as open_:
         check = room_check(server)
         assert check().is_ok
-        asking = [open_.enter_context(connect(server, b"GET /echo HTTP/1.1\r\n\r\n")) for _ in range(PLACES)]
+        asking = [open_.enter_context(connect(server, b"PUT /echo HTTP/1.1\r\n\r\n")) for _ in range(PLACES)]
         wait_until(lambda: not check().is_ok)
         assert "every connection has had a request at work" in check().detail
         slow.released.set()

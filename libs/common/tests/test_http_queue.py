@@ -10,10 +10,12 @@ from tests.testkit.deadlines import stretched, wait_until
 
 from roots.http.queue import TurnQueue
 
-from .http_support import Slow, connect, post, serving
+from .http_support import Slow, connect, post, read_to_end, serving
 
 READ = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 READS = 50
+PLACES = 20
+OTHER_ADDRESS = "127.0.0.2"
 
 
 class Recording(Slow):
@@ -51,23 +53,92 @@ def test_write_is_answered_next_when_many_reads_wait() -> None:
     assert slow.methods.index("POST") <= 2
 
 
-def waiting(method: str, number: int) -> Any:
+def test_write_is_answered_when_more_reads_than_threads_are_slow() -> None:
+    """I7: reads never have all threads, so a change does not wait for any of them."""
+    slow = Recording()
+    with serving(slow, threads=8) as server, ExitStack() as open_:
+        for _ in range(READS):
+            open_.enter_context(connect(server, READ))
+        assert slow.started.acquire(timeout=stretched(20))
+        assert [200] * 5 == [post(server) for _ in range(5)]
+        slow.released.set()
+
+
+def test_reads_of_the_busiest_address_are_refused_when_places_are_needed() -> None:
+    """I7: one host that fills all places with reads gets 503; a read of another address is answered, and a change."""
+    slow = Recording()
+    with serving(slow, threads=8, max_connections=PLACES) as server, ExitStack() as open_:
+        other = open_.enter_context(connect(server, READ, source=OTHER_ADDRESS))
+        assert slow.started.acquire(timeout=stretched(20))
+        waits = open_.enter_context(connect(server, READ, source=OTHER_ADDRESS))
+        asking = [open_.enter_context(connect(server, READ)) for _ in range(3 * PLACES)]
+        assert [200] * 5 == [post(server) for _ in range(5)]
+        refused = read_to_end(asking[-1])
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in refused
+        assert b"application/problem+json" in refused
+        assert server.full_seconds == 0
+        slow.released.set()
+        for connection in (other, waits):
+            assert b"HTTP/1.1 200" == connection.recv(12)
+
+
+def waiting(method: str, number: int, address: str = "127.0.0.1") -> Any:
     """Return a channel that waits."""
-    return SimpleNamespace(requests=[SimpleNamespace(command=method)], number=number)
+    return SimpleNamespace(requests=[SimpleNamespace(command=method)], number=number, addr=(address, 1))
 
 
 def test_reads_and_writes_come_in_turn_when_both_wait() -> None:
     """Neither kind can keep the other waiting, and each is in the order in which it came."""
-    queue = TurnQueue()
+    queue = TurnQueue(1)
     for number, method in enumerate(["GET", "HEAD", "GET", "POST", "DELETE", "GET"]):
         queue.append(waiting(method, number))
     assert len(queue) == 6
-    assert [queue.popleft().number for _ in range(6)] == [3, 0, 4, 1, 2, 5]
+    taken = []
+    while queue:
+        taken.append(queue.popleft().number)
+    assert taken == [3, 0, 4, 1, 2, 5]
+    assert len(queue) == 0
+
+
+def test_addresses_take_turns_when_one_has_many_reads() -> None:
+    """A read of another address waits for one read of the busy one, not for all."""
+    queue = TurnQueue(2)
+    for number, address in enumerate(["a", "a", "a", "a", "b", "b"]):
+        queue.append(waiting("GET", number, address))
+    taken = []
+    while queue:
+        taken.append(queue.popleft().number)
+    assert taken == [0, 4, 1, 5, 2, 3]
+
+
+def test_newest_read_of_the_busiest_address_is_removed_when_there_are_too_many() -> None:
+    """Who has waited longest is nearest to an answer; a request that changes something is never removed."""
+    queue = TurnQueue(2)
+    queue.append(waiting("POST", 9, "a"))
+    for number, address in enumerate(["b", "a", "a", "b", "a"]):
+        queue.append(waiting("GET", number, address))
+    assert [queue.pop_excess().number for _ in range(5)] == [4, 3, 2, 0, 1]
+    assert queue.pop_excess() is None
+    assert queue.popleft().number == 9
+
+
+def test_no_read_is_taken_when_enough_threads_read() -> None:
+    """A thread that looks again has answered what it took."""
+    queue = TurnQueue(1)
+    for number in range(2):
+        queue.append(waiting("GET", number))
+    reader = threading.Thread(target=queue.popleft)
+    reader.start()
+    reader.join()
     assert not queue
+    queue.append(waiting("PUT", 2))
+    assert queue
+    assert queue.popleft().number == 2
 
 
 def test_refused_request_is_taken_when_it_has_no_method() -> None:
     """What can't be parsed gets its answer too."""
-    queue = TurnQueue()
-    queue.append(SimpleNamespace(requests=[SimpleNamespace()]))
+    queue = TurnQueue(1)
+    queue.append(SimpleNamespace(requests=[SimpleNamespace()], addr=("127.0.0.1", 1)))
     assert queue.popleft().requests

@@ -28,11 +28,12 @@ def _problem(status: int, detail: str) -> bytes:
     )
 
 
-def _whole_answer(status: int, detail: str) -> bytes:
+def _whole_answer(status: int, detail: str, *headers: str) -> bytes:
     body = _problem(status, detail)
     lines = [
         f"HTTP/1.1 {status} {responses[status]}",
         "Connection: close",
+        *headers,
         f"Content-Length: {len(body)}",
         f"Content-Type: {PROBLEM_TYPE}",
     ]
@@ -40,6 +41,7 @@ def _whole_answer(status: int, detail: str) -> bytes:
 
 
 _LATE = _whole_answer(408, "The request did not arrive in time.")
+_BUSY = _whole_answer(503, "Too many requests to read wait already.", "Retry-After: 1")
 
 
 class Task(WSGITask):
@@ -71,7 +73,7 @@ class RefusalTask(ErrorTask):
 class Channel(HTTPChannel):
     """A client's connection.
 
-    Shape: rested_at is when it last had a whole request answered, or began, monotonic seconds. is_deferred means that
+    Shape: rested_at is when it was last answered, or began, monotonic seconds. is_deferred means that
         the next of its requests waits until its client has read the answers so far.
     """
 
@@ -109,20 +111,30 @@ class Channel(HTTPChannel):
     @property
     def held_bytes(self) -> int:
         """How much memory its requests and unread answers take, about."""
-        requests = [*self.requests, *([] if self.request is None else [self.request])]
-        received: int = sum(request.held_bytes for request in requests)
-        return received + (self._answer_bytes if self.total_outbufs_len else 0)
+        held = self._answer_bytes if self.total_outbufs_len else 0
+        # What is behind the first came with it, in one read of 8 KB.
+        for request in (*self.requests[:1], self.request):
+            if request is not None:
+                held += request.held_bytes
+        return held
+
+    def refuse(self) -> None:
+        """Answer its requests, which wait for a thread, with 503, and end it."""
+        self._end(_BUSY)
 
     def end(self) -> None:
         """End the connection at the loop's next turn, also when its client reads nothing; a late request gets 408."""
+        self._end(b"" if self.arriving_since is None else _LATE)
+
+    def _end(self, answer: bytes) -> None:
         self.will_close = True
         # Closing the descriptor here would let another connection have its number while the loop knows it as this one.
         with contextlib.suppress(OSError):
             if self.total_outbufs_len:
                 # The kernel would keep unread bytes for minutes.
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-            elif self.arriving_since is not None:
-                self.socket.send(_LATE)
+            else:
+                self.socket.send(answer)
         with contextlib.suppress(OSError):
             # What has come and is not read would reset the connection, and the answer with it.
             self.socket.recv(1 << 16)
@@ -131,17 +143,14 @@ class Channel(HTTPChannel):
 
     def write_soon(self, data: Any) -> int:
         """Add `data` to what is sent."""
+        # While the request is still at work: the connection must not look quiet for a moment.
+        self.rested_at = time.monotonic()
         if not self.total_outbufs_len:
             self._answer_bytes = 0
-            self._unread_since = time.monotonic()
+            self._unread_since = self.rested_at
         self._answer_bytes += len(data)
         written: int = super().write_soon(data)
         return written
-
-    def service(self) -> None:
-        """Answer the first of its requests."""
-        super().service()
-        self.rested_at = time.monotonic()
 
     def readable(self) -> bool:
         """Return whether more is to be read; the rest of a large request waits while memory is short."""

@@ -1,7 +1,8 @@
 """waitress's server as Roots runs it: new connections always find a place, and memory and time are bounded.
 
 When all places are taken, the connections that have gone longest without a whole request are ended; so idle ones, half
-requests and unread answers cost their senders only. Who has a request at work is never ended.
+requests and unread answers cost their senders only. Next are reads that wait for a thread: 503 for the address that has
+most of them. A connection whose request changes something, or is on a thread, is never ended.
 
 Relies on these internals of waitress 3: the loop calls `readable` of every channel, then polls, then handles what is
 ready, so that `readable` of the listener is where all channels can be looked at; `maintenance` is called from there;
@@ -18,7 +19,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from roots.http.channel import Channel
-from roots.http.queue import create_dispatcher
+from roots.http.queue import Dispatcher
 from roots.http.request import MAX_HEADER_BYTES, MAX_RECEIVED_BYTES
 from roots.runtime import descriptors, logs
 
@@ -98,7 +99,7 @@ class Listener(TcpWSGIServer):
         self._places = 0
         self._memory_looked_at = 0.0
         self._pressed_at = -_QUIET_SECONDS
-        super().__init__(app, adj=adjustments, dispatcher=create_dispatcher(threads))
+        super().__init__(app, adj=adjustments, dispatcher=Dispatcher(threads))
 
     def bind(self, addr: tuple[str, int]) -> None:
         """Take the address. Errors: OSError that names it, for the operator."""
@@ -182,7 +183,11 @@ class Listener(TcpWSGIServer):
                 return connection, address
 
     def _make_room(self) -> int:
-        """End those that have gone longest without a whole request, unread answers last; return how many."""
+        """End those that have gone longest without a whole request, unread answers last; return how many.
+
+        Reads that wait for a thread are refused before a connection is ended that has only begun.
+        """
+        quiet_since = time.monotonic() - _PRESSED_ARRIVAL_SECONDS
         channels = [one for one in self.active_channels.values() if not (one.is_at_work or one.will_close)]
         ended = 0
         wanted = max(1, int(self._max_connections * _SHARE_ENDED))
@@ -190,7 +195,14 @@ class Listener(TcpWSGIServer):
             # One whose bytes have come meanwhile is read in this very turn.
             if channel.is_idle and has_unread_bytes(channel.socket):
                 continue
-            channel.end()
+            reading = self.task_dispatcher.pop_excess() if channel.rested_at > quiet_since else None
+            if reading is None:
+                channel.end()
+            else:
+                reading.refuse()
+            ended += 1
+        while ended < wanted and (reading := self.task_dispatcher.pop_excess()) is not None:
+            reading.refuse()
             ended += 1
         self._note_pressure("connections_ended", ended)
         return ended

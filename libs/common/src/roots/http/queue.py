@@ -1,44 +1,91 @@
 """What waits for a thread: requests that read and requests that change something, each kind in turn.
 
-Relies on these internals of waitress 3: the dispatcher appends to `queue`, takes with `popleft`, asks for its length,
-and does so under its own lock.
+Reading is what costs an attacker nothing and the service most. So reads have a share of the threads, addresses take
+turns, and the address that has most reads waiting loses some of them when places are needed.
+
+Relies on these internals of waitress 3: the dispatcher appends to `queue`, and takes with `popleft`. It does so under
+its own lock, in the thread that answers what it took. That thread looks whether the queue is empty before it takes.
 """
 
+import threading
 from collections import deque
 from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Of the threads, the part that reads at most. Reads of long lists keep both Postgres and this process busy.
+_READING_SHARE = 4
+_MIN_READING = 2
 
 
 class TurnQueue:
-    """Channels whose first request waits, oldest first of each kind; a thousand reads delay a write by one of them."""
+    """Channels whose first request waits, the oldest first of each kind and address.
 
-    def __init__(self) -> None:
-        self._reads: deque[Any] = deque()
+    Shape: max_reading is how many threads read at once; a thousand reads delay a change by one of them at most.
+    """
+
+    def __init__(self, max_reading: int) -> None:
+        self._max_reading = max_reading
+        # Of each address, whose turn is next first.
+        self._reads: dict[str, deque[Any]] = {}
         self._writes: deque[Any] = deque()
         self._is_read_next = False
+        self._reading: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._reads) + len(self._writes)
+        return len(self._writes) + sum(map(len, self._reads.values()))
+
+    def __bool__(self) -> bool:
+        """Whether the calling thread has something to take; what it took before is answered."""
+        self._reading.discard(threading.get_ident())
+        return bool(self._writes) or self._may_read
+
+    @property
+    def _may_read(self) -> bool:
+        return bool(self._reads) and len(self._reading) < self._max_reading
 
     def append(self, channel: Any) -> None:
         """Add a channel."""
         # What waitress refuses may have no method.
         is_read = getattr(channel.requests[0], "command", "") in _READS
-        (self._reads if is_read else self._writes).append(channel)
+        waiting = self._reads.setdefault(channel.addr[0], deque()) if is_read else self._writes
+        waiting.append(channel)
 
     def popleft(self) -> Any:
-        """Remove the next channel, and return it. Errors: IndexError when there is none."""
-        is_read = bool(self._reads) and (self._is_read_next or not self._writes)
+        """Remove the next channel for the calling thread, and return it. Errors: IndexError when there is none."""
+        is_read = self._may_read and (self._is_read_next or not self._writes)
         self._is_read_next = not is_read
-        return (self._reads if is_read else self._writes).popleft()
+        if not is_read:
+            return self._writes.popleft()
+        self._reading.add(threading.get_ident())
+        address = next(iter(self._reads))
+        waiting = self._reads.pop(address)
+        channel = waiting.popleft()
+        if waiting:
+            self._reads[address] = waiting
+        return channel
+
+    def pop_excess(self) -> Any:
+        """Remove the newest read of the address that has most of them, and return it; None without a read."""
+        if not self._reads:
+            return None
+        address = max(self._reads, key=lambda one: len(self._reads[one]))
+        channel = self._reads[address].pop()
+        if not self._reads[address]:
+            del self._reads[address]
+        return channel
 
 
-def create_dispatcher(threads: int) -> ThreadedTaskDispatcher:
-    """Return so many threads that answer, and that take their requests from a TurnQueue."""
-    dispatcher = ThreadedTaskDispatcher()
-    dispatcher.queue = TurnQueue()
-    dispatcher.set_thread_count(threads)
-    return dispatcher
+class Dispatcher(ThreadedTaskDispatcher):
+    """So many threads that answer, and that take their requests from a TurnQueue."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.queue = TurnQueue(max(_MIN_READING, threads // _READING_SHARE))
+        self.set_thread_count(threads)
+
+    def pop_excess(self) -> Any:
+        """Remove a read that no thread has begun, and return its channel; None without one."""
+        with self.lock:
+            return self.queue.pop_excess()

@@ -84,8 +84,9 @@ test chaos attacks bench: export PYTHONDONTWRITEBYTECODE :=
 test: setup clients/pomona/node_modules/.package-lock.json ## run every test against real Postgres, NATS and HAProxy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-chaos: setup ## break the running system for ten minutes, and check what every client saw
-	@exec $(BIN)/python -m tests.chaos
+chaos: setup ## break the running system for ten minutes, check what every client saw, then run `make attacks`
+	@$(BIN)/python -m tests.chaos
+	@$(MAKE) --no-print-directory attacks
 
 attacks: setup ## try every attack in full, of which `make test` has a short form
 	ROOTS_TEST_FUZZ=$${ROOTS_TEST_FUZZ:-30000} ROOTS_TEST_FLOOD_SECONDS=$${ROOTS_TEST_FLOOD_SECONDS:-3} \

@@ -28,10 +28,14 @@ class Answer:
 
 
 class HttpConnection:
-    """A connection to the origin of `url`; opened by the first request, and again when the server has ended it."""
+    """A connection to the origin of `url`; opened by the first request, and again when the server has ended it.
 
-    def __init__(self, url: str) -> None:
+    Shape: source is the address of this host that it comes from; by default the system's choice.
+    """
+
+    def __init__(self, url: str, *, source: str | None = None) -> None:
         parts = urlsplit(url)
+        self._source = None if source is None else (source, 0)
         self._host = parts.hostname or ""
         self._port = parts.port or 80
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -59,7 +63,9 @@ class HttpConnection:
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         async with within(ANSWER_SECONDS):
             if self._streams is None:
-                self._streams = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
+                self._streams = await asyncio.open_connection(
+                    self._host, self._port, limit=1 << 20, local_addr=self._source
+                )
             reader, writer = self._streams
             try:
                 writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)

@@ -185,7 +185,8 @@ class Listener(TcpWSGIServer):
     def _make_room(self) -> int:
         """End those that have gone longest without a whole request, unread answers last; return how many.
 
-        Reads that wait for a thread are refused before a connection is ended that has only begun.
+        Reads that wait for a thread are refused last; where one address has half of the places with them, they are
+        refused before a connection is ended that has only begun.
         """
         quiet_since = time.monotonic() - _PRESSED_ARRIVAL_SECONDS
         channels = [one for one in self.active_channels.values() if not (one.is_at_work or one.will_close)]
@@ -195,13 +196,14 @@ class Listener(TcpWSGIServer):
             # One whose bytes have come meanwhile is read in this very turn.
             if channel.is_idle and has_unread_bytes(channel.socket):
                 continue
-            reading = self.task_dispatcher.pop_excess() if channel.rested_at > quiet_since else None
+            is_new = channel.rested_at > quiet_since
+            reading = self.task_dispatcher.pop_excess(self._max_connections // 2) if is_new else None
             if reading is None:
                 channel.end()
             else:
                 reading.refuse()
             ended += 1
-        while ended < wanted and (reading := self.task_dispatcher.pop_excess()) is not None:
+        while ended < wanted and (reading := self.task_dispatcher.pop_excess(0)) is not None:
             reading.refuse()
             ended += 1
         self._note_pressure("connections_ended", ended)

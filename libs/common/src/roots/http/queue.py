@@ -66,11 +66,11 @@ class TurnQueue:
             self._reads[address] = waiting
         return channel
 
-    def pop_excess(self) -> Any:
-        """Remove the newest read of the address that has most of them, and return it; None without a read."""
-        if not self._reads:
+    def pop_excess(self, allowed: int) -> Any:
+        """Remove the newest read of the address that has most of them, and return it; None if it has no more."""
+        address = max(self._reads, key=lambda one: len(self._reads[one]), default="")
+        if len(self._reads.get(address, ())) <= allowed:
             return None
-        address = max(self._reads, key=lambda one: len(self._reads[one]))
         channel = self._reads[address].pop()
         if not self._reads[address]:
             del self._reads[address]
@@ -85,7 +85,7 @@ class Dispatcher(ThreadedTaskDispatcher):
         self.queue = TurnQueue(max(_MIN_READING, threads // _READING_SHARE))
         self.set_thread_count(threads)
 
-    def pop_excess(self) -> Any:
-        """Remove a read that no thread has begun, and return its channel; None without one."""
+    def pop_excess(self, allowed: int) -> Any:
+        """Remove a read of an address that has more than `allowed`, and return its channel; None without one."""
         with self.lock:
-            return self.queue.pop_excess()
+            return self.queue.pop_excess(allowed)

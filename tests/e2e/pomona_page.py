@@ -16,7 +16,7 @@ LISTEN = """async ({ module, options }) => {
   window.heard = [];
   window.told = [];
   window.firenze = new Firenze({
-    connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", ...options,
+    connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", user: null, ...options,
   });
   for (const type of ["gap", "refused", "unconnected", "reset"]) {
     firenze.addEventListener(type, ({ detail }) => told.push([type, detail]));

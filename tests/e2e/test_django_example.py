@@ -3,18 +3,19 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, Route, expect
+from playwright.async_api import Browser, BrowserContext, Error, Locator, Page, Response, Route, expect
 from tests.acceptance.checkout import copy_checkout
 from tests.docs.commands import commands
 from tests.testkit import faults
 from tests.testkit.background import LoopThread
 from tests.testkit.deadlines import stretched, until, wait_until
 
+from cornelius import Dudley
 from roots_devstack.processes import ports, probes
 from roots_devstack.stack import Stack
 
@@ -29,6 +30,33 @@ SEEN_MS = 1000
 RECOVERED_MS = 20_000
 READY_SECONDS = 60.0
 
+SIGN_IN = """
+from django.contrib.auth import get_user_model, login, logout
+from django.http import HttpResponse
+
+
+def sign_in(request, name):
+    logout(request)
+    login(request, get_user_model().objects.get_or_create(username=name)[0])
+    return HttpResponse(request.user.pk)
+
+
+urlpatterns.append(path("sign-in/<str:name>", sign_in))
+"""
+"""The example has no page to log in."""
+
+LISTEN = """async (path) => {
+  const { Firenze } = await import("/static/pomona/firenze.js");
+  window.heard ??= [];
+  window.told ??= [];
+  window.firenze ??= new Firenze({
+    connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", user: document.body.dataset.user,
+  });
+  firenze.addEventListener("refused", ({ detail }) => told.push(detail.path));
+  const take = (message, confirmed) => (message ? heard.push(message) : confirmed());
+  await new Promise((confirmed) => firenze.connect(path, (_path, message) => take(message, confirmed)));
+}"""
+
 OpenPage = Callable[[], Awaitable[Page]]
 
 
@@ -41,6 +69,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     (folder / ".roots").symlink_to(home)
+    with (folder / EXAMPLE / "project" / "urls.py").open("a", encoding="utf-8") as urls:
+        urls.write(SIGN_IN)
     return folder
 
 
@@ -184,6 +214,76 @@ async def test_pages_see_each_other_again_when_roots_was_killed(
         await task(theirs, f"After {name}").get_by_test_id("delete").click()
         await expect(task(mine, f"After {name}")).to_have_count(0, timeout=stretched(RECOVERED_MS))
     await asyncio.to_thread(background.run, stack.wait_ready())
+
+
+async def sign_in(context: BrowserContext, url: str, name: str) -> str:
+    """Let the browser be logged in as `name`, and return the path that only they may receive."""
+    answer = await context.request.get(f"{url}/sign-in/{name}")
+    return f"django/users/{await answer.text()}"
+
+
+async def open_as(context: BrowserContext, url: str, path: str) -> tuple[Page, list[str]]:
+    """Open a page that receives `path`; return it with a list that gets the body of each answer to its polls."""
+    page, polled = await context.new_page(), list[str]()
+
+    async def note(response: Response) -> None:
+        if "/comet/" in response.url:
+            with suppress(Error):
+                polled.append(await response.text())
+
+    page.on("response", note)
+    await page.goto(f"{url}/todos")
+    await page.evaluate(LISTEN, path)
+    return page, polled
+
+
+def publish(stack: Stack, home: Path, *messages: tuple[str, str]) -> None:
+    """Publish as the example's back end does."""
+    key = (home / "secrets" / "backend-todos").read_text("ascii")
+    dudley = Dudley(url=str(stack.processes["subscriptions"].backend_api_url), key=key.strip())
+    dudley.updates(messages)
+    dudley.close()
+
+
+@in_one_loop
+@pytest.mark.parametrize(("first", "second"), [("ann", "bert"), ("bert", "ann")])
+async def test_tabs_of_two_people_receive_their_own_when_one_logged_in_after_the_other(  # fixtures
+    browser: Browser, example_url: str, stack: Stack, home: Path, first: str, second: str
+) -> None:
+    """I5: the tab of the one before is still open; neither its page nor its polls bring what is the other's."""
+    async with await browser.new_context() as context:
+        theirs = await sign_in(context, example_url, first)
+        before, polled_before = await open_as(context, example_url, theirs)
+        own = await sign_in(context, example_url, second)
+        after, polled_after = await open_as(context, example_url, own)
+        uids = [await page.evaluate("firenze.getDoloresId()") for page in (before, after)]
+        assert uids[0] != uids[1]
+        await asyncio.to_thread(publish, stack, home, (theirs, "of the first"), (own, "of the second"))
+        await before.wait_for_function("heard.length > 0")
+        await after.wait_for_function("heard.length > 0")
+        assert [["of the first"], ["of the second"]] == [await page.evaluate("heard") for page in (before, after)]
+        assert "of the second" not in "".join(polled_before)
+        assert "of the first" not in "".join(polled_after)
+
+
+@in_one_loop
+@pytest.mark.parametrize(("first", "second"), [("ann", "bert"), ("bert", "ann")])
+async def test_page_loses_what_was_anothers_when_it_stays_open_over_a_login(  # fixtures
+    browser: Browser, example_url: str, stack: Stack, home: Path, first: str, second: str
+) -> None:
+    """I5: the page goes on with one Firenze, and asks for a path of its new user: it gets another uid for that."""
+    async with await browser.new_context() as context:
+        theirs = await sign_in(context, example_url, first)
+        page, polled = await open_as(context, example_url, theirs)
+        uid = await page.evaluate("firenze.getDoloresId()")
+        own = await sign_in(context, example_url, second)
+        await page.evaluate(LISTEN, own)
+        assert uid != await page.evaluate("firenze.getDoloresId()")
+        await page.wait_for_function("path => told.includes(path)", arg=theirs)
+        await asyncio.to_thread(publish, stack, home, (theirs, "of the first"), (own, "of the second"))
+        await page.wait_for_function("heard.length > 0")
+        assert ["of the second"] == await page.evaluate("heard")
+        assert "of the first" not in "".join(polled)
 
 
 def test_logs_name_no_client_when_pages_have_polled(checkout: Path, example_url: str) -> None:

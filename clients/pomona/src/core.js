@@ -31,8 +31,10 @@ import { createRuntime, watchPage } from "./runtime.js";
  * @property {GetToken} [token] Returns the bearer token for requests to connect and disconnect.
  * @property {Record<string, string>} [headers] More headers for these requests.
  * @property {RequestCredentials} [credentials] Whether these requests carry cookies; "same-origin" by default.
- * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: with tabs of that text
- *   only. False: this tab polls for itself, hidden or not.
+ * @property {string | null} [user] Who the page's user is, as the server names its users; null when the server asks
+ *   nobody who it is. Tabs of the same user share one poll.
+ * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: as `user`. False: this
+ *   tab polls for itself, hidden or not.
  * @property {Partial<Runtime>} [runtime] Replaces the clock, `fetch` and more, for tests.
  */
 

@@ -48,11 +48,12 @@ const TIMES = new Set(["exp", "iat", "nbf", "jti", "auth_time"]);
 export async function shareTabs({ runtime, credentials, settings, url, listeners }) {
   const sharing = runtime.sharing ?? findSharing();
   const { connectUrl, disconnectUrl, headers, credentials: cookies, shared } = settings;
-  if (!sharing || !shared) return null;
+  if (!sharing || !shared || !isUserKnown(settings)) return null;
   try {
     // A sandboxed frame has locks, but may not use them.
     await sharing.locks?.query();
-    const who = shared === true ? readClaims(await credentials.current()) : shared;
+    const named = typeof shared === "string" ? shared : settings.user;
+    const who = named === undefined ? readClaims(await credentials.current()) : named;
     const digest = await sharing.digest(JSON.stringify([url, connectUrl, disconnectUrl, headers, cookies, who]));
     const name = `pomona-2/${digest}`;
     // Some browsers have channels, but forbid them.
@@ -83,6 +84,15 @@ function findSharing() {
       return btoa(String.fromCharCode(...new Uint8Array(bytes)));
     },
   };
+}
+
+/**
+ * Whether tabs of two users can be told apart: a cookie may decide what they receive, and the page can't read it.
+ *
+ * @param {Options} settings
+ */
+function isUserKnown({ shared, user, token, credentials }) {
+  return typeof shared === "string" || user !== undefined || token !== undefined || credentials === "omit";
 }
 
 /**

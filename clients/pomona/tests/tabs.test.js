@@ -355,11 +355,17 @@ for (const [name, options, count] of /** @type {[string, object[], number][]} */
   ["their connect URLs differ", [{}, { connectUrl: "/other/connect/%@" }], 2],
   ["their headers differ", [{}, { headers: { "X-Team": "7" } }], 2],
   ["one does not want to", [{}, { shared: false }], 2],
+  ["they have the same user", [{ user: "ann" }, { user: "ann" }], 1],
+  ["they have different users", [{ user: "ann" }, { user: "bob" }], 2],
+  ["one has no user", [{ user: "ann" }, { user: null }], 2],
+  ["a cookie may say who they are", [{ user: undefined }, { user: undefined }], 2],
+  ["a cookie may say who they are at another origin", [{ user: undefined, credentials: "include" }, { user: undefined, credentials: "include" }], 2],
+  ["they send no cookies", [{ user: undefined, credentials: "omit" }, { user: undefined, credentials: "omit" }], 1],
   ["they name the same person", [{ shared: "ann" }, { shared: "ann", token: () => "opaque" }], 1],
   ["they name different persons", [{ shared: "ann" }, { shared: "bob" }], 2],
-  ["their tokens differ in their times", [{ token: () => jwt({ sub: "ann", exp: 1 }) }, { token: () => jwt({ sub: "ann", exp: 2 }) }], 1],
-  ["their tokens are of different persons", [{ token: () => jwt({ sub: "ann" }) }, { token: () => jwt({ sub: "bob" }) }], 2],
-  ["their tokens are no JWTs", [{ token: () => "a" }, { token: () => "b" }], 2],
+  ["their tokens differ in their times", [{ user: undefined, token: () => jwt({ sub: "ann", exp: 1 }) }, { user: undefined, token: () => jwt({ sub: "ann", exp: 2 }) }], 1],
+  ["their tokens are of different persons", [{ user: undefined, token: () => jwt({ sub: "ann" }) }, { user: undefined, token: () => jwt({ sub: "bob" }) }], 2],
+  ["their tokens are no JWTs", [{ user: undefined, token: () => "a" }, { user: undefined, token: () => "b" }], 2],
 ])) {
   test(`tabs hold ${count === 1 ? "one poll" : "a poll each"} when ${name}`, async () => {
     const browser = new Browser();

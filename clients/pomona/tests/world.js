@@ -11,7 +11,8 @@ export const { Firenze, Followed, Messages } = pomona;
 
 /** @param {import("../src/core.js").Options} options */
 export function createFirenze(options) {
-  return new Firenze({ connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@", ...options });
+  const urls = { connectUrl: "/tasks/connect/%@", disconnectUrl: "/tasks/disconnect/%@" };
+  return new Firenze({ ...urls, user: null, ...options });
 }
 
 /** Let everything that is already due happen: a macrotask comes after all microtasks. */

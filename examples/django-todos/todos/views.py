@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods
 
-from cornelius.django import connecting
+from cornelius.django import connecting, subject_of
 from todos.models import PATH, Task, task_to_raw
 
 
@@ -18,7 +18,7 @@ from todos.models import PATH, Task, task_to_raw
 @ensure_csrf_cookie
 def page(request: HttpRequest) -> HttpResponse:
     """Answer the page."""
-    return render(request, "todos/index.html", {"path": PATH})
+    return render(request, "todos/index.html", {"path": PATH, "user": subject_of(request)})
 
 
 @require_http_methods(["GET", "POST"])

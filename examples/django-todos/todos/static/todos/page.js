@@ -19,6 +19,7 @@ const known = new Map();
 const firenze = new Firenze({
   connectUrl: "/tasks/connect/%@", // %@ is replaced with the client id
   disconnectUrl: "/tasks/disconnect/%@",
+  user: document.body.dataset.user, // tabs share one poll, but not with those of another user of this browser
 });
 
 firenze.connect(path, (_path, message) => {

@@ -13,7 +13,7 @@ const MAX_PATH_LENGTH = 255;
 const PATH = /^[\w\-.~@+=]{1,64}(?:\/[\w\-.~@+=]{1,64}){0,7}$/;
 
 /**
- * @typedef {{path: string, message: string}} Update
+ * @typedef {{path: string, message: string, reason?: string}} Update
  * @typedef {{path: string, reason: string}} PathReason
  * @typedef {{updates: Update[], gaps: PathReason[], reconnectWith: string, uid: string, retryMs: number}} Answer
  */
@@ -61,10 +61,11 @@ export function readRefusals(text) {
  * Return the reason for which a whole request was refused, if the answer has one.
  *
  * @param {string} text
- * @returns {unknown}
+ * @returns {string}
  */
 export function readReason(text) {
-  return readJson(text)?.reason;
+  const reason = readJson(text)?.reason;
+  return typeof reason === "string" ? reason : "";
 }
 
 /**

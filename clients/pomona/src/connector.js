@@ -100,7 +100,10 @@ export class Connector {
 
   /** @param {string} path */
   want(path) {
-    if (this.#standing.get(path) === "refused") this.#standing.delete(path);
+    if (this.#standing.get(path) === "refused") {
+      this.#standing.delete(path);
+      this.#credentials.forget();
+    }
     this.#wanted.add(path);
     this.#schedule();
   }
@@ -166,10 +169,11 @@ export class Connector {
    * Record that the path was withdrawn, as a poll has reported.
    *
    * @param {string} path
+   * @param {string} [reason]
    */
-  withdraw(path) {
+  withdraw(path, reason = "withdrawn") {
     if (this.#leaving.delete(path)) return;
-    if (this.#wanted.has(path)) void this.#regain(path);
+    if (this.#wanted.has(path)) void this.#regain(path, reason);
     else this.#standing.delete(path);
   }
 
@@ -197,14 +201,16 @@ export class Connector {
    * Request a withdrawn path again if its token has ended and there is a new one; otherwise report the withdrawal.
    *
    * @param {string} path
+   * @param {string} reason
    */
-  async #regain(path) {
+  async #regain(path, reason) {
     const uid = this.#uid;
     this.#standing.set(path, "refused");
     const isRenewed = await this.#hasOtherToken(path).catch(() => false);
     if (this.#uid !== uid || this.#standing.get(path) !== "refused") return;
-    if (isRenewed && this.#wanted.has(path)) this.want(path);
-    else this.#refuse(path, "withdrawn");
+    if (!isRenewed || !this.#wanted.has(path)) return this.#refuse(path, reason);
+    this.#standing.delete(path);
+    this.#schedule();
   }
 
   /**
@@ -304,8 +310,9 @@ export class Connector {
     }
     this.#backoff.reset();
     const reasons = new Map(readRefusals(text).map(({ path, reason }) => [path, reason]));
+    const general = status < 300 ? "" : readReason(text) || `status ${status}`;
     for (const path of paths) {
-      const reason = reasons.get(path) ?? (status < 300 ? "" : `status ${status}`);
+      const reason = reasons.get(path) ?? general;
       if (!isConnect) this.#standing.delete(path);
       else if (reason) this.#refuse(path, reason);
       // The poll's confirmation may have arrived before this answer.

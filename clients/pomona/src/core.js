@@ -44,7 +44,8 @@ import { createRuntime, watchPage } from "./runtime.js";
  * @typedef {object} FirenzeEvents
  * @property {CustomEvent<{state: State, previous: State}>} state The connection's state has changed.
  * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load its state again.
- * @property {CustomEvent<PathReason>} refused The page may not receive a path, or (reason "withdrawn") no longer.
+ * @property {CustomEvent<PathReason>} refused The page may not receive a path, or no longer: its right was
+ *   taken away (reason "withdrawn"), or has come to its end ("ended").
  * @property {CustomEvent<PathReason>} unconnected A path is not connected yet: requests to connect it get no
  *   answer (reason "unreachable"), an error that may pass ("status 503"), or success without a confirmation
  *   ("unconfirmed").
@@ -209,6 +210,11 @@ export class Firenze extends EventTarget {
     return unsubscribe;
   }
 
+  /** Ask again for the paths that were refused or withdrawn: the user's rights have changed. */
+  renew() {
+    for (const path of this.#handlers.paths()) (this.#tabs ?? this.#connector).want(path);
+  }
+
   /** End the connection for good. */
   close() {
     this.#tabs?.leave();
@@ -338,9 +344,9 @@ export class Firenze extends EventTarget {
   #accept(answer) {
     if (answer.uid !== this.#uid) this.#takeUid(answer.uid);
     for (const gap of answer.gaps) this.#emitFor("gap", gap);
-    for (const { path, message } of answer.updates) {
+    for (const { path, message, reason } of answer.updates) {
       if (this.#isClosed()) return;
-      if (path === WITHDRAWN_PATH) this.#connector.withdraw(message);
+      if (path === WITHDRAWN_PATH) this.#connector.withdraw(message, reason);
       else {
         if (message === "") this.#connector.confirm(path);
         this.#handlers.deliver(path, message);

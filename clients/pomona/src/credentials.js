@@ -55,6 +55,11 @@ export class Credentials {
     return this.#token ?? this.#ask();
   }
 
+  /** Ask for the token again before it is used next: its user's rights have changed. */
+  forget() {
+    this.#token = null;
+  }
+
   /**
    * Return whether there is another token than this refused one; asks for one if necessary.
    *

@@ -177,6 +177,49 @@ test("a path that the server withdraws is told as refused and not fought over", 
   assert.deepEqual([messages, posts(world).length], [[""], 1]);
 });
 
+test("a path whose grant has come to its end is told from one that was taken away", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  const events = record(firenze, "refused");
+  for (const path of ["tasks", "users/7"]) firenze.connect(path, hear);
+  await goLive(world, ["tasks", "users/7"]);
+  const updates = [
+    { path: WITHDRAWN, message: "tasks", reason: "ended" },
+    { path: WITHDRAWN, message: "users/7" },
+  ];
+  await (await world.request("comet")).answer({ updates, reconnectWith: "uid1/a.1.2" });
+  await settle();
+  assert.deepEqual(events, [
+    ["refused", { path: "tasks", reason: "ended" }],
+    ["refused", { path: "users/7", reason: "withdrawn" }],
+  ]);
+});
+
+test("renew asks again for what was refused or withdrawn, and for nothing else", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  for (const path of ["tasks", "users/7", "rooms/1"]) firenze.connect(path, hear);
+  await giveUid(world);
+  const refused = [{ path: "rooms/1", reason: "policy" }];
+  await (await world.request("/connect/")).answer({ connected: ["tasks", "users/7"], refused });
+  const told = answer("uid1/a.1.3", [["tasks", ""], ["users/7", ""], [WITHDRAWN, "users/7"]]);
+  await (await world.request("/comet/uid1")).answer(told);
+  await settle();
+  firenze.renew();
+  assert.deepEqual((await world.request("/connect/")).body.sort(), ["rooms/1", "users/7"]);
+});
+
+test("a refusal of the whole request has the server's reason", async () => {
+  const world = new World();
+  const firenze = world.createFirenze();
+  const events = record(firenze, "refused");
+  firenze.connect("tasks", hear);
+  await giveUid(world);
+  await (await world.request("/connect/")).answer({ reason: "cross-site" }, 403);
+  await settle();
+  assert.deepEqual(events, [["refused", { path: "tasks", reason: "cross-site" }]]);
+});
+
 test("the notice of the page's own disconnect is no refusal", async () => {
   const world = new World();
   const firenze = world.createFirenze();

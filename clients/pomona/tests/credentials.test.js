@@ -82,6 +82,15 @@ test("a path is refused when the renewed token is refused too, or there is no ot
   }
 });
 
+test("renew asks for another token, in which the user's new rights may stand", async () => {
+  const { token, refused } = tokens("T1", "T2");
+  const { world, firenze, request } = await start({ token });
+  await request.answer({ refused: [{ path: "tasks", reason: "policy" }] }, 403);
+  firenze.renew();
+  const second = await world.request("/connect/");
+  assert.deepEqual([second.headers.get("Authorization"), refused], ["Bearer T2", [null, null]]);
+});
+
 test("a connect request waits and is tried again when the token can't be had", async () => {
   const world = new World();
   let asked = 0;

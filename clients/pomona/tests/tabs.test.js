@@ -221,6 +221,18 @@ test("a new uid resets every tab, and their paths are connected again in one req
   assert.deepEqual([events, browser.polls().length], [Array(2).fill([["reset", null]]), 1]);
 });
 
+test("the tab that leads asks again when another one renews", async () => {
+  const { browser, world, tabs } = await openLive(2);
+  const follower = /** @type {any} */ (tabs[1]);
+  const events = record(follower.firenze, "refused");
+  hear(follower, "rooms/1");
+  await (await world.request("/connect/")).answer({ refused: [{ path: "rooms/1", reason: "policy" }] }, 403);
+  await settle();
+  follower.firenze.renew();
+  const request = await world.request("/connect/");
+  assert.deepEqual([request.body, events.length, browser.polls().length], [["rooms/1"], 1, 1]);
+});
+
 test("a refusal is told in the tab that asked, and asked for again when it asks again", async () => {
   const { world, tabs } = await openLive(2);
   const [first, second] = /** @type {[any, any]} */ (tabs);

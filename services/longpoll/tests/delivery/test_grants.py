@@ -1,5 +1,7 @@
 """The view of the grants: what it keeps, what it forgets, and in which order it believes."""
 
+import json
+
 import pytest
 
 from roots.contracts.grant_records import UnreadableRecordError
@@ -21,6 +23,14 @@ def client_of(raw: bytes) -> ClientGrants:
     client = GrantsView(10).apply(UID, raw, 1)
     assert isinstance(client, ClientGrants)
     return client
+
+
+def test_withdrawal_says_that_the_grant_has_ended_when_it_has() -> None:
+    """A client tells it from a right that was taken away, which has no reason."""
+    raw = json.loads(record(3, {}, gone={"a": 2, "b": 3})) | {"ended": ["b"]}
+    told = [json.loads(update) for update in client_of(json.dumps(raw).encode()).changes_after(0)]
+    withdrawal = {"path": "::+::disconnect"}
+    assert [withdrawal | {"message": "a"}, withdrawal | {"message": "b", "reason": "ended"}] == told
 
 
 def test_get_tells_unknown_from_absent_when_nothing_came(view: GrantsView) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from roots.contracts.grant_records import MAX_PATHS, GrantRecord, PathGrant
 from roots.contracts.identity import ANONYMOUS, Identity
@@ -95,6 +96,21 @@ def test_connect_starts_anew_when_the_grant_has_ended() -> None:
     assert {"b": 2} == again.withdrawn
     still = connect_as(first, ["a"], signed_in(until=int(NOW) + 99), now=NOW + 9.9)
     assert {"a": 1, "b": 1} == {path: grant.since for path, grant in still.paths.items()}
+
+
+def test_ended_paths_are_told_from_revoked_ones_when_both_are_withdrawn() -> None:
+    """A path is an ended one for as long as that is how it was withdrawn last."""
+    record = connect_as(new_record(0), ["a", "b", "c"], signed_in(until=int(NOW) + 10))
+    assert ended(record, now=NOW) is record
+    record = ended(disconnected(record, ["c"]), now=NOW + 10)
+    assert (["a", "b"], {"a", "b", "c"}) == (record.ended, set(record.withdrawn))
+    again = connect_as(record, ["a", "c"], signed_in(until=int(NOW) + 99), now=NOW + 11)
+    assert ["b"] == again.ended
+    revoked = disconnected(again, ["a"])
+    assert ["b"] == revoked.ended
+    assert UNSET is connect_as(revoked, ["b"], signed_in(until=int(NOW) + 99), now=NOW + 12).ended
+    later = connect_as(again, ["c"], signed_in(until=int(NOW) + 200), now=NOW + 99)
+    assert (["b", "a"], {"a", "b"}) == (later.ended, set(later.withdrawn))
 
 
 def test_ended_paths_leave_room_when_there_are_as_many_as_may_be() -> None:

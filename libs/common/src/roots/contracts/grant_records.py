@@ -73,7 +73,8 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Shape: subject is whom the uid is bound to, None while nobody has said it; version counts its changes; withdrawn
         has the version that withdrew each path, the newest MAX_PATHS; pending has what a back end is about to grant,
-        each path with the back end: it grants nothing, but a revocation finds and removes it.
+        each path with the back end: it grants nothing, but a revocation finds and removes it; ended has those withdrawn
+        paths whose own end had come.
     Units: expires is unix seconds.
     """
 
@@ -84,6 +85,7 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires: Seconds
     token_claims: TokenClaims = msgspec.field(default=TokenClaims(), name="said")
     pending: dict[str, str] | UnsetType = UNSET
+    ended: list[str] | UnsetType = UNSET
 
     @property
     def identity(self) -> Identity:

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec import UNSET
 
 from roots.contracts.grant_records import read_record
 from roots.contracts.subjects import DISCONNECT_PATH
@@ -43,7 +44,7 @@ class Record(msgspec.Struct, frozen=True):
     """A grant record, as far as delivery needs it.
 
     Shape: withdrawn is JSON, from a path to the version that withdrew it: few clients ever ask, and 128 withdrawn paths
-        take seven times as much memory when they are decoded.
+        take seven times as much memory when they are decoded. ended has those of them that ended by themselves.
     Units: expires is seconds since 1970.
     """
 
@@ -51,6 +52,7 @@ class Record(msgspec.Struct, frozen=True):
     paths: dict[str, PathGrant]
     expires: float
     withdrawn: bytes
+    ended: tuple[str, ...] = ()
 
 
 class ClientGrants:
@@ -84,7 +86,7 @@ class ClientGrants:
         changes = [(version, update_of(path, b"")) for path in self.paths if (version := granted[path].version) > acked]
         for path, version in _decode_withdrawn(self.record.withdrawn).items():
             if version > acked:
-                changes.append((version, update_of(DISCONNECT_PATH, path.encode())))
+                changes.append((version, _withdrawal_of(path, is_end=path in self.record.ended)))
         changes.sort()
         return [update for _, update in changes]
 
@@ -239,6 +241,12 @@ class GrantsView:
         return self._path_sets.setdefault(paths, paths)
 
 
+def _withdrawal_of(path: str, *, is_end: bool) -> bytes:
+    """Return the JSON object of the update that reports a withdrawal."""
+    update = update_of(DISCONNECT_PATH, path.encode())
+    return update[:-1] + b',"reason":"ended"}' if is_end else update
+
+
 def _slim(raw: bytes) -> Record:
     """Return what delivery needs of the record `raw`. Errors: UnreadableRecordError."""
     record = read_record(raw)
@@ -253,4 +261,5 @@ def _slim(raw: bytes) -> Record:
         },
         expires=record.expires,
         withdrawn=msgspec.json.encode(record.withdrawn),
+        ended=() if record.ended is UNSET else tuple(record.ended),
     )

@@ -144,8 +144,10 @@ def connected(
     if not granted.keys() & set(paths):
         return record
     withdrawn = _withdrawn(record, lost, version, granted)
+    ended_paths = [path for path in lost if record.paths[path].has_ended(now)]
     record = msgspec.structs.replace(_without_pending(record, paths), version=version, paths=granted)
-    return extended(msgspec.structs.replace(record, withdrawn=withdrawn), now=now)
+    record = msgspec.structs.replace(record, withdrawn=withdrawn)
+    return extended(_with_ended(record, [*_ended_of(record), *ended_paths]), now=now)
 
 
 def disconnected(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
@@ -156,9 +158,9 @@ def disconnected(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
         return record
     version = record.version + 1
     kept = {path: grant for path, grant in record.paths.items() if path not in lost}
-    return msgspec.structs.replace(
-        record, version=version, paths=kept, withdrawn=_withdrawn(record, lost, version, kept)
-    )
+    withdrawn = _withdrawn(record, lost, version, kept)
+    record = msgspec.structs.replace(record, version=version, paths=kept, withdrawn=withdrawn)
+    return _with_ended(record, [path for path in _ended_of(record) if path not in lost])
 
 
 def reapplied(record: GrantRecord, allows: Allows) -> GrantRecord:
@@ -169,7 +171,8 @@ def reapplied(record: GrantRecord, allows: Allows) -> GrantRecord:
 
 def ended(record: GrantRecord, *, now: float) -> GrantRecord:
     """Return `record` without the paths whose own end has come at `now`; the same record when there are none."""
-    return disconnected(record, [path for path, grant in record.paths.items() if grant.has_ended(now)])
+    paths = [path for path, grant in record.paths.items() if grant.has_ended(now)]
+    return _with_ended(disconnected(record, paths), [*_ended_of(record), *paths]) if paths else record
 
 
 def extended(record: GrantRecord, *, now: float) -> GrantRecord:
@@ -190,6 +193,16 @@ def _without_pending(record: GrantRecord, paths: Collection[str]) -> GrantRecord
     pending = _pending_of(record)
     left = {path: by for path, by in pending.items() if path not in paths}
     return record if len(left) == len(pending) else msgspec.structs.replace(record, pending=left or UNSET)
+
+
+def _ended_of(record: GrantRecord) -> list[str]:
+    return [] if record.ended is UNSET else record.ended
+
+
+def _with_ended(record: GrantRecord, paths: Collection[str]) -> GrantRecord:
+    """Return `record` with those of `paths` that are withdrawn as its ended ones."""
+    ended_paths = [path for path in dict.fromkeys(paths) if path in record.withdrawn]
+    return msgspec.structs.replace(record, ended=ended_paths or UNSET)
 
 
 def _withdrawn(record: GrantRecord, lost: Collection[str], version: int, granted: Collection[str]) -> dict[str, int]:

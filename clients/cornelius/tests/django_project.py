@@ -3,10 +3,13 @@
 from typing import Any
 
 import django
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.db import connections, models
 from django.urls import URLPattern
+
+IN_MEMORY = ("default", "other")
+"""The databases that are always there."""
 
 urlpatterns: list[URLPattern] = []
 """A test puts its views here."""
@@ -22,7 +25,7 @@ class Todos(AppConfig):
 settings.configure(
     ALLOWED_HOSTS=["testserver"],
     CSRF_TRUSTED_ORIGINS=["https://trusted.example", "https://*.example.com", "http://*.example.org:8000"],
-    DATABASES={name: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"} for name in ("default", "other")},
+    DATABASES={name: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"} for name in IN_MEMORY},
     INSTALLED_APPS=["cornelius", f"{__name__}.Todos"],
     MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
     ROOT_URLCONF=__name__,
@@ -101,12 +104,12 @@ class Chore(Task):
         abstract = False
 
 
-MODELS: list[type[models.Model]] = [Tag, Task, Chore]
+MODELS: list[type[models.Model]] = [Tag, Task, Chore, *apps.get_app_config("cornelius").get_models()]
 
 
 def create_tables() -> None:
     """Make empty databases."""
-    for name in connections:
+    for name in IN_MEMORY:
         connection = connections[name]
         # SQLite changes tables only while it checks no foreign keys.
         connection.disable_constraint_checking()

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cornelius.messages import RENDERINGS, REVOCATIONS
 from roots_devstack.servers.postgres import Postgres
 from roots_outbox.application import schema
 from roots_outbox.application.schema import Connection, SchemaError
@@ -132,7 +133,7 @@ def test_revocation_stands_between_what_was_written_before_and_after_it(connecti
         connection.execute("SELECT roots.publish('rooms/7', '1')")
         connection.execute("SELECT roots.revoke(subject => 'ann', path => 'rooms/7')")
         connection.execute("SELECT roots.publish('rooms/7', '2')")
-    revocation = (schema.REVOCATIONS, {"subject": "ann", "path": "rooms/7"})
+    revocation = (REVOCATIONS, {"subject": "ann", "path": "rooms/7"})
     assert [("rooms/7", 1), revocation, ("rooms/7", 2)] == take(connection)
 
 
@@ -288,12 +289,15 @@ def test_row_is_published_when_the_watch_names_more_columns_than_a_function_take
     assert [("wide", columns)] == take(connection)
 
 
-def test_row_is_no_revocation_when_a_column_gives_its_path(connection: Connection) -> None:
-    """Who may write a row, or publish, can't revoke by it."""
+@pytest.mark.parametrize("path", [REVOCATIONS, RENDERINGS])
+def test_row_is_no_order_to_the_relay_when_a_column_gives_its_path(connection: Connection, path: str) -> None:
+    """Who may write a row, or publish, can neither revoke by it, nor make the relay wait for Django."""
     connection.execute(b"""SELECT roots.watch('"To do"', '{100%}', '{"100%": "path"}', ARRAY['id'])""")
-    connection.execute(b"""INSERT INTO "To do" (id, "100%") VALUES (1, '::revoke'), (2, 'tasks')""")
+    connection.execute("""INSERT INTO "To do" (id, "100%%") VALUES (1, %s), (2, 'tasks')""", [path])
     with pytest.raises(psycopg.Error, match=r"call roots\.revoke"):
-        connection.execute("SELECT roots.publish(%s, '{}')", [schema.REVOCATIONS])
+        connection.execute("SELECT roots.publish(%s, '{}')", [path])
+    with pytest.raises(psycopg.Error, match=r"must be a path"):
+        connection.execute("SELECT roots.watch('\"To do\"', %s)", [path])
     assert [("tasks", {"path": "tasks"})] == take(connection)
 
 

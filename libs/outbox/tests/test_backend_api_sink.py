@@ -6,11 +6,11 @@ import pytest
 import structlog.testing
 
 from cornelius import Dudley
+from cornelius.messages import RENDERINGS, REVOCATIONS
 from roots.contracts.events import Event, Outcome, new_event_id
 from roots_devstack.processes import ports
 from roots_outbox.application import commands
 from roots_outbox.application.backend_api import BackEndApiSink
-from roots_outbox.application.schema import REVOCATIONS
 
 
 async def test_reason_is_logged_once_when_the_back_end_api_does_not_answer() -> None:
@@ -43,6 +43,17 @@ async def test_revocation_waits_when_something_else_answers_in_place_of_the_api(
         message = b'{"subject":"ann"}'
         event = Event(path=REVOCATIONS, message=message, event_id=new_event_id(), committed_ns=1)
         assert [outcome] == [result.outcome for result in await sink.publish([event])]
+
+
+async def test_events_of_django_wait_when_the_relay_is_not_that_of_django() -> None:
+    """I11: only the project can make their messages; nothing is lost, and the operator is told the command."""
+    sink = BackEndApiSink(Dudley())
+    events = [
+        Event(path=path, message=b"{}", event_id=new_event_id(), committed_ns=1) for path in (RENDERINGS, "tasks")
+    ]
+    assert [Outcome.UNAVAILABLE] * 2 == [result.outcome for result in await sink.publish(events)]
+    check = sink.checks["backend_api"]()
+    assert (False, "only Django can make these messages; run: manage.py roots_relay") == (check.is_ok, check.detail)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://"])

@@ -14,12 +14,13 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 from cornelius.breaker import Breaker
 from cornelius.errors import (
     AnswerError,
+    ConfigurationError,
     CorneliusError,
     DeadlineError,
     InvalidError,
@@ -69,6 +70,16 @@ class Revoked:
     paths: int
 
 
+class Outbox(Protocol):
+    """Writes events into the transaction under way of the database `using`; each has an id."""
+
+    def publish(self, path: str, message: str, ordering_key: str | None, using: str | None) -> str:
+        """Write a message, and return its id."""
+
+    def revoke(self, subject: str | None, path: str | None, uid: str | None, using: str | None) -> str:
+        """Write a revocation, and return its id."""
+
+
 class Dudley:
     """A client of one back-end API. A URL or key that is not given comes from the environment, at the first call.
 
@@ -85,6 +96,8 @@ class Dudley:
         # No lock anywhere: one that another thread holds at a fork would never be released in the child.
         self._read_settings: Callable[[], Settings] = lambda: Settings.read(url, key, timeout_seconds)
         self._opened: _Opened | None = None
+        self.outbox: Outbox | None = None
+        """What writes events into the transactions of the project."""
 
     def configure(
         self, *, url: str | None = None, key: str | None = None, timeout_seconds: float | None = None
@@ -225,19 +238,45 @@ class Dudley:
 
         Only what this back end may grant. It forbids nothing: what the policy or a view allows can be connected again.
         """
-        if (uid is None and subject is None and path is None) or (uid is not None and subject is not None):
-            raise TypeError("revoke takes a uid or a subject, a path, or a path with one of those")
-        if uid is not None:
-            _check_uid(uid)
+        _check_named(uid, subject, path)
         given = {"uid": uid, "subject": subject, "path": path}
         body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
         return _read_revoked(self._ask("POST", "/v1/revoke", body))
+
+    def publish_later(
+        self, path: str, message: str, *, ordering_key: str | None = None, using: str | None = None
+    ) -> str:
+        """Publish `message` on `path` if and when the transaction under way is committed; return the event's id.
+
+        Messages of one ordering key, by default of one path, are published in commit order.
+        Shape: using is the alias of Django's database, "default" by default.
+        Errors: ConfigurationError when there is no outbox; TypeError or ValueError for what is no message; those of the
+            database.
+        """
+        return self._own_outbox().publish(path, message, ordering_key, using)
+
+    def revoke_later(
+        self,
+        *,
+        subject: str | None = None,
+        path: str | None = None,
+        uid: str | None = None,
+        using: str | None = None,
+    ) -> str:
+        """Withdraw as `revoke` does, if and when the transaction under way is committed. Errors: as `publish_later`."""
+        _check_named(uid, subject, path)
+        return self._own_outbox().revoke(subject, path, uid, using)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.transport.close()
+
+    def _own_outbox(self) -> "Outbox":
+        if self.outbox is None:
+            raise ConfigurationError('there is no outbox; Django has one by the setting CORNELIUS = {"outbox": True}')
+        return self.outbox
 
     def _publish(self, batch: list[Message], body: bytes, deadline: float, outcome: Outcome) -> None:
         """Publish a batch. A batch with a refused message is not published, so it is sent again without those."""
@@ -319,6 +358,13 @@ def _read_paths(paths: Iterable[str]) -> list[str]:
     if isinstance(paths, str):
         raise TypeError("paths is a list of paths, not one text")
     return list(dict.fromkeys(paths))
+
+
+def _check_named(uid: str | None, subject: str | None, path: str | None) -> None:
+    if (uid is None and subject is None and path is None) or (uid is not None and subject is not None):
+        raise TypeError("revoke takes a uid or a subject, a path, or a path with one of those")
+    if uid is not None:
+        _check_uid(uid)
 
 
 def _check_uid(uid: str) -> None:

@@ -15,6 +15,11 @@ MAX_BATCH_BYTES = 1 << 20
 _BRACKETS_BYTES = 2
 _COMMA_BYTES = 1
 _PAIR = 2
+REVOCATIONS = "::revoke"
+"""The path of an outbox's rows that withdraw paths. It has a form that no path of a client has."""
+RENDERINGS = "::render"
+"""The path of an outbox's rows whose path and message are made when they are published."""
+_OWN_PATHS = "::"
 
 
 def new_id() -> str:
@@ -56,6 +61,12 @@ class Published:
 
 Publishable = Message | tuple[str, str] | Mapping[str, str]
 """A message as callers may write it: `Message`, `(path, message)`, or `{"path", "message"}`, maybe with an `"id"`."""
+
+
+def check_outbox_path(path: str) -> None:
+    """Check that a row with this path is a message. Errors: ValueError for a path that an outbox uses itself."""
+    if path.startswith(_OWN_PATHS):
+        raise ValueError(f"no path of a message begins with {_OWN_PATHS}, as {path!r} does")
 
 
 def read_messages(items: Iterable[Publishable]) -> list[Message]:

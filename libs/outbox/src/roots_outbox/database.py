@@ -1,12 +1,13 @@
 """The database that has an outbox, as the relay sees it, and the order in which its rows are published.
 
-Every method of these interfaces raises one of `Database.errors` when the database fails. May import: roots.
+Every method of these interfaces raises one of `Database.errors` when the database fails. May import: roots, cornelius.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cornelius.messages import RENDERINGS
 from roots.contracts.events import Event
 
 
@@ -121,3 +122,19 @@ def batches(rows: Sequence[Row], limit: int) -> Iterator[list[Row]]:
         keys.add(row.ordering_key)
     if batch:
         yield batch
+
+
+def superseded(rows: Sequence[Row]) -> Iterator[int]:
+    """Yield the ids of those `rows` that render an object which a later one renders again, with no message between.
+
+    The message of the later one has the state after both.
+    """
+    later: dict[str, set[bytes]] = {}
+    for row in reversed(rows):
+        rendered = later.setdefault(row.ordering_key, set())
+        if row.event.path != RENDERINGS:
+            rendered.clear()
+        elif row.event.message in rendered:
+            yield row.id
+        else:
+            rendered.add(row.event.message)

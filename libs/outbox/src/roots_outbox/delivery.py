@@ -13,7 +13,7 @@ from roots.contracts.events import Outcome, Published
 from roots.http.health import Check
 from roots.runtime import logs
 from roots.tracing.tracing import Tracing
-from roots_outbox.database import Outbox, Row, batches
+from roots_outbox.database import Outbox, Row, batches, superseded
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.sink import Sink
 
@@ -94,7 +94,8 @@ class Delivery:
 
     async def _deliver(self, rows: list[Row]) -> bool:
         """Publish `rows` in batches and note what is acknowledged; return False when the sink failed."""
-        for batch in batches(rows, BATCH_LIMIT):
+        self._acknowledged += (done := set(superseded(rows)))
+        for batch in batches([row for row in rows if row.id not in done], BATCH_LIMIT):
             if self._stopping.is_set():
                 return True
             results = list(zip(batch, await self._publish(batch), strict=True))

@@ -1,21 +1,24 @@
 """Publishes the committed state of models after each transaction that changed them.
 
-Promises: what is rolled back is not published; nothing here makes a save, a deletion or a transaction fail.
-A process that dies between the commit and the publishing publishes nothing of it.
+Promises: what is rolled back is not published. With an outbox each change and its event are committed together, and the
+relay publishes it. Without one the process publishes after the commit, unless it dies before. Then nothing here makes a
+save, a deletion or a transaction fail.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import nullcontext
+from functools import partial, wraps
 from typing import Any, Generic, TypeGuard, TypeVar, cast
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.models import ManyToManyField, Model
 from django.db.models.fields.related import lazy_related_operation
 from django.db.models.signals import class_prepared, m2m_changed, post_save, pre_delete
 
 from cornelius import ChangeError, CorneliusError, Message
-from cornelius.django.commits import Deleted, Publication, Saved, change_error, publish_after_commit, savepoint
+from cornelius.django import markers, outbox
+from cornelius.django.commits import Change, Deleted, Publication, Saved, change_error, publish_after_commit, savepoint
 from cornelius.django.rows import Lookup, Relation, Rows, tables_of
 
 log = logging.getLogger("cornelius")
@@ -50,6 +53,8 @@ def publish_changes(
     nor is what a fixture loads: call `saved` or `deleted` of what this returns.
 
     Shape: on_failure is called for each failure to make a message or to publish. No save or transaction fails for it.
+        With an outbox it is called for the message of a deletion. What can't be published otherwise, the relay refuses.
+    Errors: with an outbox, a save or a deletion raises django.db.Error when its event can't be written.
     """
     changes = Changes(model, Publication(path=path, message=message, on_failure=on_failure))
     changes.connect()
@@ -64,6 +69,7 @@ class Changes(Generic[M]):
         self._publication = publication
         # Those of an abstract model's heirs come as they are defined.
         self._rows: list[Rows[M]] = [] if model._meta.abstract else [Rows(model)]  # noqa: SLF001  # documented
+        self._marked_as = markers.register(model._meta.label, publication, self._rows)  # noqa: SLF001  # documented
 
     def saved(self, instance: M, *, using: str | None = None) -> None:
         """Publish the state of `instance`'s row, once the transaction is committed.
@@ -116,6 +122,7 @@ class Changes(Generic[M]):
     def _connect(self, rows: Rows[M], sender: type[Model]) -> None:
         name = f"{self._name}:{rows.model._meta.label}"  # noqa: SLF001
         if rows.are_changed_by(sender):
+            _save_in_transaction(sender)
             post_save.connect(partial(self._receive_save, rows), sender=sender, weak=False, dispatch_uid=name)
         # Parents that go with a child have a signal of their own.
         if rows.are_those_of(sender):
@@ -162,26 +169,71 @@ class Changes(Generic[M]):
         **_signal: object,
     ) -> None:
         """Receive Django's `m2m_changed`."""
+        changes: list[Change] = []
         if action == _CLEARED or (action in _RELATED and pk_set):
             with self._publication.failing(instance), savepoint(using):
-                for lookup in relation.changed(rows, instance, pk_set, using, reverse=reverse):
-                    publish_after_commit(Saved(self._publication, rows, lookup), using)
+                found = relation.changed(rows, instance, pk_set, using, reverse=reverse)
+                changes += [Saved(self._publication, rows, lookup) for lookup in found]
+        self._publish(changes, instance, using)
 
     def _save(self, rows: Rows[M], instance: Model, using: str) -> None:
+        changes: list[Change] = []
         with self._publication.failing(instance):
-            publish_after_commit(Saved(self._publication, rows, rows.lookup(instance)), using)
+            changes.append(Saved(self._publication, rows, rows.lookup(instance)))
+        self._publish(changes, instance, using)
 
     def _delete(self, rows: Rows[M], instance: Model, using: str) -> None:
+        changes: list[Change] = []
         with self._publication.failing(instance):
             lookup = rows.lookup(instance)
             try:
                 message: Message | ChangeError = self._render_deleted(rows, lookup, instance, using)
             except Exception as error:  # noqa: BLE001  # the project's own functions may raise anything
                 message = change_error(instance, error)
-            publish_after_commit(Deleted(self._publication, rows, lookup, message), using)
+            changes.append(Deleted(self._publication, rows, lookup, message))
+        self._publish(changes, instance, using)
 
     def _render_deleted(self, rows: Rows[M], lookup: Lookup, instance: Model, using: str) -> Message:
         with savepoint(using):
+            if outbox.is_on() and connections[using].in_atomic_block:
+                # A change that is under way must not be committed between this message and the deletion.
+                rows.lock(lookup, using)
             # The instance may have members that were never saved, or be of a class beside the watched one.
             stored = rows.fetch([lookup], using).get(lookup)
             return self._publication.render(cast("M", instance) if stored is None else stored, {"DELETE": True})
+
+    def _publish(self, changes: list[Change], instance: Model, using: str) -> None:
+        if outbox.is_on():
+            for change in changes:
+                self._write(change, using)
+            return
+        with self._publication.failing(instance):
+            for change in changes:
+                publish_after_commit(change, using)
+
+    def _write(self, change: Change, using: str) -> None:
+        key = f"{self._marked_as} {change.rows.model._meta.label} {change.rows.encode(change.lookup)}"  # noqa: SLF001
+        if isinstance(change, Saved):
+            outbox.render(markers.encode(self._marked_as, change.rows, change.lookup), key, using)
+            return
+        with self._publication.failing(change.rows.model):
+            change.message_or_raise()
+        if isinstance(change.message, Message):
+            outbox.publish(change.message.path, change.message.message, key, using)
+
+
+def _save_in_transaction(model: type[Model]) -> None:
+    """Make a save and what receives its signals one transaction while there is an outbox. Django's is only the save."""
+    save_base = model.save_base
+    if hasattr(save_base, "has_transaction"):
+        return
+
+    @wraps(save_base)
+    def save(self: Model, *arguments: Any, **options: Any) -> None:
+        options["using"] = options.get("using") or router.db_for_write(type(self), instance=self)
+        transacted = transaction.atomic(using=options["using"], savepoint=False) if outbox.is_on() else nullcontext()
+        with transacted:
+            save_base(self, *arguments, **options)
+
+    save.has_transaction = True  # type: ignore[attr-defined]
+    model.save_base = save  # type: ignore[method-assign]

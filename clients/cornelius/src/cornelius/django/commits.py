@@ -17,7 +17,7 @@ from django.db.models import Model
 
 from cornelius import ChangeError, CorneliusError, Message, dudley
 from cornelius.django.rows import Lookup, Rows
-from cornelius.messages import MAX_BATCH_MESSAGES
+from cornelius.messages import MAX_BATCH_MESSAGES, check_outbox_path
 
 log = logging.getLogger("cornelius")
 
@@ -36,7 +36,9 @@ class Publication(Generic[M]):
         """Return the message about `instance`, with the members of `mark` besides."""
         path = self.path if isinstance(self.path, str) else self.path(instance)
         members = {**self.message(instance), **mark}
-        return Message(path, json.dumps(members, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False))
+        message = Message(path, json.dumps(members, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False))
+        check_outbox_path(message.path)
+        return message
 
     def fail(self, error: CorneliusError) -> None:
         """Call `on_failure`; what it raises is logged."""

@@ -4,9 +4,10 @@ A row is changed through its model, through proxies, parents and children of it,
 """
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from django.db.models import Field, ManyToManyField, Model
+from django.db.models import Field, ManyToManyField, Model, QuerySet
 
 M = TypeVar("M", bound=Model)
 
@@ -48,6 +49,27 @@ class Rows(Generic[M]):
             raise ValueError("the object has no primary key; it was never saved, or it is deleted")
         # A key may have been assigned as text.
         return Lookup("pk" if common is self._tables[0] else key.attname, key.to_python(value))
+
+    def encode(self, lookup: Lookup) -> str:
+        """Return the value of `lookup` as text."""
+        key = self._field(lookup.field)
+        return key.value_to_string(SimpleNamespace(**{key.attname: lookup.value}))  # type: ignore[arg-type]  # read only
+
+    def decode(self, field: str, text: str) -> Lookup:
+        """Return the lookup whose value was encoded. Errors: LookupError, ValueError, django's ValidationError."""
+        value = self._field(field).to_python(text)
+        # The key of several columns is a tuple in a row.
+        return Lookup(field, tuple(value) if isinstance(value, list) else value)
+
+    def lock(self, lookup: Lookup, using: str) -> None:
+        """Keep the row as it is until the transaction ends, where the database can."""
+        rows: QuerySet[M] = QuerySet(self.model).using(using).filter(**{lookup.field: lookup.value})
+        rows.select_for_update().values_list("pk").first()
+
+    def _field(self, name: str) -> "Field[Any, Any]":
+        field = _primary_key(self._tables[0]) if name == "pk" else self.model._meta.get_field(name)  # noqa: SLF001
+        assert isinstance(field, Field), "a lookup names a column"  # noqa: S101
+        return field
 
     def fetch(self, lookups: Iterable[Lookup], using: str) -> dict[Lookup, M]:
         """Return what the database `using` has of these rows now, also what the model's default manager hides."""

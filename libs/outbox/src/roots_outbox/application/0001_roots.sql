@@ -81,7 +81,7 @@ BEGIN
     IF path IS NULL OR message IS NULL THEN
         RAISE EXCEPTION 'roots.publish: the path and the message must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    IF path = @revocations@ THEN
+    IF left(path, 2) = '::' THEN
         RAISE EXCEPTION 'roots.publish: no message has the path %; call roots.revoke', path
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -94,6 +94,18 @@ END $$;
 CREATE FUNCTION roots.publish(path text, message jsonb, ordering_key text DEFAULT NULL) RETURNS uuid
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     RETURN roots.publish(path, message::text, ordering_key);
+
+-- render: write an event whose path and message the relay of the application makes, from what is committed then.
+CREATE FUNCTION roots.render(marker text, ordering_key text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    event_id uuid;
+BEGIN
+    INSERT INTO roots.outbox (path, message, ordering_key, is_placed)
+    VALUES (@renderings@, marker, ordering_key, false)
+    RETURNING outbox.event_id INTO event_id;
+    RETURN event_id;
+END $$;
 
 -- revoke: withdraw what matches all of the given: a subject's clients, a path, one client. It takes effect after what
 -- was committed before it, and before what is written after its commit.
@@ -131,7 +143,7 @@ BEGIN
         RAISE EXCEPTION 'roots.watch: % is not a table of the application', relation
             USING ERRCODE = 'wrong_object_type';
     END IF;
-    IF path IS NULL OR regexp_replace(path, '\{[^{}]*\}', '', 'g') ~ '[{}]' OR path IN ('', @revocations@) THEN
+    IF path IS NULL OR regexp_replace(path, '\{[^{}]*\}', '', 'g') ~ '[{}]' OR path = '' OR left(path, 2) = '::' THEN
         RAISE EXCEPTION 'roots.watch: the path % must be a path, in which each {} names a column', quote_nullable(path)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -227,8 +239,8 @@ BEGIN
         sent := 'to_json(changed.*)::text';
     END IF;
     sent := format('SELECT %s, %s, %s', path_of, key_of, sent);
-    -- Neither a row without a path, nor one that would be read as a revocation.
-    condition := format(' AS changed WHERE %s <> %L', path_of, @revocations@);
+    -- Neither a row without a path, nor one that would be read as a revocation or another order to the relay.
+    condition := format(' AS changed WHERE left(%s, 2) <> %L', path_of, '::');
 
     PERFORM roots._create_function(watch_id, 'insert', put || sent || ' FROM roots_new' || condition || ';');
     PERFORM roots._create_function(watch_id, 'delete', put || deleted || ' FROM roots_old' || condition || ';');

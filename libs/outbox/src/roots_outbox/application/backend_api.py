@@ -20,11 +20,12 @@ from cornelius import (
     PublishError,
     UnknownUidError,
 )
+from cornelius.messages import RENDERINGS, REVOCATIONS
 from roots.contracts.events import Event, Outcome, Published
 from roots.http.health import Check
 from roots.runtime import logs
-from roots_outbox.application.schema import REVOCATIONS
 
+_OWN_PATHS = frozenset({REVOCATIONS, RENDERINGS})
 _UNAVAILABLE = Published(Outcome.UNAVAILABLE)
 
 log = logs.get(__name__)
@@ -60,10 +61,13 @@ class BackEndApiSink:
 
     def _publish(self, events: Sequence[Event]) -> list[Published]:
         results: list[Published] = []
-        for is_revocation, group in groupby(events, lambda event: event.path == REVOCATIONS):
+        for path, group in groupby(events, lambda event: event.path if event.path in _OWN_PATHS else None):
             batch = list(group)
+            if path == RENDERINGS:
+                self._note(Check(is_ok=False, detail="only Django can make these messages; run: manage.py roots_relay"))
+                break
             try:
-                results += [self._revoke(event) for event in batch] if is_revocation else self._send(batch)
+                results += [self._revoke(event) for event in batch] if path == REVOCATIONS else self._send(batch)
             except CorneliusError as error:
                 # Not the address, the key and the messages, which errors never show.
                 self._note(Check(is_ok=False, detail=str(error)))

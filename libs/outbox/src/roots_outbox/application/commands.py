@@ -92,13 +92,7 @@ def _relay(options: argparse.Namespace, url: str) -> int:
     dudley.configure(url=options.backend_api, key=key)
     config = load_or_exit(RelayConfig)
     logs.configure("outbox-relay", config.log_level)
-    source = OutboxSource(
-        database_url=url,
-        table=schema.TABLE,
-        refused=schema.REFUSED,
-        application="roots-outbox",
-        install_command=f"{PROGRAM} install",
-    )
+    source = create_source(url, f"{PROGRAM} install")
     relaying = run_relay(
         config,
         PostgresDatabase(source),
@@ -108,6 +102,17 @@ def _relay(options: argparse.Namespace, url: str) -> int:
     )
     asyncio.run(relaying)
     return 0
+
+
+def create_source(url: str, install_command: str) -> OutboxSource:
+    """Return the outbox of the schema `roots`."""
+    return OutboxSource(
+        database_url=url,
+        table=schema.TABLE,
+        refused=schema.REFUSED,
+        application="roots-outbox",
+        install_command=install_command,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

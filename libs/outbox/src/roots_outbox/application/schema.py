@@ -11,13 +11,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cornelius.messages import RENDERINGS, REVOCATIONS
 from roots_outbox.source import CHANNEL, connection_options
 from roots_outbox.table import CREATE
 
 TABLE = sql.Identifier("roots", "outbox")
 REFUSED = sql.Identifier("roots", "refused")
-REVOCATIONS = "::revoke"
-"""The path of the rows that withdraw paths. It has a form that no path of a client has."""
 _STEPS = ("0001_roots.sql",)
 # Of any number, as long as no other program's advisory lock has it.
 _LOCK = 7_665_743_001
@@ -134,6 +133,7 @@ def _read(step: str) -> bytes:
         "outbox_table": create,
         "channel": _literal(CHANNEL),
         "revocations": _literal(REVOCATIONS),
+        "renderings": _literal(RENDERINGS),
     }.items():
         text = text.replace(f"@{token}@", value)
     return text.encode()

@@ -25,7 +25,18 @@ async def test_twin_does_what_the_api_does_when_it_is_awaited() -> None:
         return ["tasks"]
 
     told = Scripted(200, {"a": 1})
-    script: list[Step] = [log.publish, log.publish, READ_REVISION, GRANTED, *decided, SUCCESS, told, REVOKED, REVOKED]
+    script: list[Step] = [
+        log.publish,
+        log.publish,
+        READ_REVISION,
+        GRANTED,
+        *decided,
+        SUCCESS,
+        told,
+        Scripted(200, {"clients": [None]}),
+        REVOKED,
+        REVOKED,
+    ]
     with ScriptedServer(script) as server:
         dudley = AsyncDudley(Dudley(url=server.url))
         assert Published("tasks", 1) == await dudley.update("tasks", "1", id="x")
@@ -36,6 +47,7 @@ async def test_twin_does_what_the_api_does_when_it_is_awaited() -> None:
         assert ["tasks"] == await dudley.connect_decided(UID_A, decide, "7")
         await dudley.disconnect(UID_A, ["tasks"])
         assert {"a": 1} == await dudley.explain(UID_A)
+        assert {UID_A: None} == await dudley.explain_all([UID_A])
         assert Revoked(clients=1, paths=2) == await dudley.forget(UID_A)
         assert Revoked(clients=1, paths=2) == await dudley.revoke(subject="7")
 

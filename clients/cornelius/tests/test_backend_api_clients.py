@@ -29,6 +29,7 @@ from .support import (
     REVOKED,
     SUCCESS,
     UID_A,
+    UID_B,
     Scripted,
     ScriptedServer,
     client_of,
@@ -174,6 +175,19 @@ def test_explain_returns_the_answer_when_asked_for_a_path() -> None:
     with ScriptedServer([Scripted(200, {"uid": "…"})]) as server:
         assert {"uid": "…"} == client_of(server).explain(UID_A, path="users/7&x")
     assert f"/v1/clients/{UID_A}?path=users%2F7%26x" == server.requests[0].path
+
+
+def test_clients_are_explained_in_few_requests_when_there_are_many() -> None:
+    """A hundred in each; None stands for one that has ended."""
+    uids = [f"{number:043}" for number in range(150)]
+    script = [Scripted(200, {"clients": [{"n": 1}] * 99 + [None]}), Scripted(200, {"clients": [{"n": 2}] * 50})]
+    with ScriptedServer(script) as server:
+        answer = client_of(server).explain_all([*uids, *uids], path="tasks")
+    assert (list(uids), None, {"n": 2}) == (list(answer), answer[uids[99]], answer[uids[100]])
+    assert {"uids": uids[100:], "path": "tasks"} == server.requests[1].body
+    for wrong in (b"{}", b"[]", b'{"clients": [null]}'):
+        with ScriptedServer([Scripted(200, wrong)]) as server, pytest.raises(AnswerError, match="is this"):
+            client_of(server).explain_all([UID_A, UID_B])
 
 
 def test_forget_deletes_the_client_when_called() -> None:

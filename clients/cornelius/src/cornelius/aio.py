@@ -86,6 +86,10 @@ class AsyncDudley:
         """As `Dudley.explain`."""
         return await self._call(partial(self._dudley.explain, uid, path=path))
 
+    async def explain_all(self, uids: Iterable[str], *, path: str | None = None) -> dict[str, dict[str, Any] | None]:
+        """As `Dudley.explain_all`."""
+        return await self._call(partial(self._dudley.explain_all, list(uids), path=path))
+
     async def forget(self, uid: str) -> Revoked:
         """As `Dudley.forget`."""
         return await self._call(partial(self._dudley.forget, uid))

@@ -53,6 +53,8 @@ _SUCCESS_OF_2009 = b"{success:true}"
 _ERROR_OF_2009 = b"{error:true}"
 MAX_PATHS = 128
 """Paths that one client may receive."""
+MAX_EXPLAINED = 100
+"""Clients of one request to explain."""
 MAX_DECISIONS = 5
 """A revocation that comes between is rare; so many in a row have another cause."""
 ALWAYS_REVOKED = "a revocation came between each decision and its grant"
@@ -228,6 +230,20 @@ class Dudley:
         query = "" if path is None else f"?{urlencode({'path': path})}"
         explanation: dict[str, Any] = self._ask("GET", f"{_client(uid)}{query}")
         return explanation
+
+    def explain_all(self, uids: Iterable[str], *, path: str | None = None) -> dict[str, dict[str, Any] | None]:
+        """Return what `explain` does for each of `uids`, None for one that has ended; a hundred in each request."""
+        wanted = list(dict.fromkeys(uids))
+        explained: dict[str, dict[str, Any] | None] = {}
+        for start in range(0, len(wanted), MAX_EXPLAINED):
+            some = wanted[start : start + MAX_EXPLAINED]
+            question = {"uids": some} if path is None else {"uids": some, "path": path}
+            try:
+                clients = self._ask("POST", "/v1/explain", json.dumps(question).encode())["clients"]
+                explained.update(zip(some, clients, strict=True))
+            except (KeyError, TypeError, ValueError) as error:
+                raise AnswerError(_OK, NO_ANSWER) from error
+        return explained
 
     def forget(self, uid: str) -> Revoked:
         """Withdraw from the client `uid` every path that this back end may grant, within a second."""

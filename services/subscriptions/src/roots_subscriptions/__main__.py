@@ -20,6 +20,7 @@ from roots.tracing.tracing import open_tracing
 from roots_subscriptions.backend_api.app import create_backend_api
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.keyless import policy_parser
+from roots_subscriptions.broker.ended import EndedNotices
 from roots_subscriptions.broker.log_epoch import LogEpochs
 from roots_subscriptions.broker.readiness import BrokerReadiness
 from roots_subscriptions.broker.thread import BrokerThread
@@ -66,6 +67,7 @@ class Service:
         self._policy_changes = PolicyChanges(grants)
         self._expiry = Expiry(grants)
         self._renewals = RenewalResponder(grants, uids, metrics)
+        self._ended_notices = EndedNotices(self._index, config.ended_path)
         self._log_epochs = LogEpochs(store)
         self._refusals = Refusals()
         app = create_app(
@@ -157,9 +159,10 @@ class Service:
             indexing = tasks.create_task(self._index.follow())
             reapplying = tasks.create_task(self._policy_changes.run())
             ending = tasks.create_task(self._expiry.run())
+            noticing = tasks.create_task(self._ended_notices.run(client))
             renewing = tasks.create_task(self._renewals.serve(client))
             await self._readiness.watch(client)
-            for task in (indexing, reapplying, ending, renewing):
+            for task in (indexing, reapplying, ending, noticing, renewing):
                 task.cancel()
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from roots.contracts.subjects import MAX_PATH_BYTES, PATH_PATTERN
 from roots.contracts.uids import UidConfig
 from roots.nats.broker import BrokerConfig
 from roots.runtime.config import Port, ServiceConfig, setting
@@ -19,6 +20,7 @@ class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
     """The settings of subscriptions.
 
     Shape: policy is a file's path, empty for the packaged default;
+        ended_path is where the uids of clients that have ended are published, empty for nowhere;
         backend_api_host is where back ends reach the back-end API, and never where browsers come from.
     """
 
@@ -31,6 +33,10 @@ class SubscriptionsConfig(ServiceConfig, UidConfig, BrokerConfig):
 
     max_anonymous_clients: Annotated[int, msgspec.Meta(ge=1)] = setting(
         "ROOTS_MAX_ANONYMOUS_CLIENTS", default=DEFAULT_MAX_ANONYMOUS
+    )
+
+    ended_path: Annotated[str, msgspec.Meta(pattern=rf"^({PATH_PATTERN})?\Z", max_length=MAX_PATH_BYTES)] = setting(
+        "ROOTS_ENDED_PATH", default=""
     )
 
     @property

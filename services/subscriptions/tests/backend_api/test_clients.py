@@ -94,6 +94,36 @@ def test_why_not_is_answered_when_a_path_is_asked_for(service: Service, uid: str
     assert (False, "no app allows it") == (refused["heard"], refused["why"])
 
 
+def test_clients_are_explained_together_when_their_uids_are_given(service: Service, uids: Uids) -> None:
+    """Each as by itself, in the order of the request; one that has ended is null."""
+    connected, unknown = uids.mint(), uids.mint()
+    service.connect(connected, "tasks")
+    asked = [connected, uids.mint(now=0), unknown, "x", connected]
+    answer = ask(service, "POST", "/v1/explain", {"uids": asked, "path": "tasks"})
+    assert (200, "no-store") == (answer.status, answer.headers["Cache-Control"])
+    each = [explained(service, uid, "?path=tasks") for uid in (connected, unknown)]
+    assert [each[0], None, each[1], None, each[0]] == answer.json()["clients"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"uids": []}, 422),
+        ({"uids": ["x"] * 101}, 422),
+        ({"uids": "x"}, 422),
+        ({}, 422),
+        ([], 422),
+        ({"uids": ["x"], "path": "a//b"}, 422),
+        ({"uids": ["x"], "path": "users/7"}, 403),
+        (b"x", 400),
+    ],
+)
+def test_explanation_is_refused_when_the_question_is_wrong(service: Service, body: object, status: int) -> None:
+    """I7: at most a hundred clients, for a path that the key may see."""
+    assert status == ask(service, "POST", "/v1/explain", body).status
+    assert 401 == service.backend_api("POST", "/v1/explain", {"uids": ["x"]}).status
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [("?path=", 422), ("?path=a//b", 422), ("?path=%3A%3Aconnect", 422), ("?path=users/7", 403)],

@@ -106,6 +106,24 @@ def test_nothing_is_left_of_a_record_when_it_was_purged(
     thread.stop()
 
 
+def test_index_names_ended_clients_when_their_records_are_swept(
+    broker_thread: BrokerThread, metrics: Metrics, nats: Nats, uids: Uids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS ends a record without a message: the index finds it by its time, once."""
+    monkeypatch.setattr("roots_subscriptions.grants.index.SWEEP_INTERVAL_SECONDS", 0)
+    uid, living = uids.mint(), uids.mint()
+    seq = nats.put(uid, GrantRecord(version=1, expires=time.time() + 1))
+    nats.put(living, GrantRecord(version=1, expires=time.time() + 3600))
+    index = GrantIndex(GrantStore(broker_thread.client, metrics))
+
+    def read() -> list[tuple[str, int]]:
+        broker_thread.call(index.catch_up(), 20)
+        return [client for client in index.ended if client[0] in {uid, living}]
+
+    wait_until(lambda: read() == [(uid, seq)])
+    assert [(uid, seq)] == read()
+
+
 def test_index_begins_anew_when_the_bucket_does(own_nats: Nats, background: LoopThread, uids: Uids) -> None:
     """I9: of a bucket that was lost nothing is left, and all of the new one is found, whatever its sequences."""
     own_nats.loop.run(own_nats.server.start())

@@ -33,7 +33,9 @@ PATH_RULE = "a path is 1-8 segments joined by '/', each 1-64 of A-Z a-z 0-9 _ - 
 DISCONNECT_PATH = "::+::disconnect"
 """Reserved path on which a client receives the withdrawal of a path; the message is the path."""
 
-_PATH = re.compile(r"[A-Za-z0-9_\-.~@+=]{1,64}(?:/[A-Za-z0-9_\-.~@+=]{1,64}){0,7}")
+PATH_PATTERN = r"[A-Za-z0-9_\-.~@+=]{1,64}(?:/[A-Za-z0-9_\-.~@+=]{1,64}){0,7}"
+"""The grammar as a regular expression, without the limit of bytes."""
+_PATH = re.compile(PATH_PATTERN)
 
 
 class InvalidPathError(ValueError):

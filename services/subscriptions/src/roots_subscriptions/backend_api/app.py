@@ -12,7 +12,7 @@ from roots.http import web
 from roots.tracing.tracing import Tracing
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer
-from roots_subscriptions.backend_api.clients import Client, Revoke, Revoking
+from roots_subscriptions.backend_api.clients import Client, Explain, Explaining, Revoke, Revoking
 from roots_subscriptions.backend_api.compatibility import Tutorial
 from roots_subscriptions.backend_api.connect import ConnectClient, CurrentRevision
 from roots_subscriptions.backend_api.publishing import EventPublisher
@@ -47,7 +47,9 @@ def create_backend_api(
     app.add_route("/", Tutorial(authorizer, publishing, broker, grants, uids))
     app.add_route("/v1/publish", Publish(authorizer, publishing))
     revoking = Revoking(broker, grants, uids)
-    app.add_route("/v1/clients/{uid}", Client(authorizer, revoking, broker, grants, uids, lambda: policy.current))
+    explaining = Explaining(authorizer, broker, grants, uids, lambda: policy.current)
+    app.add_route("/v1/clients/{uid}", Client(authorizer, revoking, explaining))
+    app.add_route("/v1/explain", Explain(authorizer, explaining))
     app.add_route("/v1/connect", ConnectClient(authorizer, broker, grants, uids))
     app.add_route("/v1/revision", CurrentRevision(authorizer, broker, grants))
     app.add_route("/v1/revoke", Revoke(authorizer, revoking))

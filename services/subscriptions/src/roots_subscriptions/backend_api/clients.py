@@ -1,9 +1,12 @@
-"""HTTP at the back-end API: explain what a client receives, and revoke it. `/v1/clients/{uid}` and `/v1/revoke`.
+"""HTTP at the back-end API: explain what clients receive, and revoke it.
+
+`/v1/clients/{uid}`, `/v1/explain` and `/v1/revoke`.
 
 A back end withdraws the paths that it may grant, and sees those and the ones that it may publish on; other paths of the
 same client stay hidden from it.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -28,6 +31,7 @@ from roots_subscriptions.grants.refusals import Refusal
 EXPLAIN_TOKENS = 100
 # Thousands of records may have to be written, each synced to disk.
 REVOKE_SECONDS = 30.0
+MAX_EXPLAINED = 100
 
 
 Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
@@ -38,6 +42,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     uid: str | None = None
     subject: Subject | None = None
+    path: str | None = None
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom a request is to explain, and for which path."""
+
+    uids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_EXPLAINED)]
     path: str | None = None
 
 
@@ -76,52 +87,48 @@ class Revoking:
         return {"revoked": {"clients": revoked.clients, "paths": revoked.paths}}
 
 
-class Client:
-    """`GET /v1/clients/{uid}` and `DELETE /v1/clients/{uid}`."""
+class Explaining:
+    """Explains for one request."""
 
     def __init__(
         self,
         authorizer: BackendAuthorizer,
-        revoking: Revoking,
         broker: BrokerThread,
         grants: Grants,
         uids: Uids,
         policy: Callable[[], Policy],
     ) -> None:
         self._authorizer = authorizer
-        self._revoking = revoking
         self._broker = broker
         self._grants = grants
         self._uids = uids
         self._policy = policy
         self._inquiry = Inquiry(broker.client)
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
-        """Answer what the client receives, who it is, what it was refused and which replica holds its poll.
+    def explain(self, request: BackendRequest, uids: list[str], path: str | None) -> list[dict[str, Any] | None]:
+        """Return what there is to know of each client, None for a uid that was not issued here or has expired.
 
-        With `?path=`, answer also why it receives that path or not.
+        Errors: Problem 422 for the path, 403 when the back end may not see it; 429; BrokerUnavailableError.
         """
-        with self._authorizer.admit(req, "explain") as request:
-            path = req.get_param("path")
-            request.about = About(uid=uid)
-            check_uid(self._uids, uid)
-            if path is not None:
-                request.about.path = read_path(path)
-                if not _may_see(request.backend, path):
-                    raise Problem(403, "This key may neither publish on this path nor grant it.")
-            self._authorizer.charge(request, EXPLAIN_TOKENS - 1)
-            resp.media = self._explain(request.backend, uid, path)
-            resp.cache_control = ["no-store"]
+        if path is not None:
+            request.about.path = read_path(path)
+            if not _may_see(request.backend, path):
+                raise Problem(403, "This key may neither publish on this path nor grant it.")
+        known = [uid for uid in uids if self._uids.is_valid(uid)]
+        self._authorizer.charge(request, EXPLAIN_TOKENS * max(1, len(known)) - 1)
 
-    def on_delete(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
-        """Withdraw from the client all that the back end may grant."""
-        with self._authorizer.admit(req, "revoke") as request:
-            resp.media = self._revoking.revoke(request, Target(uid=uid))
+        async def explain_all() -> list[dict[str, Any]]:
+            return await asyncio.gather(*(self._explain(request.backend, uid, path) for uid in known))
 
-    def _explain(self, backend: Backend, uid: str, path: str | None) -> dict[str, Any]:
-        record = self._broker.call(self._grants.read(uid))
-        held_polls = self._broker.call(self._inquiry.ask(CLIENTS_HELD, uid, HeldPoll))
-        refusals = self._broker.call(self._inquiry.ask(CLIENTS_REFUSED, uid, list[Refusal]))
+        answers = dict(zip(known, self._broker.call(explain_all()), strict=True))
+        return [answers.get(uid) for uid in uids]
+
+    async def _explain(self, backend: Backend, uid: str, path: str | None) -> dict[str, Any]:
+        record, held_polls, refusals = await asyncio.gather(
+            self._grants.read(uid),
+            self._inquiry.ask(CLIENTS_HELD, uid, HeldPoll),
+            self._inquiry.ask(CLIENTS_REFUSED, uid, list[Refusal]),
+        )
         answer = explain(
             record,
             held_polls,
@@ -132,6 +139,49 @@ class Client:
         if path is not None:
             answer["path"] = explain_path(record, self._policy(), path)
         return answer
+
+
+class Client:
+    """`GET /v1/clients/{uid}` and `DELETE /v1/clients/{uid}`."""
+
+    def __init__(self, authorizer: BackendAuthorizer, revoking: Revoking, explaining: Explaining) -> None:
+        self._authorizer = authorizer
+        self._revoking = revoking
+        self._explaining = explaining
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
+        """Answer what the client receives, who it is, what it was refused and which replica holds its poll.
+
+        With `?path=`, answer also why it receives that path or not.
+        """
+        with self._authorizer.admit(req, "explain") as request:
+            request.about = About(uid=uid)
+            (answer,) = self._explaining.explain(request, [uid], req.get_param("path"))
+            if answer is None:
+                raise NoClient
+            resp.media = answer
+            resp.cache_control = ["no-store"]
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
+        """Withdraw from the client all that the back end may grant."""
+        with self._authorizer.admit(req, "revoke") as request:
+            resp.media = self._revoking.revoke(request, Target(uid=uid))
+
+
+class Explain:
+    """`POST /v1/explain`."""
+
+    def __init__(self, authorizer: BackendAuthorizer, explaining: Explaining) -> None:
+        self._authorizer = authorizer
+        self._explaining = explaining
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the same as for each of the clients, in their order; null for one that has ended."""
+        with self._authorizer.admit(req, "explain") as request:
+            question = read_json(req, Question)
+            request.about = About(count=len(question.uids))
+            resp.media = {"clients": self._explaining.explain(request, question.uids, question.path)}
+            resp.cache_control = ["no-store"]
 
 
 class Revoke:
@@ -147,10 +197,17 @@ class Revoke:
             resp.media = self._revoking.revoke(request, read_json(req, Target))
 
 
+class NoClient(Problem):
+    """The uid is none of this system's."""
+
+    def __init__(self) -> None:
+        super().__init__(410, "This uid was not issued here or has expired; its client begins again by itself.")
+
+
 def check_uid(uids: Uids, uid: str) -> None:
-    """Return when `uid` is one of this system's. Errors: Problem 410."""
+    """Return when `uid` is one of this system's. Errors: NoClient."""
     if not uids.is_valid(uid):
-        raise Problem(410, "This uid was not issued here or has expired; its client begins again by itself.")
+        raise NoClient
 
 
 def read_path(text: str) -> str:

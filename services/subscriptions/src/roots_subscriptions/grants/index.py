@@ -41,6 +41,7 @@ SWEEP_INTERVAL_SECONDS = 60.0
 LAG_SECONDS = 0.05
 # So many messages are looked for when the bucket has to be known again; mostly the first is there.
 MARKS = 64
+MAX_ENDED = 100_000
 
 _Key = bytes
 
@@ -70,11 +71,13 @@ class _Entry:
 class GrantIndex:
     """The live records by what they hold, and by when something of them ends. One event loop owns it.
 
-    Shape: ends has the clients whose paths have an end of their own that has not been taken care of.
+    Shape: ends has the clients whose paths have an end of their own that has not been taken care of; ended has the
+        latest uids that have no record any more, each with the sequence of its last one.
     """
 
     def __init__(self, store: GrantStore) -> None:
         self.ends = Ends()
+        self.ended: deque[tuple[str, int]] = deque(maxlen=MAX_ENDED)
         self._store = store
         self._reading = asyncio.Lock()
         self._begun_count = 0
@@ -215,7 +218,7 @@ class GrantIndex:
             return
         gone = [uid for uid, entry in self._entries.items() if present.lacks(GRANTS_PREFIX + uid, entry.seq)]
         for uid in gone:
-            self._drop(uid)
+            self._end(uid)
 
     def _apply_stored(self, message: Stored) -> None:
         if message.subject == LOG_SUBJECT:
@@ -231,9 +234,15 @@ class GrantIndex:
             self._store.unreadable.note(message.seq)
             record = None
         if record is None:
-            self._drop(uid)
+            self._end(uid)
         else:
             self.note(uid, record, message.seq)
+
+    def _end(self, uid: str) -> None:
+        entry = self._entries.get(uid)
+        if entry is not None:
+            self.ended.append((uid, entry.seq))
+            self._drop(uid)
 
     def _drop(self, uid: str) -> None:
         entry = self._entries.pop(uid, None)
@@ -257,7 +266,7 @@ class GrantIndex:
         self._swept = time.monotonic()
         now = time.time()
         for uid in [uid for uid, entry in self._entries.items() if entry.expires <= now]:
-            self._drop(uid)
+            self._end(uid)
 
     def _forget_all(self, epoch: int) -> None:
         self._epoch = epoch

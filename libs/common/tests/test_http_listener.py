@@ -19,6 +19,7 @@ from roots.http.server import HttpServer
 from .http_support import Large, Slow, connect, post, read_to_end, serving
 
 PLACES = 20
+PIPELINING = 300
 AT_ONCE_SECONDS = 8.0
 
 HALF_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n[" + b" " * 4000
@@ -153,6 +154,18 @@ def test_memory_stays_bounded_when_requests_and_answers_pile_up(begin: bytes) ->
         for _ in range(20):
             assert 200 == post(server)
         assert resident_bytes() - before < 160 << 20
+
+
+def test_memory_stays_bounded_when_small_requests_are_pipelined_by_the_hundred() -> None:
+    """I7: what is behind a request is kept as its bytes, and read when that is answered."""
+    slow = Slow()
+    with serving(slow) as server, ExitStack() as open_:
+        before = resident_bytes()
+        for _ in range(PIPELINING):
+            open_.enter_context(connect(server, b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n" * 250))
+        wait_until(lambda: server.queue_depth >= PIPELINING - 4)
+        assert resident_bytes() - before < 16 << 20
+        slow.released.set()
 
 
 def _send_some(connection: socket.socket, data: bytes) -> None:

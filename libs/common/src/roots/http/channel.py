@@ -1,8 +1,9 @@
 """One connection of waitress: problems for its refusals, no thread that waits for a slow reader, an end at any time.
 
 Relies on these internals of waitress 3: `requests` has what waits for a thread or is on one, `request` what arrives,
-`total_outbufs_len` the bytes still to send; `service` calls `server.add_task` for the next of `requests`; a channel
-with `will_close` is closed by `handle_write`, which the loop calls when the socket is writable or shut down.
+`total_outbufs_len` the bytes still to send; `service` removes what it has answered from `requests`, and wakes the loop,
+which asks each channel whether it is `readable`; a channel with `will_close` is closed by `handle_write`, which the
+loop calls when the socket is writable or shut down. `received` is that of waitress, but for one request at a time.
 """
 
 import contextlib
@@ -73,9 +74,14 @@ class RefusalTask(ErrorTask):
 class Channel(HTTPChannel):
     """A client's connection.
 
-    Shape: rested_at is when it was last answered, or began, monotonic seconds. is_deferred means that
-        the next of its requests waits until its client has read the answers so far.
+    Its requests are read one by one: the bytes behind one wait until its client has read the answer. A client that
+    pipelines and does not read would otherwise have a thread wait for it, and memory for each of its requests.
+
+    Shape: rested_at is when it was last answered, or began, monotonic seconds.
     """
+
+    request: Request | None
+    sent_continue: bool
 
     parser_class = Request
     task_class = Task
@@ -83,7 +89,7 @@ class Channel(HTTPChannel):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self.rested_at = time.monotonic()
-        self.is_deferred = False
+        self._bytes_behind = b""
         self._unread_since: float | None = None
         self._answer_bytes = 0
         super().__init__(*arguments, **named)
@@ -91,12 +97,13 @@ class Channel(HTTPChannel):
     @property
     def is_at_work(self) -> bool:
         """Whether a whole request of it waits for a thread, or is on one."""
-        return bool(self.requests) and not self.is_deferred
+        return bool(self.requests)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing of a request has come, and nothing of an answer is left."""
-        return not self.requests and self.request is None and not self.total_outbufs_len
+        has_received = self.request is not None or self.requests or self._bytes_behind
+        return not (has_received or self.total_outbufs_len)
 
     @property
     def arriving_since(self) -> float | None:
@@ -111,12 +118,9 @@ class Channel(HTTPChannel):
     @property
     def held_bytes(self) -> int:
         """How much memory its requests and unread answers take, about."""
-        held = self._answer_bytes if self.total_outbufs_len else 0
-        # What is behind the first came with it, in one read of 8 KB.
-        for request in (*self.requests[:1], self.request):
-            if request is not None:
-                held += request.held_bytes
-        return held
+        requests = [*self.requests, *([] if self.request is None else [self.request])]
+        received: int = sum(request.held_bytes for request in requests)
+        return received + len(self._bytes_behind) + (self._answer_bytes if self.total_outbufs_len else 0)
 
     def refuse(self) -> None:
         """Answer its requests, which wait for a thread, with 503, and end it."""
@@ -152,18 +156,32 @@ class Channel(HTTPChannel):
         written: int = super().write_soon(data)
         return written
 
+    def received(self, data: bytes) -> bool:
+        """Take what came, up to the end of one request; return whether the connection goes on."""
+        with self.requests_lock:
+            if self.will_close or self.close_when_flushed:
+                return False
+            while data and not self.requests:
+                request = self.request = Request(self.adj) if self.request is None else self.request
+                data = data[request.received(data) :]
+                if request.expect_continue and request.headers_finished and not self.sent_continue:
+                    self.send_continue()
+                if request.completed:
+                    self._take(request)
+            self._bytes_behind = data
+        return True
+
+    def _take(self, request: Request) -> None:
+        """Let a thread answer a request that has come."""
+        self.request = None
+        self.sent_continue = False
+        if not request.empty:
+            self.requests.append(request)
+            self.server.add_task(self)
+
     def readable(self) -> bool:
         """Return whether more is to be read; the rest of a large request waits while memory is short."""
+        if self._bytes_behind and super().readable():
+            self.received(self._bytes_behind)
         is_large = self.request is not None and self.request.headers_finished
         return bool(super().readable()) and not (is_large and self.server.is_short_of_memory)
-
-    def writable(self) -> bool:
-        """Return whether there is something to do once the socket takes bytes."""
-        return bool(super().writable()) or self.is_deferred
-
-    def handle_write(self) -> None:
-        """Send what is left, then go on with the request that waited for that."""
-        super().handle_write()
-        if self.is_deferred and self.connected and not self.total_outbufs_len:
-            self.is_deferred = False
-            self.server.add_task(self)

@@ -156,16 +156,6 @@ class Listener(TcpWSGIServer):
                 channel.end()
         super().maintenance(now)
 
-    def add_task(self, channel: Channel) -> None:
-        """Let a thread answer the channel's first request, once its client has read the answers before.
-
-        A client that pipelines and does not read would otherwise have a thread wait for it.
-        """
-        if channel.total_outbufs_len:
-            channel.is_deferred = True
-        else:
-            super().add_task(channel)
-
     def _accept_one(self) -> tuple[socket.socket, Any]:
         """Return the next connection, on a descriptor of the reserve when there is no other. Errors: OSError."""
         while True:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.testkit.deadlines import stretched
@@ -80,6 +81,9 @@ def test_command_fails_when_the_path_is_refused() -> None:
         ["localhost:4020", "tasks"],
         ["http://", "tasks"],
         ["http://localhost", "tasks", "--count", "0"],
+        ["http://localhost", "tasks", "--header", "no colon"],
+        ["http://localhost", "tasks", "--header", "a b: c"],
+        ["http://localhost", "tasks", "--header", "@/does/not/exist"],
         ["http://localhost", "tasks", "--timeout", "-1"],
         ["http://localhost", "tasks", "--timeout", "nan"],
     ],
@@ -89,6 +93,16 @@ def test_command_exits_2_when_it_is_used_wrongly(arguments: list[str]) -> None:
     ended = listen(*arguments)
     assert 2 == ended.returncode
     assert ended.stderr.startswith("usage: ")
+
+
+def test_command_sends_headers_when_they_are_given(tmp_path: Path) -> None:
+    """As an argument, or from a file that others can't read."""
+    file = tmp_path / "headers"
+    file.write_text("Authorization: Bearer T1\n\nX-Team: a:b\n", encoding="utf-8")
+    with ScriptedServer(NEWS) as server:
+        ended = listen(server.url, "tasks", "--count", "1", "--header", f"@{file}", "--header", "X-More: 1")
+        sent = [server.headers[1].get(name) for name in ("Authorization", "X-Team", "X-More")]
+    assert (0, ["Bearer T1", "a:b", "1"]) == (ended.returncode, sent)
 
 
 def test_command_is_silent_when_interrupted() -> None:

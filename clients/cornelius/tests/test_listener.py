@@ -4,11 +4,12 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.testkit.deadlines import clock
 
-from cornelius import AnswerError, Gap, Listener, RefusedError, Update
+from cornelius import AnswerError, ConfigurationError, Gap, Listener, RefusedError, Update
 from cornelius.listener import DISCONNECT_PATH, MAX_BEGINNINGS, QUICK_POLLS, QUICK_SECONDS
 
 from .support import CONNECTED, CUT, UID_A, UID_B, Request, Scripted, ScriptedServer, Step, polled, problem
@@ -321,3 +322,69 @@ def test_listener_changes_its_paths_when_told() -> None:
         ("POST", f"/my%20app/connect/{UID_B}", ["news"]),
     ] == server.requests[3:7]
     assert (True, False) == (withdrawal.is_withdrawal, withdrawal.is_confirmation)
+
+
+def test_listener_says_who_it_is_when_it_connects_and_not_when_it_polls() -> None:
+    """Headers and cookies of a session; with cookies the page's origin, which the application may check."""
+    script = [BEGUN, CONNECTS, polled(f"{UID_A}/e.1.1", ("tasks", "")), CONNECTS]
+    with (
+        ScriptedServer(script) as server,
+        Listener(server.url, ["tasks"], headers={"X-Team": "7"}, cookies={"sessionid": "a", "b": "c"}) as listener,
+    ):
+        take(listener, 1)
+        listener.disconnect("tasks")
+        asked = [[headers.get(name) for name in ("X-Team", "Cookie", "Origin")] for headers in server.headers]
+        told = ["7", "sessionid=a; b=c", server.url]
+    nothing = [None, None, None]
+    assert [nothing, told, nothing, told] == asked
+
+
+def test_listener_asks_for_another_token_when_its_own_is_refused_or_has_ended() -> None:
+    """Each is sent until it is of no use; a path that ended with it is connected again."""
+    tokens = iter(["T1", "T2", "T3"])
+    ended = Scripted(
+        200,
+        {
+            "updates": [{"path": DISCONNECT_PATH, "message": "tasks", "reason": "ended"}],
+            "reconnectWith": f"{UID_A}/e.1.2",
+        },
+    )
+    script = [BEGUN, problem(401), CONNECTS, ended, CONNECTS, polled(f"{UID_A}/e.1.3", ("tasks", ""))]
+    with (
+        ScriptedServer(script) as server,
+        Listener(server.url, ["tasks"], token=lambda: next(tokens)) as listener,
+    ):
+        assert [Update(DISCONNECT_PATH, "tasks", "ended"), Update("tasks", "")] == take(listener, 2)
+        sent = [headers.get("Authorization") for headers in server.headers]
+    assert [None, "Bearer T1", "Bearer T2", None, "Bearer T3", None] == sent
+
+
+def test_listener_leaves_a_path_alone_when_it_was_taken_away_or_the_token_is_the_same() -> None:
+    """What was revoked is not fought over."""
+    withdrawn = polled(f"{UID_A}/e.1.2", (DISCONNECT_PATH, "tasks"))
+    update = {"path": DISCONNECT_PATH, "message": "tasks", "reason": "ended"}
+    ended = Scripted(200, {"updates": [update], "reconnectWith": f"{UID_A}/e.1.3"})
+    with (
+        ScriptedServer([BEGUN, CONNECTS, withdrawn, ended]) as server,
+        Listener(server.url, ["tasks"], token=lambda: "T1") as listener,
+    ):
+        take(listener, 2)
+        assert ["GET", "POST", "GET", "GET"] == [request.method for request in server.requests]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": {"a b": "c"}},
+        {"headers": {"a": "b\r\nc: d"}},
+        {"headers": {"a": "ä"}},
+        {"cookies": {"a": "b; c"}},
+        {"cookies": {"a=": "b"}},
+    ],
+)
+def test_listener_is_refused_without_showing_the_value_when_a_header_is_none(options: dict[str, Any]) -> None:
+    """I10: it may be a secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        Listener("http://127.0.0.1:1", ["tasks"], **options)
+    assert "b; c" not in str(caught.value)
+    assert "can't be sent" in str(caught.value)

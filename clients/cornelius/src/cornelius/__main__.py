@@ -9,9 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cornelius.backend_api import Dudley
 from cornelius.errors import ConfigurationError, CorneliusError, Failure, LineError, PublishError
+from cornelius.identity import check_header
 from cornelius.lines import Line, read_argument, read_blocks, read_line
 from cornelius.listener import Gap, Listener, Update
 from cornelius.messages import Publishable
@@ -62,6 +64,7 @@ def _listen(options: argparse.Namespace) -> int:
         options.url,
         options.paths,
         app=options.app,
+        headers=dict(options.header),
         timeout_seconds=options.timeout,
         on_gap=_report_gap,
         on_reset=_report_reset,
@@ -199,6 +202,8 @@ def _add_listen(listen: argparse.ArgumentParser) -> None:
     listen.add_argument("url", type=_url, metavar="URL", help="where Roots is, as http://localhost:4020")
     listen.add_argument("paths", nargs="+", metavar="PATH", help="what to listen to")
     listen.add_argument("--app", default="tasks", help="the application that connects the paths (default: %(default)s)")
+    header_help = "send this header to the application; `@FILE` reads headers from a file, one a line"
+    listen.add_argument("--header", action=_AddHeader, default=[], metavar="'NAME: VALUE'", help=header_help)
     listen.add_argument("--count", type=_positive_int, metavar="N", help="end after N lines")
     listen.add_argument("--timeout", type=_positive_seconds, metavar="S", help="end after S seconds")
     listen.add_argument("--all", action="store_true", help="print confirmations and disconnects too")
@@ -210,6 +215,34 @@ def _add_backend_api(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backend-api", type=_url, metavar="URL", help=f"the back-end API (default: {default_url})")
     command.add_argument("--key-file", metavar="FILE", help=f"has the back end's key (default: {default_key})")
     command.add_argument("--timeout", type=_positive_seconds, metavar="S", help="give up after S seconds (default: 15)")
+
+
+class _AddHeader(argparse.Action):
+    """Adds a header, or those of a file."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        _option: str | None = None,
+    ) -> None:
+        text = str(values)
+        try:
+            # Other users of the machine can read arguments.
+            lines = Path(text[1:]).read_text("utf-8").splitlines() if text.startswith("@") else [text]
+            headers = [_read_header(line) for line in lines if line.strip()]
+        except (OSError, ValueError, ConfigurationError) as error:
+            parser.error(f"--header: {error}")
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *headers])
+
+
+def _read_header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise ConfigurationError("a header is NAME: VALUE")
+    check_header(name.strip(), value.strip())
+    return name.strip(), value.strip()
 
 
 def _url(text: str) -> str:

@@ -8,16 +8,18 @@ Source: docs/protocol.md, Delivery and Connecting.
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from cornelius.errors import DeadlineError, RefusedError, answer_error
+from cornelius.identity import GetToken, Identity
 from cornelius.transport import MAX_RETRY_AFTER_SECONDS, NO_DEADLINE, Answer, Backoff, Transport, passing_reason
 
 DISCONNECT_PATH = "::+::disconnect"
+ENDED = "ended"
 # A uid that is refused as soon as it is issued comes from another Roots; asking for more of them won't help.
 MAX_BEGINNINGS = 3
 # A poll that brings nothing is held for many seconds; as in Pomona, a few that are not are let pass.
@@ -26,6 +28,7 @@ MAX_QUICK_POLLS = 5
 QUICK_POLLS = "polls are answered at once with nothing new; does another client use the same uid?"
 _OK = 200
 _BAD_REQUEST = 400
+_UNAUTHORIZED = 401
 _FORBIDDEN = 403
 _GONE = 410
 # The position is not of this Roots: begin again.
@@ -34,10 +37,14 @@ _BEGIN_ANEW = frozenset({_BAD_REQUEST, _GONE})
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One message on one path."""
+    """One message on one path.
+
+    Shape: reason is `ended` for a withdrawal when the grant has come to its own end, else empty.
+    """
 
     path: str
     message: str
+    reason: str = ""
 
     @property
     def is_confirmation(self) -> bool:
@@ -82,6 +89,8 @@ class Listener:
     lost. After any failure of a poll the listener tries again. `on_waiting` is called with what is waited for when
     that changes, and with None when it goes on.
 
+    Shape: headers, cookies and the token that `token()` returns go with the requests that connect and disconnect.
+        `token` is called again when the application answers 401, and when paths have ended with their token.
     Units: timeout_seconds is how long all of it may take, None for no end; the iteration then ends.
     Errors: RefusedError, AnswerError, from the iteration and from `connect`.
     """
@@ -92,6 +101,9 @@ class Listener:
         paths: Iterable[str],
         *,
         app: str = "tasks",
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        token: GetToken | None = None,
         timeout_seconds: float | None = None,
         on_gap: Callable[[Gap], None] = ignore_gap,
         on_reset: Callable[[], None] = ignore_reset,
@@ -99,6 +111,7 @@ class Listener:
     ) -> None:
         self._deadline = NO_DEADLINE if timeout_seconds is None else time.monotonic() + timeout_seconds
         self._transport = Transport(url, on_wait=self._wait_for)
+        self._identity = Identity(url, headers=headers, cookies=cookies, token=token)
         self._app = app
         # A dict keeps the order, and each path once.
         self._paths = dict.fromkeys(paths)
@@ -186,6 +199,7 @@ class Listener:
         for gap in answer.gaps:
             self._on_gap(gap)
         self._note_confirmations(answer.updates)
+        self._regain([update.message for update in answer.updates if update.reason == ENDED])
         took_seconds = time.monotonic() - started
         wait_seconds = self._breaker.next_wait(is_progress=is_progress, took_seconds=took_seconds)
         if wait_seconds:
@@ -202,6 +216,12 @@ class Listener:
         for update in updates:
             if update.is_confirmation or update.is_withdrawal:
                 self._unconfirmed.pop(update.message or update.path, None)
+
+    def _regain(self, paths: list[str]) -> None:
+        """Connect paths again that have ended with their token, when there is another one."""
+        wanted = [path for path in paths if path in self._paths]
+        if wanted and self._identity.renew():
+            self._connect_paths(wanted)
 
     def _wait_for(self, reason: str | None) -> None:
         if reason != self._waiting_for:
@@ -226,13 +246,24 @@ class Listener:
             self._on_reset()
 
     def _ask(self, action: str, paths: list[str]) -> Answer:
-        path = f"/{quote(self._app, safe='')}/{action}/{self.uid}"
-        return self._request("POST", path, json.dumps(paths).encode(), passing_reason=_connect_passing_reason)
+        path, body = f"/{quote(self._app, safe='')}/{action}/{self.uid}", json.dumps(paths).encode()
+        answer = self._request("POST", path, body, self._identity.headers(), passing_reason=_connect_passing_reason)
+        if answer.status == _UNAUTHORIZED and self._identity.renew():
+            answer = self._request("POST", path, body, self._identity.headers(), passing_reason=_connect_passing_reason)
+        return answer
 
     def _request(
-        self, method: str, path: str, body: bytes | None = None, *, passing_reason: Callable[[Answer], str | None]
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        passing_reason: Callable[[Answer], str | None],
     ) -> Answer:
-        answer = self._transport.request(method, path, body, deadline=self._deadline, passing_reason=passing_reason)
+        answer = self._transport.request(
+            method, path, body, headers=headers, deadline=self._deadline, passing_reason=passing_reason
+        )
         self._wait_for(self._lack)
         return answer
 
@@ -282,10 +313,15 @@ def _read_poll(answer: Answer) -> _PollAnswer | None:
     is_wait = isinstance(retry, int | float) and retry > 0
     return _PollAnswer(
         position,
-        [Update(item["path"], item["message"]) for item in updates if _has_texts(item, "path", "message")],
+        [_read_update(item) for item in updates if _has_texts(item, "path", "message")],
         [Gap(item["path"], item["reason"]) for item in _list_of(body, "gaps") if _has_texts(item, "path", "reason")],
         min(retry / 1000, MAX_RETRY_AFTER_SECONDS) if is_wait else 0.0,
     )
+
+
+def _read_update(item: dict[str, Any]) -> Update:
+    is_end = item["path"] == DISCONNECT_PATH and item.get("reason") == ENDED
+    return Update(item["path"], item["message"], ENDED if is_end else "")
 
 
 def _read_object(answer: Answer) -> dict[str, Any]:

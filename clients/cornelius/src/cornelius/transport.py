@@ -113,11 +113,12 @@ class Transport:
         *,
         deadline: float = NO_DEADLINE,
         is_single: bool = False,
+        headers: Mapping[str, str] | None = None,
         passing_reason: Callable[[Answer], str | None] | None = None,
     ) -> Answer:
         """Send a request with a JSON body, or none, until it is answered for good; a single one, once.
 
-        Shape: passing_reason is the Transport's, unless it is given.
+        Shape: passing_reason is the Transport's, unless it is given; headers go beside those of every request.
         Units: deadline is a time of `time.monotonic`.
         Errors: DeadlineError, at once when the next try would come too late; ConfigurationError when the server's
             certificate is not trusted.
@@ -132,7 +133,7 @@ class Transport:
             retry_after_seconds = 0.0
             has_reached = True
             try:
-                response = self._send(method, path, body, remaining_seconds)
+                response = self._send(method, path, body, headers or {}, remaining_seconds)
             except HTTPError as error:
                 # Not answered: refused, reset, cut off or too late.
                 reason = _reason(error)
@@ -153,12 +154,14 @@ class Transport:
                 self._on_wait(reason)
             time.sleep(wait_seconds)
 
-    def _send(self, method: str, path: str, body: bytes | None, remaining_seconds: float) -> urllib3.BaseHTTPResponse:
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], remaining_seconds: float
+    ) -> urllib3.BaseHTTPResponse:
         return self._own_pool().request(
             method,
             f"{self._url}{path}",
             body=body,
-            headers=self._headers,
+            headers={**self._headers, **headers},
             pool_timeout=min(self._try_seconds, remaining_seconds),
             timeout=urllib3.Timeout(
                 connect=min(CONNECT_TIMEOUT_SECONDS, self._try_seconds, remaining_seconds),

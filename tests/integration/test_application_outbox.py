@@ -14,6 +14,8 @@ import pytest
 from tests.testkit.background import LoopThread
 from tests.testkit.deadlines import stretched, until
 
+from cornelius import Dudley, RevisionError
+from cornelius.aio import AsyncDudley
 from roots.contracts.subjects import DISCONNECT_PATH
 from roots_devstack.processes import ports, probes
 from roots_devstack.processes.environment import bare
@@ -135,6 +137,35 @@ async def test_nothing_is_lost_when_the_relay_is_killed_under_many_writers(
             received = [item["version"] for item in client.messages() if item["id"] == row]
             assert sorted(received) == received
             assert set(range(1, version + 1)) == set(received)
+
+
+async def test_grant_is_refused_when_a_revocation_of_the_outbox_came_after_its_revision(
+    stack: Stack, home: Path, todos: psycopg.Connection, database: str
+) -> None:
+    """I5: what was granted before the relay has sent the revocation is withdrawn, and nothing is granted after it."""
+    key = (home / "secrets" / "backend-todos").read_text("ascii").strip()
+    dudley = AsyncDudley(Dudley(url=str(stack.processes["subscriptions"].backend_api_url), key=key))
+    async with listening(stack, "tasks") as client:
+        uid = client.uid
+
+        async def is_refused() -> bool:
+            try:
+                await dudley.connect(uid, ["rooms/7"], "member", if_revision=revision)
+            except RevisionError:
+                return True
+            return False
+
+        async def is_gone() -> bool:
+            return "rooms/7" not in [item["path"] for item in (await dudley.explain(uid))["hears"]]
+
+        revision = await dudley.revision("member")
+        todos.execute("SELECT roots.revoke(subject => 'member', path => 'rooms/7')")
+        assert not await is_refused()
+        async with relay(database, stack, home):
+            await until(is_refused, 30.0)
+            await until(is_gone, 30.0)
+        assert await is_refused()
+        assert await is_gone()
 
 
 async def test_event_is_kept_apart_when_it_is_refused_for_good(

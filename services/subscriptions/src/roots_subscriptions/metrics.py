@@ -38,7 +38,7 @@ class Metrics:
         )
         self.ended = Counter(
             "roots_subscriptions_ended_paths_total",
-            "Paths that were withdrawn from clients because their token had ended.",
+            "Paths that were withdrawn from clients because their token, or the grant itself, had ended.",
             registry=registry,
         )
         self.clients = Gauge(

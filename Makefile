@@ -131,8 +131,8 @@ lock: setup ## pin every dependency again, with hashes
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/dev.txt
 	$(COMPILE) --no-emit-package roots-devstack --no-emit-package cornelius --group run --constraint requirements/dev.txt \
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/run.txt
-	$(COMPILE) --fork-strategy fewest --no-emit-package cornelius --extra django clients/cornelius/pyproject.toml \
-		--output-file examples/django-todos/requirements.txt
+	$(COMPILE) --fork-strategy fewest --no-emit-package cornelius --extra django \
+		$(addsuffix /pyproject.toml,clients/cornelius libs/common libs/outbox) --output-file examples/django-todos/requirements.txt
 
 clean: ## remove what make made; the state in .roots too
 	rm -rf .venv .roots clients/pomona/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,7 +25,7 @@ in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("examples/django-todos")
-ROOTS, DJANGO, HAPROXY = commands("examples/django-todos/README.md")
+ROOTS, DJANGO, RELAY, HAPROXY = commands("examples/django-todos/README.md")
 SEEN_MS = 1000
 RECOVERED_MS = 20_000
 READY_SECONDS = 60.0
@@ -65,7 +65,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
     """Return a copy of what the example needs of the repository, with the running system's state where it would be."""
     folder = tmp_path_factory.mktemp("checkout")
     ignored = shutil.ignore_patterns(".*", "db.sqlite3", "__pycache__", "node_modules")
-    for part in (EXAMPLE, Path("clients/cornelius"), Path("clients/pomona")):
+    for part in (EXAMPLE, *map(Path, ("clients/cornelius", "clients/pomona", "libs/common", "libs/outbox"))):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     (folder / ".roots").symlink_to(home)
@@ -76,13 +76,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterator[str]:
-    """Yield where the example is, with Django and HAProxy running on free ports."""
+    """Yield where the example is, with Django, its relay and HAProxy running."""
     django_port, port = ports.reserve(), ports.reserve()
     assert DJANGO.strip().endswith("runserver 8000")
     env = {
         "ROOTS_BACKEND_API_URL": str(stack.processes["subscriptions"].backend_api_url),
         "ROOTS_GATEWAY": stack.url.removeprefix("http://"),
         "DJANGO": f"127.0.0.1:{django_port}",
+        "ROOTS_ADMIN_PORT": str(ports.reserve()),
         "EXAMPLE_ADDRESS": f":{port}",
         "HOME": str(checkout),
         "PYTHONWARNINGS": "",
@@ -91,6 +92,7 @@ def example_url(checkout: Path, stack: Stack, background: LoopThread) -> Iterato
     with ExitStack() as terminals:
         django_block = DJANGO.replace("runserver 8000", f"runserver {django_port}")
         terminals.enter_context(terminal(django_block, checkout, env, checkout / "django.log"))
+        terminals.enter_context(terminal(RELAY, checkout, env, checkout / "relay.log"))
         terminals.enter_context(terminal(HAPROXY, checkout, env, checkout / "haproxy.log"))
         background.run(until(lambda: _is_answered(f"{url}/todos"), READY_SECONDS))
         yield url

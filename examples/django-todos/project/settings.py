@@ -19,6 +19,9 @@ INSTALLED_APPS = [
     "cornelius",  # <- as in 2009
 ]
 
+# A task and its event are one transaction. `manage.py roots_relay` publishes the event.
+CORNELIUS = {"outbox": True}
+
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -35,7 +38,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": BASE_DIR / "db.sqlite3",
-        # Two changes of one task never overlap, so that the one with the higher version is the later one.
+        # Two changes of one task never overlap, so that the one with the higher version is the later one. A transaction
+        # that reads first waits for the relay's writes, too.
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }

@@ -1,5 +1,6 @@
 """A Django project with an outbox: what is committed is published, in SQLite, MariaDB and PostgreSQL."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -14,6 +15,11 @@ from tests.testkit.deadlines import wait_until
 from cornelius import ConfigurationError, CorneliusError, dudley
 from cornelius.django import Changes, publish_changes
 from cornelius.django.relay.command import retry
+from cornelius.django.relay.sink import RenderingSink
+from cornelius.messages import RENDERINGS
+from roots.contracts import events as events_of_roots
+from roots_devstack.processes import ports
+from roots_outbox.application.backend_api import BackEndApiSink
 
 from .django_project import Chore, Described, Tag, Task, UrgentTask
 from .relays import event_table, is_empty, received, refuse_large, refused, relaying, waiting
@@ -195,6 +201,48 @@ def test_others_are_published_when_some_are_refused(using: str, background: Loop
     assert ["good", "large", "raises"] == [item["description"] for item in received(log)]
     assert [] == refused(using)
     assert [] == failures
+
+
+def test_event_is_refused_when_a_query_of_its_message_fails(using: str, log: Log, background: LoopThread) -> None:
+    """The database answers, so another try would fail as well."""
+
+    def message(task: Task) -> dict[str, Any]:
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT * FROM nothing")
+        return {"description": task.description}
+
+    class Path:
+        def __call__(self, task: Task) -> str:
+            return task.description
+
+    watch(message=message)
+    watch(path=Path())
+    Task.objects.using(using).create(description="others")
+    deliver(background, using)
+    ((_, reason),) = refused(using)
+    assert "nothing" in reason
+    assert ["others"] == [path for path, _ in log.stored.values()]
+
+
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+async def test_events_wait_when_the_objects_can_not_be_read(using: str) -> None:
+    """I11: a database that is away for a while refuses nothing for good."""
+    watch()
+    away = {**connections.settings["default"], "ENGINE": "django.db.backends.mysql", "HOST": "127.0.0.1"}
+    connections.settings["away"] = {**away, "NAME": "away", "PORT": ports.reserve()}
+    marker = json.dumps({"changes": watch()._marked_as, "model": "todos.Task", "field": "pk", "value": "1"})
+    events = [
+        events_of_roots.Event(path=path, message=text.encode(), event_id="x", committed_ns=0)
+        for path, text in [("tasks", "{}"), (RENDERINGS, marker)]
+    ]
+    sink = RenderingSink(BackEndApiSink(dudley), "away")
+    running = asyncio.create_task(sink.run())
+    for _ in range(2):
+        assert {events_of_roots.Outcome.UNAVAILABLE} == {result.outcome for result in await sink.publish(events)}
+        assert "objects can't be read: OperationalError" in sink.checks["objects"]().detail
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    del connections.settings["away"]
 
 
 def test_deletion_goes_through_when_its_message_can_not_be_made(using: str, log: Log, background: LoopThread) -> None:

@@ -26,8 +26,12 @@ def register(label: str, publication: Publication[Any], rows: list[Rows[Any]]) -
 
     Shape: rows may grow.
     """
-    path = publication.path
-    name = f"{label} {path if isinstance(path, str) else f'{path.__module__}.{path.__qualname__}'}"
+    path: Any = publication.path
+    if not isinstance(path, str):
+        # An object that can be called has the name of its class.
+        named = path if hasattr(path, "__qualname__") else type(path)
+        path = f"{named.__module__}.{named.__qualname__}"
+    name = f"{label} {path}"
     number, free = 1, name
     while free in _publications:
         number += 1

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +15,23 @@ from tests.testkit.background import LoopThread
 
 SETTINGS = ("ROOTS_", "OTEL_")
 SETTINGS_OF_TESTS = "ROOTS_TEST_"
+ROOT = Path(__file__).parent
+BEGIN_WITH = (
+    "tests/chaos",
+    "tests/acceptance",
+    "tests/packaging",
+    "services/tasks",
+    "libs/devstack",
+    "services/subscriptions",
+    "clients",
+    "tests/attacks",
+    "tests/e2e",
+    "tests/integration",
+)
+"""Folders whose files take up to two minutes each; those of other folders take seconds.
+
+The last two share a running system, which costs processor time from then until the end.
+"""
 
 
 def pytest_configure() -> None:
@@ -37,12 +54,9 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Setting
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files whose tests may take longest, so that no worker is left with one of them at the end."""
-    longest: dict[Path, float] = defaultdict(float)
-    for item in items:
-        mark = item.get_closest_marker("timeout")
-        longest[item.path] = max(longest[item.path], mark.args[0] if mark else 0)
-    items.sort(key=lambda item: -longest[item.path])
+    """Begin with the files that take longest, so that no worker is left with one of them at the end."""
+    turns = {path: _turn(path) for path in {item.path for item in items}}
+    items.sort(key=lambda item: turns[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +86,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
     if not reasons:
         terminalreporter.write_line("nothing")
+
+
+def _turn(path: Path) -> int:
+    for turn, folder in enumerate(BEGIN_WITH):
+        if path.is_relative_to(ROOT / folder):
+            return turn
+    return len(BEGIN_WITH)
 
 
 def _reasons(report: pytest.TestReport | pytest.CollectReport) -> Iterator[str]:

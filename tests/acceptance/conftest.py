@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from tests.e2e.conftest import browser, chromium, running_browser
+from tests.e2e.conftest import FLAGS, browser, chromium, running_browser
 
 from roots_devstack.processes import ports
 
@@ -18,6 +18,12 @@ Copied = Callable[[Path], Path]
 
 HOSTILE_PATH = Path("a b/.c{x}/roots")
 """What has a space, a folder that listings hide, and braces, which mean something to many programs."""
+
+
+@pytest.fixture(scope="session")
+def flags() -> list[str]:
+    """Return what the browser is started with: it shows animations, as a newcomer's does."""
+    return FLAGS
 
 
 @pytest.fixture(scope="session")

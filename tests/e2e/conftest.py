@@ -39,6 +39,9 @@ FLAGS = [
     "--ignore-certificate-errors",
 ]
 
+# Drawn by the processor, the animations of a page take more of it than all else that a test does with the page.
+NO_ANIMATIONS = "--force-prefers-reduced-motion"
+
 everywhere = pytest.mark.parametrize("url", ["at_localhost", "over_plain_http", "over_http2"], indirect=True)
 """Runs a test in each context that a page may be in: secure or not, over HTTP/1.1 and over HTTP/2."""
 
@@ -106,11 +109,17 @@ def url(request: pytest.FixtureRequest, _empty_list: None) -> str:
     return str(request.getfixturevalue(getattr(request, "param", "at_localhost")))
 
 
+@pytest.fixture(scope="session")
+def flags() -> list[str]:
+    """Return what the browser is started with."""
+    return [*FLAGS, NO_ANIMATIONS]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running_browser(chromium: str) -> AsyncIterator[Browser]:
+async def running_browser(chromium: str, flags: list[str]) -> AsyncIterator[Browser]:
     """Yield a browser for the tests of a file: to start one takes seconds."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
         browser.on("context", lambda context: context.set_default_timeout(stretched(2 * DEFAULT_MS)))
         yield browser
         await browser.close()
@@ -123,7 +132,8 @@ async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
     yield running_browser
     for context in running_browser.contexts:
         # A handler that still answers a request fails when its page is closed, in whichever test runs then.
-        for routed in (*context.pages, context):
+        all_routed: list[Page | BrowserContext] = [*context.pages, context]
+        for routed in all_routed:
             await routed.unroute_all(behavior="ignoreErrors")
         await context.close()
 

@@ -20,7 +20,8 @@ def terminal(block: str, folder: Path, env: Mapping[str, str], log: Path) -> Ite
     Errors: AssertionError, with what was said, when a line fails.
     """
     *lines, last = block.strip().splitlines()
-    environment = {**os.environ, **env}
+    # Of all that pip would compile, a command needs little.
+    environment = {**os.environ, "PIP_COMPILE": "no", **env}
     # `exec`, so that the shell leaves nobody behind; `pwd`, since a block may begin with `cd`.
     done = subprocess.run(
         ["/bin/bash", "-e", "-c", "\n".join([*lines, "pwd"])],

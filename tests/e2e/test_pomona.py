@@ -14,7 +14,7 @@ from tests.testkit.deadlines import stretched, until, within
 
 from roots_devstack.stack import Stack
 
-from .conftest import FLAGS, everywhere
+from .conftest import FLAGS, crash, everywhere
 from .pomona_page import LISTEN, POMONA, build_react, listen, readme_block, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -238,9 +238,7 @@ async def test_tabs_hold_one_poll_and_lose_nothing_when_the_one_that_polls_is_cl
     await somebody.create("two")
     await expect_heard(pages, "one", "two")
 
-    crashed = pages.pop(0)
-    session = await context.new_cdp_session(crashed)
-    await asyncio.wait([asyncio.ensure_future(session.send("Page.crash"))], timeout=1)
+    await crash(pages.pop(0))
     await somebody.create("three")
     await expect_heard(pages, "one", "two", "three")
     await expect_polls_held(stack, 1)

@@ -68,6 +68,8 @@ class Shell:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ROOTS_", "PYTHON"))},
             "PATH": f"{folder / 'venv' / 'bin'}:{os.environ['PATH']}",
+            # Of all that pip would compile, a command needs little.
+            "PIP_COMPILE": "no",
         }
 
     def run(self, text: str, *, setup: bool = True) -> str:

@@ -7,7 +7,7 @@ import { Browser } from "./browser.js";
 import { ModelServer } from "./model_server.js";
 import { settle } from "./world.js";
 
-const SEEDS = Number(process.env["ROOTS_TEST_POMONA_SEEDS"] ?? 60);
+const SEEDS = Number(process.env["ROOTS_TEST_POMONA_SEEDS"] ?? 20);
 const STEPS = 120;
 const MAX_TABS = 5;
 

@@ -49,8 +49,7 @@ def using(migrated: str) -> Iterator[str]:
                 cursor.execute("DELETE FROM roots.outbox")
                 cursor.execute("DELETE FROM roots.refused")
         for model in reversed(MODELS):
-            if connection.vendor != outbox.POSTGRES or model._meta.app_label != "cornelius":
-                model._base_manager.using(migrated).all().delete()
+            model._base_manager.using(migrated).all().delete()
         yield migrated
         dudley.outbox = None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import Error, connections, transaction
+from django.db.models.signals import post_save
 from tests.testkit.background import LoopThread
 from tests.testkit.deadlines import wait_until
 
@@ -131,6 +132,40 @@ def change_all(rows: list[int], using: str, *, is_kept: bool) -> None:
             task.description = str(int(task.description) + 1)
             task.save()
         transaction.set_rollback(not is_kept, using=using)
+
+
+def test_transaction_goes_on_when_a_receiver_of_the_save_raises(using: str, log: Log, background: LoopThread) -> None:
+    """As without the outbox. A save outside of a transaction is undone with its event."""
+    watch()
+
+    def fail(**_signal: object) -> None:
+        raise ZeroDivisionError
+
+    post_save.connect(fail, sender=Task)
+    with transaction.atomic(using=using):
+        with pytest.raises(ZeroDivisionError):
+            Task.objects.using(using).create(description="kept")
+        Tag.objects.using(using).create(description="goes on")
+    with pytest.raises(ZeroDivisionError):
+        Task.objects.using(using).create(description="undone")
+    deliver(background, using)
+    assert [{"description": "kept", "tags": []}] == received(log)
+    assert ["kept"] == [task.description for task in Task.objects.using(using).all()]
+
+
+def test_event_is_committed_when_the_project_commits_by_itself(using: str, log: Log, background: LoopThread) -> None:
+    """Without autocommit a save is in the transaction that the project ends."""
+    watch()
+    transaction.set_autocommit(False, using=using)
+    try:
+        Task.objects.using(using).create(description="undone")
+        transaction.rollback(using=using)
+        Task.objects.using(using).create(description="kept")
+        transaction.commit(using=using)
+    finally:
+        transaction.set_autocommit(True, using=using)
+    deliver(background, using)
+    assert [{"description": "kept", "tags": []}] == received(log)
 
 
 def test_changes_of_a_row_arrive_in_order_when_many_write_and_two_relays_run(

@@ -231,8 +231,9 @@ def _save_in_transaction(model: type[Model]) -> None:
     @wraps(save_base)
     def save(self: Model, *arguments: Any, **options: Any) -> None:
         options["using"] = options.get("using") or router.db_for_write(type(self), instance=self)
-        transacted = transaction.atomic(using=options["using"], savepoint=False) if outbox.is_on() else nullcontext()
-        with transacted:
+        # What a receiver raises must not end a transaction that is there already.
+        is_alone = outbox.is_on() and not connections[options["using"]].in_atomic_block
+        with transaction.atomic(using=options["using"], savepoint=False) if is_alone else nullcontext():
             save_base(self, *arguments, **options)
 
     save.has_transaction = True  # type: ignore[attr-defined]

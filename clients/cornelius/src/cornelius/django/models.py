@@ -1,4 +1,4 @@
-"""The outbox of a database that is not Postgres, which has the schema `roots` instead. Source: docs/outbox.md."""
+"""The outbox of a database that is not Postgres, which uses the schema `roots` instead. Source: docs/outbox.md."""
 
 import datetime as dt
 import uuid

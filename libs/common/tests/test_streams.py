@@ -9,7 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from roots.nats import streams
-from roots.nats.streams import StreamState, StreamUnavailableError, state_of, stream_subjects
+from roots.nats.streams import NatsUnavailableError, StreamState, state_of, stream_subjects
 
 ANSWER = (
     '{"created":"2026-11-23T09:11:28.750165608Z","state":{"first_seq":3,"last_seq":12,"messages":10,"bytes":800},'
@@ -27,13 +27,13 @@ def test_state_is_the_leaders_when_there_is_one() -> None:
 
 def test_state_is_unavailable_when_the_server_has_no_majority() -> None:
     """A server that was cut off answers with what it had; nobody may take that for all there is (I5)."""
-    with pytest.raises(StreamUnavailableError, match="ROOTS_EVENTS has no leader"):
+    with pytest.raises(NatsUnavailableError, match="ROOTS_EVENTS has no leader"):
         state_of("ROOTS_EVENTS", (ANSWER % "").encode())
 
 
 def test_state_is_unavailable_when_the_stream_does_not_exist() -> None:
     """JetStream's error has none of the members of an extent."""
-    with pytest.raises(StreamUnavailableError, match="ROOTS_EVENTS does not exist yet"):
+    with pytest.raises(NatsUnavailableError, match="ROOTS_EVENTS does not exist yet"):
         state_of("ROOTS_EVENTS", b'{"error":{"code":404,"err_code":10059,"description":"stream not found"}}')
 
 

@@ -3,8 +3,7 @@
 import asyncio
 
 from roots.nats.stored import TIME_HEADER, Batch, Stored
-from roots.nats.streams import StreamState
-from roots_longpoll.errors import BrokerUnavailableError
+from roots.nats.streams import NatsUnavailableError, StreamState
 
 
 class FakeStream:
@@ -49,7 +48,7 @@ class FakeStream:
         self.reads += 1
         await asyncio.sleep(0)
         if self.is_away:
-            raise BrokerUnavailableError("away")
+            raise NatsUnavailableError("away")
 
     async def state(self) -> StreamState:
         """Return its extent."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,6 +14,7 @@ from roots.runtime import lifecycle
 from roots.runtime.config import Port, load_or_exit, setting
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes.console import Console
+from roots_devstack.processes.supervision import Sink
 from roots_devstack.servers.broker import Nodes
 from roots_devstack.services import DrainConfig
 from roots_devstack.stack import Stack, StackConfig
@@ -51,26 +52,18 @@ class RunConfig(DrainConfig):
         home = Path(self.home)
         return home.expanduser() if home.parts[:1] == ("~",) else home
 
+    def stack(self, sink: Sink) -> StackConfig:
+        """Return the stack that is asked for, whose lines go to `sink`."""
+        names = {field.name for field in fields(self)} & {field.name for field in fields(StackConfig)}
+        chosen = {name: getattr(self, name) for name in names}
+        return StackConfig(**chosen | {"home": self.folder, "sink": sink})
+
 
 async def run(config: RunConfig) -> None:
     """Run the stack until a stop signal. Errors: DevstackError when it can't be started."""
     asked_to_stop = lifecycle.stop_event()
     console = Console()
-    stack = Stack(
-        StackConfig(
-            home=config.folder,
-            port=config.port,
-            longpoll_replicas=config.longpoll_replicas,
-            nats_nodes=config.nats_nodes,
-            postgres_port=config.postgres_port,
-            nats_port=config.nats_port,
-            tasks_port=config.tasks_port,
-            subscriptions_port=config.subscriptions_port,
-            backend_api_port=config.backend_api_port,
-            longpoll_port=config.longpoll_port,
-            sink=console,
-        )
-    )
+    stack = Stack(config.stack(console))
     page = "" if config.app_upstream else "/todos"
     running = asyncio.create_task(_run_until_cancelled(stack, console, page))
     await _either(running, asked_to_stop)

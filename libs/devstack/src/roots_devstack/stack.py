@@ -6,7 +6,6 @@ Owns the folder `home`: one stack at a time runs in it, and `home/stack.json` na
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -50,9 +49,7 @@ class Stack:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.stop()
 
     async def start(self) -> None:

@@ -9,9 +9,5 @@ class InvalidCursorError(LongpollError, ValueError):
     """A cursor is not `<epoch>.<seq>.<grants>` in lower-case base 36."""
 
 
-class BrokerUnavailableError(LongpollError):
-    """NATS did not answer, or not with what was asked; trying again later may help."""
-
-
 class ReplayRefusedError(LongpollError):
     """Too many replays wait already; the client should come back later."""

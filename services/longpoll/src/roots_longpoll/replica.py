@@ -22,6 +22,8 @@ from roots.http import health
 from roots.http.health import Check, Health
 from roots.nats import broker
 from roots.nats.clock import ClockCheck
+from roots.nats.reader import JetStreamReader, LogReader
+from roots.nats.streams import NatsUnavailableError
 from roots.runtime import descriptors, logs
 from roots.tracing.tracing import OFF, Tracing
 from roots_longpoll.admin.metrics import Figures, StatsCollector
@@ -33,7 +35,7 @@ from roots_longpoll.delivery.holds import TICKS_PER_SECOND
 from roots_longpoll.delivery.poll import AnyNeed, Limits, Need, NeedRecords, NeedReplay
 from roots_longpoll.delivery.ring import Ring
 from roots_longpoll.delivery.stats import Stats
-from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
+from roots_longpoll.errors import ReplayRefusedError
 from roots_longpoll.http.connection import Connection
 from roots_longpoll.http.drain import drain
 from roots_longpoll.http.server_state import STALE_SECONDS, SWEEPS_PER_SECOND, ServerState
@@ -42,7 +44,6 @@ from roots_longpoll.stream.follower import Follower
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.lookups import Lookups
 from roots_longpoll.stream.nats_protocol import Subscription
-from roots_longpoll.stream.reader import JetStreamReader, LogReader
 from roots_longpoll.stream.replay import Replayer
 from roots_longpoll.stream.sinks import EVENT_HEADERS, GRANT_HEADERS, TRACED_EVENT_HEADERS, EventSink, GrantSink
 from roots_longpoll.stream.vanished import VanishedGrants
@@ -265,7 +266,7 @@ class Replica:
     async def _replay(self, replayer: Replayer, need: NeedReplay) -> None:
         try:
             replay = await replayer.read(need.starts)
-        except (BrokerUnavailableError, ReplayRefusedError) as error:
+        except (NatsUnavailableError, ReplayRefusedError) as error:
             log.warning("replay_failed", error=type(error).__name__, detail=str(error))
             self._dispatcher.unavailable(need.poll, "The log could not be read in time.")
         else:

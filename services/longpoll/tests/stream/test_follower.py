@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.testkit.deadlines import until
 from tests.testkit.examples import drawn
 
+from roots.nats.reader import JetStreamReader
 from roots.nats.stored import Stored
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.reader import JetStreamReader
 
 from ..stream_support import FakeStream
 
@@ -104,6 +104,7 @@ def rare_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "RECONCILE_SECONDS", 1000.0)
     monkeypatch.setattr(follower, "RETRY_SECONDS", 0.001)
     monkeypatch.setattr(follower, "IN_FLIGHT_SECONDS", 0.0)
+    monkeypatch.setattr("roots.nats.reader.LAG_SECONDS", 0.0)
 
 
 async def test_message_is_taken_at_once_when_it_is_the_next() -> None:

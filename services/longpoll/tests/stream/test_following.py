@@ -10,12 +10,12 @@ from tests.testkit.deadlines import stretched, until
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM
 from roots.nats.log_epoch import LOG_SUBJECT
+from roots.nats.reader import JetStreamReader
 from roots.nats.stored import Stored
-from roots_longpoll.errors import BrokerUnavailableError
+from roots.nats.streams import NatsUnavailableError
 from roots_longpoll.replica import Replica
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.reader import JetStreamReader
 
 from ..dispatcher_support import record
 from ..net_support import Around, Page, RawConnection, listening_page, running, streams_of
@@ -352,7 +352,7 @@ async def test_record_is_not_taken_when_the_answer_is_of_another_client(
         return await request(subject, msgspec.json.encode({"last_by_subj": theirs}), timeout=timeout)
 
     monkeypatch.setattr(client, "request", other)
-    with pytest.raises(BrokerUnavailableError, match="another subject"):
+    with pytest.raises(NatsUnavailableError, match="another subject"):
         await reader.last_of(wanted)
 
 

@@ -13,8 +13,8 @@ import trustme
 from tests.testkit.deadlines import clock, until
 
 from roots.nats.stored import Stored
+from roots.nats.streams import NatsUnavailableError
 from roots_devstack.processes import ports
-from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream import live
 from roots_longpoll.stream.live import LiveFeed
 from roots_longpoll.stream.nats_protocol import NatsProtocol
@@ -265,7 +265,7 @@ async def test_events_and_withdrawals_come_within_a_second_when_the_live_way_is_
         page = await listening_page(around, replica, path)
 
         async def refuse(*_: object) -> None:
-            raise BrokerUnavailableError("away")
+            raise NatsUnavailableError("away")
 
         feed = streams_of(replica).live
         monkeypatch.setattr(LiveFeed, "_connect", refuse)

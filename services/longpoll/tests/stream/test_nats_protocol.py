@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.testkit.examples import drawn
 
 from roots.nats.stored import Stored
-from roots_longpoll.errors import BrokerUnavailableError
+from roots.nats.streams import NatsUnavailableError
 from roots_longpoll.stream import nats_protocol
 from roots_longpoll.stream.nats_protocol import MAX_INFO_BYTES, MAX_LINE_BYTES, MAX_MESSAGE_BYTES, NatsProtocol
 
@@ -144,7 +144,7 @@ async def test_connection_ends_when_the_server_says_what_is_no_line_of_nats(said
     line.receive(message(1, b"x"), said, message(2, b"y"))
     assert ([1], True) == ([stored.seq for stored in line.taken], line.has_hung_up)
     line.connection.connection_lost(None)
-    with pytest.raises(BrokerUnavailableError, match="NATS s"):
+    with pytest.raises(NatsUnavailableError, match="NATS s"):
         await waiting
 
 

@@ -7,10 +7,9 @@ from typing import Protocol
 import pytest
 
 from roots.contracts.subjects import EVENTS_PREFIX, EVENTS_STREAM, subject_of
+from roots.nats.reader import JetStreamReader
 from roots.nats.stored import TIME_HEADER, Batch
-from roots.nats.streams import StreamState
-from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stream.reader import JetStreamReader
+from roots.nats.streams import NatsUnavailableError, StreamState
 
 from ..net_support import Around
 from ..stream_support import FakeStream
@@ -130,7 +129,7 @@ async def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if request.param == "memory":
         yield InMemory()
         return
-    monkeypatch.setattr("roots_longpoll.stream.reader.REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr("roots.nats.reader.REQUEST_SECONDS", 1.0)
     around = Around(request.getfixturevalue("own_nats"), request.getfixturevalue("background"))
     yield InNats(around, JetStreamReader(await around.client("longpoll"), EVENTS_STREAM))
     await around.close()
@@ -204,5 +203,5 @@ async def test_reads_fail_when_nobody_answers(stream: Stream) -> None:
             reader.state(), reader.next_seq(1), reader.time_of(1),
             reader.batch(seq=1, subject=stream.everything, limit=1),
         ):  # fmt: skip
-            with pytest.raises(BrokerUnavailableError):
+            with pytest.raises(NatsUnavailableError):
                 await read

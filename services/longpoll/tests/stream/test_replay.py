@@ -5,10 +5,10 @@ from typing import cast
 
 from tests.testkit.deadlines import until, within
 
+from roots.nats.reader import JetStreamReader
 from roots_longpoll.delivery.poll import Limits
 from roots_longpoll.delivery.ring import Ring
 from roots_longpoll.delivery.stats import Unreadable
-from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.replay import Replayer
 
 from ..stream_support import FakeStream

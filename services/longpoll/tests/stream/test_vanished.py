@@ -10,9 +10,9 @@ from tests.testkit.deadlines import until
 from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots.nats import presence
 from roots.nats.log_epoch import LOG_SUBJECT
+from roots.nats.reader import JetStreamReader
 from roots_longpoll.stream import follower
 from roots_longpoll.stream.follower import Follower
-from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.vanished import VanishedGrants
 
 from ..dispatcher_support import record

@@ -26,6 +26,19 @@ class RenewalReply(msgspec.Struct, frozen=True, kw_only=True):
     unknown: list[str]
 
 
+class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Asks for an epoch that is newer than `epoch`, since the log of that one is shorter than it was."""
+
+    epoch: int
+
+
+class RenewReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The log's epoch now, or why it stays as it is."""
+
+    epoch: int = 0
+    error: str = ""
+
+
 class RequestError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a request was not understood."""
 

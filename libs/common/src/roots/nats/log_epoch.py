@@ -28,19 +28,6 @@ class LogEpoch(msgspec.Struct, frozen=True, kw_only=True):
     start: int
 
 
-class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Asks for an epoch that is newer than `epoch`, since the log of that one is shorter than it was."""
-
-    epoch: int
-
-
-class RenewReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The log's epoch now, or why it stays as it is."""
-
-    epoch: int = 0
-    error: str = ""
-
-
 def with_epoch(state: StreamState, raw: bytes) -> StreamState:
     """Return the extent of the event stream in the epoch that the record `raw` names; b"" when there is none.
 

@@ -45,7 +45,7 @@ class PresenceCheck:
         self._checked: tuple[int, int, int, int] | None = None
 
     async def changed(self) -> Present | None:
-        """Return what is there, None when the stream is as it was. Errors: StreamUnavailableError."""
+        """Return what is there, None when the stream is as it was. Errors: NatsUnavailableError."""
         state = await stream_state(self._client(), self._stream, timeout_seconds=self._timeout_seconds)
         extent = (state.epoch, state.first, state.last, state.messages)
         if extent == self._checked:

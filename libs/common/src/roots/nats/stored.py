@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from roots.contracts.subjects import JETSTREAM_API
-from roots.nats.streams import StreamUnavailableError
+from roots.nats.streams import NatsUnavailableError
 
 MAX_BATCH_BYTES = 1 << 20
 
@@ -73,7 +73,7 @@ def headers_of(block: bytes) -> dict[str, str]:
 async def read_batch(
     client: Client, stream: str, *, seq: int, subject: str, limit: int, timeout_seconds: float
 ) -> Batch:
-    """Return up to `limit` messages of `subject` (wildcards allowed) from `seq` on. Errors: StreamUnavailableError."""
+    """Return up to `limit` messages of `subject` (wildcards allowed) from `seq` on. Errors: NatsUnavailableError."""
     query = {"seq": seq, "batch": limit, "next_by_subj": subject, "max_bytes": MAX_BATCH_BYTES}
     messages, end = await _read(client, stream, query, timeout_seconds)
     return Batch(messages=messages, has_more=int(end.get("Nats-Num-Pending", "0")) > 0)
@@ -85,7 +85,7 @@ async def read_last(
     """Return the last message of each of `subjects` that has one, and the sequence up to which the server knew.
 
     Shape: at most 1024 subjects; the sequence is 0 when there is no message at all, and nothing is known then.
-    Errors: StreamUnavailableError.
+    Errors: NatsUnavailableError.
     """
     messages, end = await _read(client, stream, {"multi_last": subjects, "batch": len(subjects)}, timeout_seconds)
     return messages, int(end.get("Nats-UpTo-Sequence", "0"))
@@ -117,9 +117,9 @@ async def _read(
         finally:
             await subscription.unsubscribe()
     except (nats.errors.Error, TimeoutError, OSError) as error:
-        raise StreamUnavailableError(f"direct get of {stream}: {type(error).__name__}") from error
+        raise NatsUnavailableError(f"direct get of {stream}: {type(error).__name__}") from error
     if headers["Status"] not in {_END_OF_BATCH, _NOT_FOUND}:
-        raise StreamUnavailableError(f"direct get of {stream}: status {headers['Status']}")
+        raise NatsUnavailableError(f"direct get of {stream}: status {headers['Status']}")
     return messages, headers
 
 

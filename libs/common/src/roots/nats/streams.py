@@ -21,8 +21,8 @@ wall_clock = time.time
 _PAGE_OVERLAP = 5_000
 
 
-class StreamUnavailableError(Exception):
-    """The stream's leader did not answer, there is none, or the stream does not exist yet; the text states which."""
+class NatsUnavailableError(Exception):
+    """NATS did not answer, or not with what was asked; the text states what is missing. Another try may help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class _Info(msgspec.Struct):
 
 
 async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -> StreamState:
-    """Return the extent of `stream`. Errors: StreamUnavailableError."""
+    """Return the extent of `stream`. Errors: NatsUnavailableError."""
     asked_at = wall_clock()
     answer = await _ask(client, stream, b"", timeout_seconds)
     return state_of(stream, answer, asked_at=asked_at, answered_at=wall_clock())
@@ -81,7 +81,7 @@ async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -
 async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_seconds: float) -> set[str]:
     """Return the subjects that `pattern` matches and that have a message in `stream`; none that stays is missed.
 
-    Errors: StreamUnavailableError.
+    Errors: NatsUnavailableError.
     """
     found: set[str] = set()
     offset, latest = 0, ""
@@ -102,7 +102,7 @@ async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_
 
 
 def state_of(stream: str, answer: bytes, *, asked_at: float = -math.inf, answered_at: float = math.inf) -> StreamState:
-    """Return the extent of `stream` in an answer of STREAM.INFO. Errors: StreamUnavailableError."""
+    """Return the extent of `stream` in an answer of STREAM.INFO. Errors: NatsUnavailableError."""
     info = _info_of(stream, answer)
     return StreamState(
         epoch=round(info.created.timestamp() * 1000),
@@ -125,7 +125,7 @@ async def _ask(client: Client, stream: str, query: bytes, timeout_seconds: float
     try:
         answer = await client.request(f"{JETSTREAM_API}.STREAM.INFO.{stream}", query, timeout=timeout_seconds)
     except (nats.errors.Error, OSError) as error:
-        raise StreamUnavailableError(f"{stream}: {type(error).__name__}") from error
+        raise NatsUnavailableError(f"{stream}: {type(error).__name__}") from error
     return answer.data
 
 
@@ -133,8 +133,8 @@ def _info_of(stream: str, answer: bytes) -> _Info:
     try:
         info = msgspec.json.decode(answer, type=_Info)
     except msgspec.DecodeError as error:
-        raise StreamUnavailableError(f"{stream} does not exist yet") from error
+        raise NatsUnavailableError(f"{stream} does not exist yet") from error
     if info.cluster is not None and not info.cluster.leader:
         # A server without a majority still answers; the others may have more, or a withdrawn grant (I5).
-        raise StreamUnavailableError(f"{stream} has no leader")
+        raise NatsUnavailableError(f"{stream} has no leader")
     return info

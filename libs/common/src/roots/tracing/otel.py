@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import falcon
@@ -150,9 +149,7 @@ class _PublishSpans(Publishing):
             ]
         )
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.end([("unknown", False)] * len(self._spans))
 
     def end(self, outcomes: Iterable[tuple[str, bool]]) -> None:

@@ -8,7 +8,6 @@ span holds a uid, a token, a key or a message (I10). Source: docs/operations.md,
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from roots.contracts.events import Event
@@ -118,9 +117,7 @@ class Publishing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """End the spans without an outcome as unknown."""
 
     def end(self, outcomes: Iterable[tuple[str, bool]]) -> None:

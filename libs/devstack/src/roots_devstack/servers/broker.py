@@ -8,7 +8,6 @@ nodes=3)` is the same with three servers: `broker.url` names them all, and what 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Literal, Self
 
 from roots.nats.provision import ProvisionConfig, provision
@@ -71,9 +70,7 @@ class Broker:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.stop()
 
     async def start(self) -> None:

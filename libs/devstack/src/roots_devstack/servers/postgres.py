@@ -8,7 +8,6 @@ Passwords are SCRAM, fsync is on, and there is no Unix socket, since its path wo
 import shutil
 import signal
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psycopg
@@ -88,9 +87,7 @@ class Postgres:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.stop()
 
     async def start(self) -> None:

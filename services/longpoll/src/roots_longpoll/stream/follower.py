@@ -14,12 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from roots.nats.reader import JetStreamReader, read_between
 from roots.nats.stored import TIME_HEADER, Stored
-from roots.nats.streams import StreamState
+from roots.nats.streams import NatsUnavailableError, StreamState
 from roots.runtime import logs
 from roots.runtime.episodes import Episode
-from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stream.reader import JetStreamReader
 
 # From a comparison on, polls are served for 30 s without NATS: so it may be away for 28 s at least.
 RECONCILE_SECONDS = 2.0
@@ -31,7 +30,6 @@ MARKS = 16
 IN_FLIGHT_SECONDS = 0.05
 # A view that could not be compared for this long has missed several turns.
 MAX_READY_AGE_SECONDS = 12.0
-BATCH = 256
 # Beyond this the ring starts again near the stream's end, and polls that are further back read the stream.
 MAX_FILL = 8192
 
@@ -148,7 +146,7 @@ class Follower:
             self._wake.clear()
             try:
                 await self._reconcile()
-            except BrokerUnavailableError as error:
+            except NatsUnavailableError as error:
                 self._failures.failed(str(error))
                 pause = self._failures.pause(RETRY_SECONDS, MAX_RETRY_SECONDS)
             else:
@@ -169,7 +167,7 @@ class Follower:
             async with self._closed():
                 try:
                     await self._take_waiting()
-                except BrokerUnavailableError as error:
+                except NatsUnavailableError as error:
                     failures.failed(str(error))
                     self._waiting.clear()
                     self._wake.set()
@@ -240,12 +238,13 @@ class Follower:
         await self._renew(self._epoch)
         state = await self._reader.state()
         if state.epoch <= self._epoch:
-            raise BrokerUnavailableError(f"{self._stream} is shorter than it was, and has no new epoch yet")
+            raise NatsUnavailableError(f"{self._stream} is shorter than it was, and has no new epoch yet")
         return state
 
     async def _begin(self, state: StreamState) -> None:
         after = max(state.first - 1, state.last - self._preload, 0)
-        messages = [message async for message in self._read(after, state.last)] if self._preload else []
+        reading = read_between(self._reader, after, state.last, self._subjects)
+        messages = [message async for message in reading] if self._preload else []
         log.info("stream_followed", stream=self._stream, epoch=state.epoch, first=state.first, last=state.last)
         if self._waiting:
             # It may be of the stream before, or be newer than `state`: the next round, now, shows which.
@@ -265,29 +264,12 @@ class Follower:
         """Read what is missing up to `upto` from the stream."""
         self.repairs += 1
         log.info("repair_started", stream=self._stream, after=self._last, upto=upto)
-        async for message in self._read(self._last, upto):
+        async for message in read_between(self._reader, self._last, upto, self._subjects):
             self._take(message)
             self.repaired_messages += 1
         if self._last < upto:
             self._last = upto
             self._sink.skip_to(upto)
-
-    async def _read(self, after: int, upto: int) -> AsyncIterator[Stored]:
-        """Yield every message that the stream has after `after` up to `upto`, and none beyond: that comes live."""
-        while after < upto:
-            batch = await self._reader.batch(seq=after + 1, subject=self._subjects, limit=min(BATCH, upto - after))
-            for message in batch.messages:
-                if message.seq > upto:
-                    return
-                after = message.seq
-                yield message
-            if batch.has_more or after >= upto:
-                continue
-            # A server that lags ends its batch early; only the leader knows whether there is really nothing.
-            following = await self._reader.next_seq(after + 1)
-            if following is None or following > upto:
-                return
-            await asyncio.sleep(IN_FLIGHT_SECONDS)
 
     def _take(self, message: Stored) -> None:
         self._last = message.seq

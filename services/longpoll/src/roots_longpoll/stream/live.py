@@ -23,8 +23,8 @@ from roots.nats.broker import (
     BrokerConfig,
 )
 from roots.nats.nkeys import NkeyError, read_credentials, read_nkey
+from roots.nats.streams import NatsUnavailableError
 from roots.runtime import logs
-from roots_longpoll.errors import BrokerUnavailableError
 from roots_longpoll.stream.nats_protocol import Info, NatsProtocol, Subscription
 
 DEFAULT_PORT = 4222
@@ -58,7 +58,7 @@ class LiveFeed:
             began, connections = loop.time(), self.connections
             try:
                 await self._listen(url)
-            except (OSError, TimeoutError, NkeyError, BrokerUnavailableError) as error:
+            except (OSError, TimeoutError, NkeyError, NatsUnavailableError) as error:
                 if self.connections != connections:
                     log.warning("live_lost", error=type(error).__name__, detail=str(error))
                     tries = 0
@@ -69,7 +69,7 @@ class LiveFeed:
             await asyncio.sleep(began + RECONNECT_WAIT_SECONDS - loop.time())
 
     async def _listen(self, url: str) -> None:
-        """Receive until the connection is lost. Errors: OSError, TimeoutError, NkeyError, BrokerUnavailableError."""
+        """Receive until the connection is lost. Errors: OSError, TimeoutError, NkeyError, NatsUnavailableError."""
         connection = NatsProtocol()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):

@@ -10,13 +10,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from roots.contracts.subjects import GRANTS_PREFIX
+from roots.nats.reader import JetStreamReader
 from roots.nats.stored import Stored
+from roots.nats.streams import NatsUnavailableError
 from roots_longpoll.delivery.dispatcher import PollDispatcher
 from roots_longpoll.delivery.grants import GrantsView, MaybeClient
 from roots_longpoll.delivery.poll import Poll
 from roots_longpoll.delivery.states import State
-from roots_longpoll.errors import BrokerUnavailableError
-from roots_longpoll.stream.reader import JetStreamReader
 from roots_longpoll.stream.sinks import apply_record, uid_of
 
 LOOKUP_SECONDS = 5.0
@@ -86,7 +86,7 @@ class Lookups:
             times_voided = self._view.times_voided
             try:
                 stored = await self._read(uids)
-            except BrokerUnavailableError:
+            except NatsUnavailableError:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 # A later change, or the record's end, may have come to the view meanwhile, and have been dropped there.

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from roots.nats.stored import Stored
-from roots_longpoll.errors import BrokerUnavailableError
+from roots.nats.streams import NatsUnavailableError
 
 # A control line names a subject and four numbers; what is longer is no line of NATS.
 MAX_LINE_BYTES = 4096
@@ -67,12 +67,12 @@ class NatsProtocol(asyncio.Protocol):
         self._rest = b""
 
     async def info(self) -> Info:
-        """Return how the server introduces itself. Errors: BrokerUnavailableError."""
+        """Return how the server introduces itself. Errors: NatsUnavailableError."""
         await self._first_of(self._info)
         return self._info.result()
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
-        """Ask for messages; until then none is taken, whatever comes. Errors: BrokerUnavailableError."""
+        """Ask for messages; until then none is taken, whatever comes. Errors: NatsUnavailableError."""
         lines = b""
         for number, subscription in enumerate(subscriptions, start=1):
             self._takers[b"%d" % number] = _Taker(subscription)
@@ -80,7 +80,7 @@ class NatsProtocol(asyncio.Protocol):
         await self.ping(lines)
 
     async def ping(self, lines: bytes = b"") -> None:
-        """Return once the server has handled `lines`. Errors: BrokerUnavailableError."""
+        """Return once the server has handled `lines`. Errors: NatsUnavailableError."""
         pong = asyncio.get_running_loop().create_future()
         self._pongs.append(pong)
         # In one write: a server that closes at one line resets the connection at the next, and its reason is lost.
@@ -88,16 +88,16 @@ class NatsProtocol(asyncio.Protocol):
         await self._first_of(pong)
 
     async def stay(self, seconds: float) -> None:
-        """Return after so long. Errors: BrokerUnavailableError when the connection ends before."""
+        """Return after so long. Errors: NatsUnavailableError when the connection ends before."""
         await asyncio.wait([self._lost], timeout=seconds)
         if self._lost.done():
-            raise BrokerUnavailableError(self._fault)
+            raise NatsUnavailableError(self._fault)
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        """Go on over TLS. Errors: OSError; BrokerUnavailableError when more than INFO came in the clear."""
+        """Go on over TLS. Errors: OSError; NatsUnavailableError when more than INFO came in the clear."""
         if self._transport is None or self._rest:
             # Somebody between could have sent it.
-            raise BrokerUnavailableError("NATS sent more than INFO before TLS")
+            raise NatsUnavailableError("NATS sent more than INFO before TLS")
         transport = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_hostname=host)
         self._transport = transport
 
@@ -152,7 +152,7 @@ class NatsProtocol(asyncio.Protocol):
     async def _first_of(self, answer: asyncio.Future[Any]) -> None:
         await asyncio.wait([answer, self._lost], return_when=asyncio.FIRST_COMPLETED)
         if self._fault or not answer.done():
-            raise BrokerUnavailableError(self._fault)
+            raise NatsUnavailableError(self._fault)
 
     def _take_line(self, line: bytes) -> None:
         if line == b"PING":

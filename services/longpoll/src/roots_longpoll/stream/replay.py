@@ -6,11 +6,12 @@ Polls with the same position share one reading; the readings under way and those
 import asyncio
 
 from roots.contracts.subjects import subject_of
+from roots.nats.reader import JetStreamReader
+from roots.nats.streams import NatsUnavailableError
 from roots_longpoll.delivery.poll import Limits, Replay
 from roots_longpoll.delivery.ring import Event, Ring, cut
 from roots_longpoll.delivery.stats import Unreadable
-from roots_longpoll.errors import BrokerUnavailableError, ReplayRefusedError
-from roots_longpoll.stream.reader import JetStreamReader
+from roots_longpoll.errors import ReplayRefusedError
 from roots_longpoll.stream.sinks import event_of
 
 DEADLINE_SECONDS = 10.0
@@ -39,7 +40,7 @@ class Replayer:
     async def read(self, starts: Starts) -> Replay:
         """Return what the stream has after `starts`, up to the ring's tail.
 
-        Errors: ReplayRefusedError when too many wait already; BrokerUnavailableError when NATS has no answer in time.
+        Errors: ReplayRefusedError when too many wait already; NatsUnavailableError when NATS has no answer in time.
         """
         # A reading of an older log is of no use to a poll that came after the log was created again.
         key = (self._ring.epoch, starts)
@@ -60,9 +61,9 @@ class Replayer:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._slots:
                 replay = await self._read(starts)
-        except (BrokerUnavailableError, TimeoutError) as error:
+        except (NatsUnavailableError, TimeoutError) as error:
             self.results["failed"] += 1
-            raise BrokerUnavailableError(f"replay: {type(error).__name__}") from error
+            raise NatsUnavailableError(f"replay: {type(error).__name__}") from error
         self.results["ok"] += 1
         return replay
 

@@ -9,11 +9,11 @@ from nats.aio.client import Client
 
 from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
 from roots.nats.presence import PresenceCheck, Present
-from roots.nats.streams import StreamUnavailableError
+from roots.nats.reader import REQUEST_SECONDS
+from roots.nats.streams import NatsUnavailableError
 from roots.runtime import logs
 from roots.runtime.episodes import Episode
 from roots_longpoll.delivery.grants import GrantsView
-from roots_longpoll.stream.reader import REQUEST_SECONDS
 from roots_longpoll.stream.sinks import GrantSink
 
 # So many records are compared in one turn of the loop: about 2 ms.
@@ -37,7 +37,7 @@ class VanishedGrants:
             await asyncio.sleep(self._check.pause_seconds)
             try:
                 present = await self._check.changed()
-            except StreamUnavailableError as error:
+            except NatsUnavailableError as error:
                 failures.failed(str(error))
             else:
                 failures.ended()

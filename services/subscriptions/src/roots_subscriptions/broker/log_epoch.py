@@ -10,8 +10,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from roots.contracts.requests import RenewReply, RenewRequest
 from roots.contracts.subjects import LOG_RENEW
-from roots.nats.log_epoch import RenewReply, RenewRequest
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError, EpochRefusedError
 from roots_subscriptions.grants.store import GrantStore

@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM
 from roots.http.health import Check, LastCheck
 from roots.nats.clock import ClockCheck
-from roots.nats.streams import StreamUnavailableError, stream_state
+from roots.nats.streams import NatsUnavailableError, stream_state
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.store import GrantStore
@@ -68,7 +68,7 @@ class BrokerReadiness:
         check = self._streams[stream]
         try:
             state = await stream_state(client, stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
-        except StreamUnavailableError as error:
+        except NatsUnavailableError as error:
             if check.found.is_ok:
                 log.warning("stream_missing", stream=stream, detail=str(error))
             check.set(Check(is_ok=False, detail=f"waits for {STREAM_NAMES[stream]} ({error})"))

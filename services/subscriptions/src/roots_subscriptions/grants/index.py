@@ -25,6 +25,7 @@ from roots.contracts.grant_records import GrantRecord, UnreadableRecordError, re
 from roots.contracts.identity import Identity
 from roots.contracts.subjects import GRANTS_PREFIX
 from roots.nats.log_epoch import LOG_SUBJECT
+from roots.nats.reader import read_between
 from roots.nats.stored import TIME_HEADER, Stored
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -35,10 +36,7 @@ from roots_subscriptions.grants.store import GrantStore
 
 # Changes that other replicas made are known after so long; nothing exact depends on it.
 READ_INTERVAL_SECONDS = 1.0
-BATCH_RECORDS = 500
 SWEEP_INTERVAL_SECONDS = 60.0
-# How long a server that lags gets to catch up before it is asked again.
-LAG_SECONDS = 0.05
 # So many messages are looked for when the bucket has to be known again; mostly the first is there.
 MARKS = 64
 MAX_ENDED = 100_000
@@ -122,17 +120,14 @@ class GrantIndex:
                 return
             self._begun_count += 1
             reading = self._begun_count
-            state = await self._store.bucket_state()
+            state = await self._store.bucket.state()
             if state.epoch != self._epoch or state.last < self._position or not await self._is_known():
                 self._forget_all(state.epoch)
-            while self._position < state.last:
-                batch = await self._store.read_batch(self._position + 1, BATCH_RECORDS)
-                for message in batch.messages:
-                    self._apply_stored(message)
-                    self._position = message.seq
-                    self._marks.append((message.seq, message.headers.get(TIME_HEADER)))
-                if not batch.has_more and self._position < state.last:
-                    await self._pass_hole(state.last)
+            async for message in read_between(self._store.bucket, self._position, state.last, f"{GRANTS_PREFIX}>"):
+                self._apply_stored(message)
+                self._position = message.seq
+                self._marks.append((message.seq, message.headers.get(TIME_HEADER)))
+            self._position = max(self._position, state.last)
             self._is_loaded = True
             self._read_count = reading
         self._sweep()
@@ -195,18 +190,10 @@ class GrantIndex:
         When all of them were replaced meanwhile it is read again.
         """
         for seq, stored_at in reversed(self._marks):
-            found = await self._store.time_of(seq)
+            found = await self._store.bucket.time_of(seq)
             if found is not None:
                 return found == stored_at
         return not self._marks
-
-    async def _pass_hole(self, last: int) -> None:
-        """Go on after messages that are gone, up to `last`; wait when it is only the server that lags."""
-        following = await self._store.next_seq(self._position + 1)
-        if following is None or following > last:
-            self._position = last
-        else:
-            await asyncio.sleep(LAG_SECONDS)
 
     async def _compare(self) -> None:
         """Drop the records that the bucket no longer has; no message reports those."""

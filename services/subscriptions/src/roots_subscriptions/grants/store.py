@@ -21,14 +21,14 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 
 from roots.contracts.grant_records import GrantRecord, UnreadableRecordError, read_record
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots.nats.log_epoch import LOG_KEY, LogEpoch, with_epoch
 from roots.nats.presence import PresenceCheck, Present
-from roots.nats.stored import TIME_HEADER, Batch, read_batch
-from roots.nats.streams import StreamState, StreamUnavailableError, stream_state
+from roots.nats.reader import JetStreamReader
+from roots.nats.streams import NatsUnavailableError, StreamState
 from roots.runtime import logs
 from roots.runtime.episodes import Episode
 from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError, EpochRefusedError
@@ -57,7 +57,6 @@ _OPERATION_HEADER = "KV-Operation"
 _EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Subject-Sequence"
 # Error codes of JetStream's API, which keep their meaning between versions, as its texts do not.
 _WRONG_LAST_SEQUENCE = 10071
-_STREAM_NOT_FOUND = 10059
 _NOT_STORED = 10077
 # What a message takes beside its record, at most: its subject, its headers and the file's own.
 RECORD_OVERHEAD_BYTES = 512
@@ -119,9 +118,10 @@ class GrantStore:
         """Return the record of `uid`, None when there is none that counts."""
         return (await self._read(uid)).record
 
-    async def bucket_state(self) -> StreamState:
-        """Return the extent of the bucket's stream."""
-        return await self._head(GRANTS_STREAM)
+    @property
+    def bucket(self) -> JetStreamReader:
+        """What reads the bucket's stream."""
+        return JetStreamReader(self._client(), GRANTS_STREAM, self._request)
 
     @property
     def presence_pause_seconds(self) -> float:
@@ -132,37 +132,6 @@ class GrantStore:
         """Return which keys the bucket has, None when it is as it was at the last call."""
         with self._request("list"):
             return await self._presence.changed()
-
-    async def read_batch(self, seq: int, limit: int) -> Batch:
-        """Return up to `limit` records from sequence `seq` on, from any server, also one that lags."""
-        with self._request("read_batch"):
-            return await read_batch(
-                self._client(),
-                GRANTS_STREAM,
-                seq=seq,
-                subject=f"{GRANTS_PREFIX}>",
-                limit=limit,
-                timeout_seconds=REQUEST_TIMEOUT_SECONDS,
-            )
-
-    async def next_seq(self, seq: int) -> int | None:
-        """Return the first sequence from `seq` on that has a record, None when there is none, as the leader has it."""
-        with self._request("read"):
-            try:
-                message = await self._jetstream().get_msg(
-                    GRANTS_STREAM, seq=seq, subject=f"{GRANTS_PREFIX}>", direct=False, next=True
-                )
-            except NotFoundError as error:
-                if error.err_code == _STREAM_NOT_FOUND:
-                    raise
-                return None
-        return message.seq
-
-    async def time_of(self, seq: int) -> str | None:
-        """Return when the message `seq` of the bucket was stored, None when there is none."""
-        batch = await self.read_batch(seq, 1)
-        found = batch.messages[0] if batch.messages else None
-        return found.headers.get(TIME_HEADER) if found is not None and found.seq == seq else None
 
     async def events_head(self) -> StreamState:
         """Return the extent of the event stream, in its newest epoch."""
@@ -220,14 +189,8 @@ class GrantStore:
 
     async def _read_key(self, key: str) -> tuple[int, bytes]:
         """Return the last message of `key`: its sequence, 0 when it has none, and its bytes."""
-        with self._request("read"):
-            try:
-                message = await self._jetstream().get_msg(GRANTS_STREAM, subject=_key(key), direct=False)
-            except NotFoundError as error:
-                if error.err_code == _STREAM_NOT_FOUND:
-                    raise
-                return 0, b""
-        return message.seq or 0, message.data or b""
+        found = await self.bucket.last_of(_key(key))
+        return (0, b"") if found is None else (found.seq, found.data)
 
     async def _read(self, uid: str) -> _Stored:
         sequence, raw = await self._read_key(uid)
@@ -283,8 +246,7 @@ class GrantStore:
         return 0 <= state.limit_bytes < state.bytes + value_bytes + RECORD_OVERHEAD_BYTES
 
     async def _head(self, stream: str) -> StreamState:
-        with self._request("stream_info"):
-            return await stream_state(self._client(), stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+        return await JetStreamReader(self._client(), stream, self._request).state()
 
     @contextmanager
     def _request(self, operation: str) -> Iterator[None]:
@@ -295,7 +257,7 @@ class GrantStore:
         with self._metrics.broker_operation(operation):
             try:
                 yield
-            except (nats.errors.Error, OSError, StreamUnavailableError) as error:
+            except (nats.errors.Error, OSError, NatsUnavailableError) as error:
                 code = f", error {error.err_code}" if isinstance(error, APIError) else ""
                 failures.failed(f"{type(error).__name__}{code}")
                 raise BrokerUnavailableError(type(error).__name__) from error

@@ -161,9 +161,9 @@ def create_admin_server(health: Health, registry: CollectorRegistry, *, host: st
     """Return the admin server of a process, not yet started."""
     registry.register(health)
     app = web.create_app()
-    app.add_route("/livez", _Live(health))
-    app.add_route("/readyz", _Ready(health))
-    app.add_route("/metrics", _Metrics(health, registry))
+    answers = _Answers(health, registry)
+    for name in ("livez", "readyz", "metrics"):
+        app.add_route(f"/{name}", answers, suffix=name)
     return HttpServer(
         app,
         host=host,
@@ -186,21 +186,17 @@ def create_registry() -> CollectorRegistry:
     return registry
 
 
-class _Live:
-    def __init__(self, health: Health) -> None:
+class _Answers:
+    def __init__(self, health: Health, registry: CollectorRegistry) -> None:
         self._health = health
+        self._registry = registry
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get_livez(self, _req: falcon.Request, resp: falcon.Response) -> None:
         is_live = self._health.is_live
         resp.status = 200 if is_live else 503
         resp.media = {"status": "ok" if is_live else "stuck"}
 
-
-class _Ready:
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get_readyz(self, _req: falcon.Request, resp: falcon.Response) -> None:
         checks = self._health.checks()
         is_ready = all(check.is_ok for check in checks.values())
         resp.status = 200 if is_ready else 503
@@ -209,13 +205,7 @@ class _Ready:
             "checks": {name: {"ok": check.is_ok, "detail": check.detail} for name, check in checks.items()},
         }
 
-
-class _Metrics:
-    def __init__(self, health: Health, registry: CollectorRegistry) -> None:
-        self._health = health
-        self._registry = registry
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get_metrics(self, req: falcon.Request, resp: falcon.Response) -> None:
         if req.client_accepts(openmetrics.CONTENT_TYPE_LATEST) and "openmetrics" in req.accept:
             resp.content_type = openmetrics.CONTENT_TYPE_LATEST
             resp.data = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from roots.contracts.uids import Uids
 from roots.http import web
 from roots.tracing.tracing import Tracing
 from roots_subscriptions.broker.thread import BrokerThread
-from roots_subscriptions.connecting.resources import Admission, Connect, Disconnect
+from roots_subscriptions.connecting.resources import Connecting
 from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError
 from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.grants.refusals import Refusals
@@ -39,9 +39,9 @@ def create_app(
     cors = Cors(lambda: policy.current.access)
     app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("subscriptions", registry), cors])
     app.add_error_handler(BrokerUnavailableError, _answer_unavailable)
-    admission = Admission(policy, authenticator, uids)
-    app.add_route("/{app}/connect/{uid}", Connect(admission, broker, grants, refusals, metrics))
-    app.add_route("/{app}/disconnect/{uid}", Disconnect(admission, broker, grants, metrics))
+    connecting = Connecting(policy, authenticator, uids, broker, grants, refusals, metrics)
+    app.add_route("/{app}/connect/{uid}", connecting, suffix="connect")
+    app.add_route("/{app}/disconnect/{uid}", connecting, suffix="disconnect")
     return app
 
 

@@ -4,8 +4,6 @@ The order of the checks is part of the contract: the app, who asks, the uid, the
 docs/protocol.md, Connecting.
 """
 
-from dataclasses import dataclass
-
 import falcon
 
 from roots.auth.authentication import Authenticator
@@ -26,61 +24,37 @@ ANONYMOUS_RETRY_SECONDS = 30
 FOREIGN_CLIENT = "This uid belongs to another identity; begin again with a first poll."
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """Who asks, and the policy that was in force then."""
+class Connecting:
+    """Grants to a client the paths that the policy allows, and withdraws those that it wants no more."""
 
-    policy: Policy
-    identity: Identity
-
-
-class Admission:
-    """Lets a request in when its app is in the policy, its token is good and its uid is one of this system's."""
-
-    def __init__(self, policy: PolicyWatch[Policy], authenticator: Authenticator, uids: Uids) -> None:
+    def __init__(
+        self,
+        policy: PolicyWatch[Policy],
+        authenticator: Authenticator,
+        uids: Uids,
+        broker: BrokerThread,
+        grants: Grants,
+        refusals: Refusals,
+        metrics: Metrics,
+    ) -> None:
         self._policy = policy
         self._authenticator = authenticator
         self._uids = uids
-
-    def admit(self, req: falcon.Request, app: str, uid: str) -> Admitted:
-        """Return who asks.
-
-        Errors: Problem 404 for the app (503 while the policy is refused), as `Authenticator.authenticate`, 410 for the
-            uid.
-        """
-        policy = self._policy.current
-        if app not in policy.apps and self._policy.is_refused:
-            raise PolicyRefused
-        if app not in policy.apps:
-            raise Problem(404, "The policy has no such app.")
-        identity = self._authenticator.authenticate(req)
-        if not self._uids.is_valid(uid):
-            raise Problem(410, "This uid was not issued here or has expired; begin again with a first poll.")
-        return Admitted(policy, identity)
-
-
-class Connect:
-    """Grants the paths that the policy allows, and says which it refuses."""
-
-    def __init__(
-        self, admission: Admission, broker: BrokerThread, grants: Grants, refusals: Refusals, metrics: Metrics
-    ) -> None:
-        self._admission = admission
         self._broker = broker
         self._grants = grants
         self._refusals = refusals
         self._metrics = metrics
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
+    def on_post_connect(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
         """Answer 200 with `connected` and `refused`; when all are refused 403, or 422 at the limit of the client."""
-        admitted = self._admission.admit(req, app, uid)
+        policy, identity = self._admit(req, app, uid)
         paths = read_paths(req)
-        decisions = {path: admitted.policy.decide(app, path, admitted.identity) for path in paths}
+        decisions = {path: policy.decide(app, path, identity) for path in paths}
         for path, decision in decisions.items():
             if not decision.is_allowed:
                 self._refusals.note(uid, app, path, decision)
         allowed = [path for path, decision in decisions.items() if decision.is_allowed]
-        record = self._grant(app, uid, allowed, admitted.identity) if allowed else None
+        record = self._grant(app, uid, allowed, identity) if allowed else None
         connected = [path for path in paths if record is not None and path in record.paths]
         refused = [
             {"path": path, "reason": "limit" if decision.is_allowed and not _has_room(record, path) else "policy"}
@@ -98,6 +72,36 @@ class Connect:
             raise Problem(422, detail, field="body", refused=refused)
         else:
             raise Problem(403, "The policy allows this client none of these paths.", refused=refused)
+
+    def on_post_disconnect(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
+        """Answer 200 with `disconnected`: every path of the request; one that is not held is gone already."""
+        _, identity = self._admit(req, app, uid)
+        paths = read_paths(req)
+        try:
+            change = self._broker.call(self._grants.disconnect(uid, paths, identity=identity))
+        except ForeignClientError as error:
+            raise Problem(403, FOREIGN_CLIENT, reason="identity") from error
+        held = change.before.paths if change.before is not None else {}
+        withdrawn = sum(path in held for path in paths)
+        self._metrics.disconnects.labels("withdrawn").inc(withdrawn)
+        self._metrics.disconnects.labels("absent").inc(len(paths) - withdrawn)
+        resp.media = {"disconnected": paths}
+
+    def _admit(self, req: falcon.Request, app: str, uid: str) -> tuple[Policy, Identity]:
+        """Return the policy in force and who asks.
+
+        Errors: Problem 404 for the app (503 while the policy is refused), as `Authenticator.authenticate`, 410 for the
+            uid.
+        """
+        policy = self._policy.current
+        if app not in policy.apps and self._policy.is_refused:
+            raise PolicyRefused
+        if app not in policy.apps:
+            raise Problem(404, "The policy has no such app.")
+        identity = self._authenticator.authenticate(req)
+        if not self._uids.is_valid(uid):
+            raise Problem(410, "This uid was not issued here or has expired; begin again with a first poll.")
+        return policy, identity
 
     def _grant(self, app: str, uid: str, paths: list[str], identity: Identity) -> GrantRecord | None:
         """Grant `paths`, and return what is granted now: the policy may have changed meanwhile."""
@@ -123,30 +127,6 @@ class Connect:
 
 def _has_room(record: GrantRecord | None, path: str) -> bool:
     return record is None or record.has_room_for(path)
-
-
-class Disconnect:
-    """Withdraws paths; one that is not held is gone already, which is all that the client wants."""
-
-    def __init__(self, admission: Admission, broker: BrokerThread, grants: Grants, metrics: Metrics) -> None:
-        self._admission = admission
-        self._broker = broker
-        self._grants = grants
-        self._metrics = metrics
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response, app: str, uid: str) -> None:
-        """Answer 200 with `disconnected`: every path of the request."""
-        admitted = self._admission.admit(req, app, uid)
-        paths = read_paths(req)
-        try:
-            change = self._broker.call(self._grants.disconnect(uid, paths, identity=admitted.identity))
-        except ForeignClientError as error:
-            raise Problem(403, FOREIGN_CLIENT, reason="identity") from error
-        held = change.before.paths if change.before is not None else {}
-        withdrawn = sum(path in held for path in paths)
-        self._metrics.disconnects.labels("withdrawn").inc(withdrawn)
-        self._metrics.disconnects.labels("absent").inc(len(paths) - withdrawn)
-        resp.media = {"disconnected": paths}
 
 
 def read_paths(req: falcon.Request) -> list[str]:

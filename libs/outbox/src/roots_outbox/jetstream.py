@@ -43,7 +43,7 @@ class JetStreamSink:
         self._publisher: Publisher | None = None
         self._stream_check = LastCheck("the stream was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
         self.changed = asyncio.Event()
-        self.checks: Mapping[str, Callable[[], Check]] = {"broker": self.broker_check, "stream": self.stream_check}
+        self.checks: Mapping[str, Callable[[], Check]] = {"broker": self.broker_check, "stream": self._stream_check}
 
     async def run(self) -> None:
         """Connect, and probe every second whether the stream takes events, until cancelled."""
@@ -77,10 +77,6 @@ class JetStreamSink:
         if self._publisher is not None and self._publisher.client.is_connected:
             return Check(is_ok=True, detail="NATS is connected")
         return Check(is_ok=False, detail="NATS is not connected; trying again")
-
-    def stream_check(self) -> Check:
-        """Return whether the stream answered the last probe."""
-        return self._stream_check()
 
     async def _probe(self, client: Client) -> None:
         before = self._stream_check.found

@@ -13,7 +13,7 @@ from tests.testkit.deadlines import stretched, until
 from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats import broker
 from roots_longpoll.stream import follower
-from roots_subscriptions.broker.log_epoch import LogEpochs
+from roots_subscriptions.broker.log_epoch import answer_epoch_requests
 from roots_subscriptions.grants.store import GrantStore
 from roots_subscriptions.metrics import Metrics
 
@@ -33,7 +33,7 @@ async def store(own: Around) -> AsyncIterator[GrantStore]:
     password = own.server.password("subscriptions")
     client = await broker.connect(broker.BrokerConfig(url=own.server.url, user="subscriptions", password=password))
     store = GrantStore(lambda: client, Metrics(CollectorRegistry()))
-    await LogEpochs(store).serve(client)
+    await answer_epoch_requests(client, store)
     yield store
     await client.close()
 

@@ -21,7 +21,7 @@ from roots_subscriptions.backend_api.app import create_backend_api
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.keyless import policy_parser
 from roots_subscriptions.broker.ended import EndedNotices
-from roots_subscriptions.broker.log_epoch import LogEpochs
+from roots_subscriptions.broker.log_epoch import answer_epoch_requests
 from roots_subscriptions.broker.readiness import BrokerReadiness
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.config import SubscriptionsConfig
@@ -60,7 +60,7 @@ class Service:
         self._tracing = open_tracing("subscriptions")
         uids = config.uids
         self._broker = BrokerThread(config, serve=self._serve, beat=self._health.beat)
-        store = GrantStore(self._broker.client, metrics)
+        store = self._store = GrantStore(self._broker.client, metrics)
         self._readiness = BrokerReadiness(store, metrics)
         self._index = GrantIndex(store)
         grants = Grants(store, self._index, lambda: self._policy.current, metrics, config.max_anonymous_clients)
@@ -68,7 +68,6 @@ class Service:
         self._expiry = Expiry(grants)
         self._renewals = RenewalResponder(grants, uids, metrics)
         self._ended_notices = EndedNotices(self._index, config.ended_path)
-        self._log_epochs = LogEpochs(store)
         self._refusals = Refusals()
         app = create_app(
             policy=self._policy,
@@ -144,17 +143,18 @@ class Service:
         self._broker.call_soon(self._policy_changes.request)
 
     def _add_checks(self) -> None:
-        self._health.add("broker", self._broker.check)
-        self._health.add("clock", self._readiness.clock)
-        self._health.add("bucket", self._readiness.bucket)
-        self._health.add("stream", self._readiness.stream)
-        self._health.add("writes", self._readiness.writes)
-        self._health.add("policy", self._policy.check)
-        self._health.add("connections", health.room_check(self._http, self._backend_api))
+        checks = {
+            "broker": self._broker.check,
+            **self._readiness.checks,
+            "policy": self._policy.check,
+            "connections": health.room_check(self._http, self._backend_api),
+        }
+        for name, check in checks.items():
+            self._health.add(name, check)
 
     async def _serve(self, client: Client) -> None:
         await answer_refusals(client, self._refusals)
-        await self._log_epochs.serve(client)
+        await answer_epoch_requests(client, self._store)
         async with asyncio.TaskGroup() as tasks:
             indexing = tasks.create_task(self._index.follow())
             reapplying = tasks.create_task(self._policy_changes.run())

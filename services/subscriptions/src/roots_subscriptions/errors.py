@@ -21,12 +21,8 @@ class TooManyClientsError(SubscriptionsError):
         self.limit = limit
 
 
-class TooManyAnonymousError(SubscriptionsError):
+class TooManyAnonymousError(TooManyClientsError):
     """There are `limit` clients without a subject already."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} clients")
-        self.limit = limit
 
 
 class BrokerUnavailableError(SubscriptionsError):

@@ -22,11 +22,11 @@ def test_service_is_unready_until_its_clock_is_right_when_it_differs_from_the_br
     thread = BrokerThread(nats.config("subscriptions"), serve=lambda client: watched.watch(client), beat=lambda: None)  # noqa: PLW0108  # made later
     watched = BrokerReadiness(GrantStore(thread.client, metrics), metrics)
     thread.start()
-    wait_until(lambda: watched.bucket().is_ok and watched.clock().is_ok)
+    wait_until(lambda: watched.checks["bucket"]().is_ok and watched.checks["clock"]().is_ok)
     monkeypatch.setattr("roots.nats.streams.wall_clock", lambda: time.time() - 90)
-    wait_until(lambda: not watched.clock().is_ok)
-    assert watched.clock().detail.endswith(" s behind the clock of NATS")
+    wait_until(lambda: not watched.checks["clock"]().is_ok)
+    assert watched.checks["clock"]().detail.endswith(" s behind the clock of NATS")
     assert metrics.clock_skew_seconds._value.get() < -80
     monkeypatch.setattr("roots.nats.streams.wall_clock", time.time)
-    wait_until(lambda: watched.clock().is_ok)
+    wait_until(lambda: watched.checks["clock"]().is_ok)
     thread.stop()

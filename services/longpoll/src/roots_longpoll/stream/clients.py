@@ -7,13 +7,12 @@ import json
 import time
 from collections.abc import Collection
 
-import msgspec
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from roots.contracts.requests import MAX_RENEWALS, RENEWAL_SECONDS, HeldPoll
 from roots.contracts.subjects import CLIENTS_HELD, GRANT_RENEWAL
+from roots.nats.replies import answer_requests
 from roots.runtime import logs
 from roots_longpoll.delivery.held import HeldPolls
 
@@ -35,12 +34,8 @@ async def renew_grants(client: Client, uids: Collection[bytes]) -> None:
 async def answer_held_poll_queries(client: Client, polls: HeldPolls, replica: str) -> None:
     """Answer from now on whether the client of a uid has a poll in `polls`. Errors: nats.errors.Error."""
 
-    async def answer(message: Msg) -> None:
-        poll = polls.by_uid.get(message.data)
-        held = None if poll is None else round(time.monotonic() - poll.began, 3)
-        try:
-            await message.respond(msgspec.json.encode(HeldPoll(replica=replica, held=held)))
-        except nats.errors.Error as error:
-            log.warning("held_poll_reply_failed", error=type(error).__name__)
+    async def reply_to(uid: bytes) -> HeldPoll:
+        poll = polls.by_uid.get(uid)
+        return HeldPoll(replica=replica, held=None if poll is None else round(time.monotonic() - poll.began, 3))
 
-    await client.subscribe(CLIENTS_HELD, cb=answer)
+    await answer_requests(client, CLIENTS_HELD, reply_to)

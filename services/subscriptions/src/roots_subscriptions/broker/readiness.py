@@ -1,6 +1,7 @@
 """Whether subscriptions can do its work: NATS is connected, and its streams exist and take what is written."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 from nats.aio.client import Client
 
@@ -27,7 +28,10 @@ log = logs.get(__name__)
 
 
 class BrokerReadiness:
-    """Asks NATS now and then, so that a readiness probe is answered from memory."""
+    """Asks NATS now and then, so that a readiness probe is answered from memory.
+
+    Shape: checks are the readiness checks by their names.
+    """
 
     def __init__(self, store: GrantStore, metrics: Metrics) -> None:
         self._store = store
@@ -37,6 +41,12 @@ class BrokerReadiness:
             stream: LastCheck(f"waits for {name} (not asked yet)", max_age_seconds=MAX_AGE_SECONDS)
             for stream, name in STREAM_NAMES.items()
         }
+        self.checks: Mapping[str, Callable[[], Check]] = {
+            "clock": self._clock.check,
+            "bucket": self._streams[GRANTS_STREAM],
+            "stream": self._streams[EVENTS_STREAM],
+            "writes": store.writes.check,
+        }
 
     async def watch(self, client: Client) -> None:
         """Look again and again until `client` is closed."""
@@ -45,24 +55,8 @@ class BrokerReadiness:
                 await self._look(client, stream)
             if self._store.writes.has_bucket_failed:
                 await self._try_write()
-            is_ready = all(check.found.is_ok for check in self._streams.values()) and self.writes().is_ok
+            is_ready = all(check.found.is_ok for check in self._streams.values()) and self._store.writes.check().is_ok
             await asyncio.sleep(READY_INTERVAL_SECONDS if is_ready else UNREADY_INTERVAL_SECONDS)
-
-    def stream(self) -> Check:
-        """Check the event stream."""
-        return self._streams[EVENTS_STREAM]()
-
-    def clock(self) -> Check:
-        """Check this machine's clock."""
-        return self._clock.check()
-
-    def bucket(self) -> Check:
-        """Check the bucket of the grants."""
-        return self._streams[GRANTS_STREAM]()
-
-    def writes(self) -> Check:
-        """Check that what this service writes is taken."""
-        return self._store.writes.check()
 
     async def _look(self, client: Client, stream: str) -> None:
         check = self._streams[stream]

@@ -218,7 +218,7 @@ class GrantIndex:
             record = read_record(message.data) if message.data else None
         except UnreadableRecordError:
             # It grants nothing, to longpoll neither.
-            self._store.unreadable.note(message.seq)
+            self._store.note_unreadable(message.seq)
             record = None
         if record is None:
             self._end(uid)

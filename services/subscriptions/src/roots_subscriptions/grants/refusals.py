@@ -9,19 +9,15 @@ import time
 from collections import OrderedDict
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from roots.auth.policy import Decision
 from roots.contracts.subjects import CLIENTS_REFUSED
-from roots.runtime import logs
+from roots.nats.replies import answer_requests
 
 # Of each client the latest paths; of all clients the latest ones. Together some 20 MB at most.
 MAX_PATHS = 16
 MAX_CLIENTS = 4096
-
-log = logs.get(__name__)
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +59,7 @@ class Refusals:
 async def answer_refusals(client: Client, refusals: Refusals) -> None:
     """Answer from now on, for as long as `client` is open. Errors: nats.errors.Error."""
 
-    async def answer(message: Msg) -> None:
-        try:
-            await message.respond(msgspec.json.encode(refusals.of(message.data.decode("latin-1"))))
-        except nats.errors.Error as error:
-            log.warning("refusals_reply_failed", error=type(error).__name__)
+    async def reply_to(data: bytes) -> list[Refusal]:
+        return refusals.of(data.decode("latin-1"))
 
-    await client.subscribe(CLIENTS_REFUSED, cb=answer)
+    await answer_requests(client, CLIENTS_REFUSED, reply_to)

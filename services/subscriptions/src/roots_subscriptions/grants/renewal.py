@@ -9,19 +9,19 @@ import asyncio
 from typing import Annotated
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from roots.contracts.requests import MAX_RENEWALS, RENEWAL_SECONDS, RenewalReply, RequestError
 from roots.contracts.subjects import GRANT_RENEWAL
 from roots.contracts.uids import Uids
+from roots.nats.replies import answer_requests
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.metrics import Metrics
 
 QUEUE_GROUP = "subscriptions"
+"""The replicas share the requests of this group: each goes to one of them."""
 MAX_CONCURRENT = 32
 # The answer needs some of the time for its way.
 DEADLINE_SECONDS = RENEWAL_SECONDS - 1
@@ -40,20 +40,13 @@ class RenewalResponder:
 
     async def serve(self, client: Client) -> None:
         """Answer until cancelled, and then finish the request that is under way."""
-        subscription = await client.subscribe(GRANT_RENEWAL, queue=QUEUE_GROUP, cb=self._answer)
+        subscription = await answer_requests(client, GRANT_RENEWAL, self._reply_to, queue=QUEUE_GROUP)
         try:
             await asyncio.Event().wait()
         finally:
             if client.is_connected:
                 async with asyncio.timeout(DRAIN_SECONDS):
                     await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py's types leave it out
-
-    async def _answer(self, message: Msg) -> None:
-        reply = await self._reply_to(message.data)
-        try:
-            await message.respond(msgspec.json.encode(reply))
-        except nats.errors.Error as error:
-            log.warning("renewal_reply_failed", error=type(error).__name__)
 
     async def _reply_to(self, data: bytes) -> RenewalReply | RequestError:
         try:

@@ -33,7 +33,6 @@ from roots.runtime import logs
 from roots.runtime.episodes import Episode
 from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError, EpochRefusedError
 from roots_subscriptions.grants.record import new_record
-from roots_subscriptions.grants.unreadable import Unreadable
 from roots_subscriptions.grants.writes import Writes
 from roots_subscriptions.metrics import Metrics
 
@@ -50,6 +49,8 @@ TRY_TTL_SECONDS = 1.0
 # One bad replica of longpoll can't make every client start again more often.
 MIN_EPOCH_MS = 5000
 MAX_EPOCH_AHEAD_MS = 60_000
+# So many of the latest unreadable records are known again.
+MAX_KNOWN_UNREADABLE = 4096
 # Every replica has taken in a marker by then.
 REMOVED_TTL_SECONDS = 3600.0
 
@@ -108,7 +109,7 @@ class GrantStore:
         self._client = client
         self._metrics = metrics
         self.writes = Writes()
-        self.unreadable = Unreadable(metrics)
+        self._unreadable: dict[int, None] = {}
         self._failures: dict[str, Episode] = {}
         self._presence = PresenceCheck(
             client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
@@ -161,6 +162,16 @@ class GrantStore:
             return record.epoch
         raise BrokerUnavailableError("the epoch changes too fast")
 
+    def note_unreadable(self, seq: int) -> None:
+        """Count and log the message `seq` of the bucket, which is no record, unless that was done lately."""
+        if seq in self._unreadable:
+            return
+        self._unreadable[seq] = None
+        if len(self._unreadable) > MAX_KNOWN_UNREADABLE:
+            del self._unreadable[next(iter(self._unreadable))]
+        self._metrics.unreadable_records.inc()
+        log.warning("record_unreadable", revision=seq)
+
     async def create(self) -> GrantRecord:
         """Return a record for a uid that has none, without paths; it is not stored."""
         return new_record((await self._head(GRANTS_STREAM)).last)
@@ -200,7 +211,7 @@ class GrantStore:
         try:
             record = read_record(raw)
         except UnreadableRecordError:
-            self.unreadable.note(sequence)
+            self.note_unreadable(sequence)
             return _Stored(record=None, sequence=sequence, is_unreadable=True)
         return _Stored(record=record if record.is_live(time.time()) else None, sequence=sequence)
 

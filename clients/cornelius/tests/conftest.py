@@ -1,4 +1,4 @@
-"""A Django project with an outbox, in each kind of database."""
+"""A Django project for each test, and one with an outbox, in each kind of database."""
 
 from collections.abc import Iterator
 
@@ -15,6 +15,13 @@ from .databases import KINDS, Lacking, started
 from .django_project import MODELS, Chore, Tag, Task
 from .django_support import fresh_project, publishing
 from .support import Log
+
+
+@pytest.fixture
+def project() -> Iterator[None]:
+    """Give each test a project of its own."""
+    with fresh_project():
+        yield
 
 
 @pytest.fixture(scope="session", params=KINDS)

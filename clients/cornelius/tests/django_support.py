@@ -9,8 +9,9 @@ from django.db import transaction
 from django.db.models.signals import class_prepared, m2m_changed, post_delete, post_save, pre_delete
 
 from cornelius import dudley
+from cornelius.django import Changes, publish_changes
 
-from .django_project import create_tables
+from .django_project import Task, create_tables
 from .support import Log, ScriptedServer
 
 SIGNALS = (class_prepared, m2m_changed, post_delete, post_save, pre_delete)
@@ -48,3 +49,13 @@ def rolled_back() -> Iterator[None]:
 def published(log: Log) -> list[Any]:
     """Return what was published, decoded."""
     return [json.loads(message) for message in log.messages]
+
+
+def with_tags(task: Task) -> dict[str, Any]:
+    """Return what a page shows: the description, and the tags."""
+    return {"description": task.description, "tags": sorted(tag.description for tag in task.tags.all())}
+
+
+def watch(model: type[Any] = Task, **options: Any) -> Changes[Any]:
+    """Publish the changes of `model`, with tags."""
+    return publish_changes(model, **{"path": "tasks", "message": with_tags, **options})

@@ -23,22 +23,10 @@ from cornelius.django import NOBODY, Changes, connecting, disconnect, publish_ch
 
 from . import django_project
 from .django_project import Task
-from .django_support import fresh_project, published, publishing, rolled_back
+from .django_support import published, rolled_back
 from .support import CUT, GRANTED, READ_REVISION, REVISION, SUCCESS, UID_A, Log, Scripted, ScriptedServer, Step, problem
 
-
-@pytest.fixture(autouse=True)
-def project() -> Iterator[None]:
-    """Give each test a project of its own."""
-    with fresh_project():
-        yield
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    """Yield what `dudley` publishes."""
-    with publishing() as stored:
-        yield stored
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def as_message(task: Task) -> dict[str, Any]:

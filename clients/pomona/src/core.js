@@ -9,35 +9,18 @@ import { checkPath, readUid, WITHDRAWN_PATH } from "./answers.js";
 import { Connector } from "./connector.js";
 import { Credentials } from "./credentials.js";
 import { Handlers, readHandler } from "./handlers.js";
+import { readOptions } from "./options.js";
 import { Poller } from "./poller.js";
 import { createRuntime, watchPage } from "./runtime.js";
 
 /** @import { Answer, PathReason } from "./answers.js" */
-/** @import { GetToken } from "./credentials.js" */
 /** @import { Action } from "./handlers.js" */
 /** @import { Outcome, State } from "./poller.js" */
 /** @import { Runtime } from "./runtime.js" */
 /** @import { Share, Shareable } from "./sharing.js" */
 /** @import { Tabs } from "./tabs.js" */
 
-/**
- * @typedef {object} Options
- * @property {string} [connectUrl] Where to ask for paths; `%@` stands for the uid.
- * @property {string} [disconnectUrl] Where to give paths back.
- * @property {string} [host] The poll server's host; "" (the default) is the page's own origin.
- * @property {number | string} [port] The poll server's port, when `host` is given.
- * @property {string} [protocol] The poll server's protocol, when `host` is given.
- * @property {string} [prefix] The poll server's path on that host.
- * @property {GetToken} [token] Returns the bearer token for requests to connect and disconnect.
- * @property {Record<string, string>} [headers] More headers for these requests.
- * @property {RequestCredentials} [credentials] Whether these requests carry cookies; "same-origin" by default.
- * @property {string | null} [user] Who the page's user is, as the server names its users; null when the server asks
- *   nobody who it is. Tabs of the same user share one poll.
- * @property {boolean | string} [shared] Whether tabs share one poll, true by default; a text: as `user`. False: this
- *   tab polls for itself, hidden or not.
- * @property {Partial<Runtime>} [runtime] Replaces the clock, `fetch` and more, for tests.
- */
-
+/** @typedef {import("./options.js").Options} Options */
 /** @typedef {import("./poller.js").Poll} Poll */
 
 /**
@@ -86,16 +69,7 @@ export class Firenze extends EventTarget {
   constructor(options = {}, share) {
     super();
     this.#share = share;
-    const settings = {
-      connectUrl: "/server/connect/%@",
-      disconnectUrl: "/server/disconnect/%@",
-      host: "",
-      port: 4020,
-      protocol: "http",
-      prefix: "comet/",
-      shared: true,
-      ...options,
-    };
+    const settings = readOptions(options);
     const runtime = createRuntime(settings.runtime);
     this.runtime = runtime;
     this.#settings = settings;
@@ -117,7 +91,7 @@ export class Firenze extends EventTarget {
         },
       },
     );
-    this.#poller = new Poller(runtime, pollUrl(settings), {
+    this.#poller = new Poller(runtime, settings.pollUrl, {
       onState: (state) => this.#setState(state),
       onAnswer: (from, answer) => {
         this.#tabs?.share(from, answer);
@@ -288,7 +262,7 @@ export class Firenze extends EventTarget {
       runtime: this.runtime,
       credentials: this.#credentials,
       settings: this.#settings,
-      url: pollUrl(this.#settings),
+      url: this.#settings.pollUrl,
       listeners: {
         connector: this.#connector,
         getState: () => this.#state,
@@ -410,9 +384,4 @@ export class Firenze extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** @param {{host: string, port: number | string, protocol: string, prefix: string}} settings */
-function pollUrl({ host, port, protocol, prefix }) {
-  return `${host ? `${protocol}://${host}:${port}` : ""}/${prefix}`;
 }

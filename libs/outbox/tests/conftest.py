@@ -12,11 +12,19 @@ from tests.testkit.background import LoopThread
 from roots.nats.broker import BrokerConfig
 from roots_devstack.servers.broker import Broker
 from roots_devstack.servers.postgres import Postgres
+from roots_outbox.application import schema
+from roots_outbox.application.schema import Connection
 from roots_outbox.source import OutboxSource
 
 from .support import Table
 
 _numbers = itertools.count(1)
+
+TASKS = """
+CREATE TABLE "To do" (
+    id integer PRIMARY KEY, "is done" boolean NOT NULL DEFAULT false, "100%" text, owner integer
+)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +75,21 @@ def other_table(postgres: Postgres) -> Iterator[Table]:
     with _named_table(postgres) as named:
         named.create()
         yield named
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    """Create a database of the test's own, and return how its owner, who is no superuser, connects."""
+    name = f"application{next(_numbers)}"
+    with psycopg.connect(postgres.superuser_url, autocommit=True) as superuser:
+        superuser.execute(sql.SQL("CREATE DATABASE {} OWNER tasks_owner").format(sql.Identifier(name)))
+    return postgres.owner_url.removesuffix("/tasks") + f"/{name}"
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    """Yield a connection to a database with the schema, and with a table whose names need quotes."""
+    with psycopg.connect(url, autocommit=True) as opened:
+        schema.install(opened)
+        opened.execute(TASKS)
+        yield opened

@@ -1,6 +1,7 @@
 """What the tests of the outbox share: a table, and a sink in memory."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from roots.contracts.events import MAX_MESSAGE_BYTES, Event, Outcome, Published
 from roots.contracts.subjects import is_path
 from roots.http.health import Check
 from roots_outbox import table
+from roots_outbox.application.schema import Connection
 from roots_outbox.source import OutboxSource
 
 
@@ -76,3 +78,10 @@ class MemorySink:
         self._ids.add(event.event_id)
         self.events.append(event)
         return Outcome.STORED
+
+
+def take(connection: Connection) -> list[tuple[str, Any]]:
+    """Return and delete what waits, as paths and messages, in the order in which the relay reads it."""
+    rows = connection.execute("SELECT path, message FROM roots.outbox ORDER BY id").fetchall()
+    connection.execute("DELETE FROM roots.outbox")
+    return [(path, json.loads(message)) for path, message in rows]

@@ -10,7 +10,7 @@ from nats.js.errors import FetchTimeoutError
 
 from roots.contracts.events import EVENT_ID_HEADER
 from roots.contracts.subjects import EVENTS_PREFIX, EVENTS_STREAM, path_of
-from roots.nats.streams import stream_state
+from roots.nats.reader import JetStreamReader
 
 from .history import Event, TaskRow
 
@@ -44,7 +44,7 @@ async def read_rows(database_url: str) -> list[TaskRow]:
 
 async def read_end(client: Client) -> int:
     """Return the last sequence of the event stream."""
-    return (await stream_state(client, EVENTS_STREAM, timeout_seconds=STATE_SECONDS)).last
+    return (await JetStreamReader(client, EVENTS_STREAM, timeout_seconds=STATE_SECONDS).state()).last
 
 
 async def read_events(client: Client, end: int) -> list[Event]:

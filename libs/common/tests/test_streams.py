@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from roots.nats import streams
-from roots.nats.streams import NatsUnavailableError, StreamState, state_of, stream_subjects
+from roots.nats import reader
+from roots.nats.reader import JetStreamReader
+from roots.nats.streams import NatsUnavailableError, StreamState, state_of
 
 ANSWER = (
     '{"created":"2026-11-23T09:11:28.750165608Z","state":{"first_seq":3,"last_seq":12,"messages":10,"bytes":800},'
@@ -63,7 +64,7 @@ class PagedStream:
 
 async def listed(stream: PagedStream) -> set[str]:
     """Return what is found in the stream."""
-    return await stream_subjects(cast("Client", stream), "S", "a.>", timeout_seconds=1)
+    return await JetStreamReader(cast("Client", stream), "S").subjects("a.>")
 
 
 def keep_all(_stream: PagedStream) -> None:
@@ -73,7 +74,7 @@ def keep_all(_stream: PagedStream) -> None:
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 17, 18, 40])
 async def test_every_subject_is_found_when_they_fill_pages(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Pages overlap, and the last one may be full."""
-    monkeypatch.setattr(streams, "_PAGE_OVERLAP", 2)
+    monkeypatch.setattr(reader, "_PAGE_OVERLAP", 2)
     subjects = {f"a.{number:02}" for number in range(count)}
     assert subjects == await listed(PagedStream(set(subjects), keep_all))
 
@@ -83,7 +84,7 @@ async def test_subject_that_stays_is_found_when_others_go_between_pages(
     monkeypatch: pytest.MonkeyPatch, removed: int
 ) -> None:
     """A removal moves the rest forward, past the next page's beginning; a page without its neighbour begins again."""
-    monkeypatch.setattr(streams, "_PAGE_OVERLAP", 2)
+    monkeypatch.setattr(reader, "_PAGE_OVERLAP", 2)
     subjects = {f"a.{number:02}" for number in range(30)}
 
     def remove_first(stream: PagedStream) -> None:

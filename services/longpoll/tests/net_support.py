@@ -16,7 +16,7 @@ from tests.testkit.faults import crash
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, subject_of
 from roots.nats import broker
-from roots.nats.streams import stream_state
+from roots.nats.reader import JetStreamReader
 from roots_devstack.servers.broker import Broker, User
 from roots_longpoll.config import Config
 from roots_longpoll.delivery.cursor import render
@@ -186,7 +186,7 @@ class Around:
 
     async def grant(self, n: int) -> dict[str, Any]:
         """Return a grant of change `n`, from now on."""
-        state = await stream_state(await self.client("subscriptions"), EVENTS_STREAM, timeout_seconds=5)
+        state = await JetStreamReader(await self.client("subscriptions"), EVENTS_STREAM, timeout_seconds=5).state()
         return {**grant(state.last, n), "epoch": state.epoch}
 
     async def administrate(self, call: str, body: bytes = b"{}") -> Any:

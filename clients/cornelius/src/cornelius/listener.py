@@ -64,16 +64,8 @@ class Gap:
     reason: str
 
 
-def ignore_gap(_gap: Gap) -> None:
-    """Do nothing about a gap."""
-
-
-def ignore_reset() -> None:
-    """Do nothing about a reset."""
-
-
-def ignore_waiting(_reason: str | None) -> None:
-    """Do nothing about a wait."""
+def ignore(_news: object = None) -> None:
+    """Do nothing about a gap, a reset or a wait."""
 
 
 class Listener:
@@ -104,9 +96,9 @@ class Listener:
         cookies: Mapping[str, str] | None = None,
         token: GetToken | None = None,
         timeout_seconds: float | None = None,
-        on_gap: Callable[[Gap], None] = ignore_gap,
-        on_reset: Callable[[], None] = ignore_reset,
-        on_waiting: Callable[[str | None], None] = ignore_waiting,
+        on_gap: Callable[[Gap], None] = ignore,
+        on_reset: Callable[[], None] = ignore,
+        on_waiting: Callable[[str | None], None] = ignore,
     ) -> None:
         self._deadline = NO_DEADLINE if timeout_seconds is None else time.monotonic() + timeout_seconds
         self._transport = Transport(url, on_wait=self._wait_for)

@@ -4,11 +4,14 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client as BrokerClient
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import Metric
 
 from roots.contracts.subjects import (
     EVENTS_PREFIX,
@@ -26,7 +29,7 @@ from roots.nats.reader import JetStreamReader, LogReader
 from roots.nats.streams import NatsUnavailableError
 from roots.runtime import descriptors, logs
 from roots.tracing.tracing import OFF, Tracing
-from roots_longpoll.admin.metrics import Figures, StatsCollector
+from roots_longpoll.admin.metrics import StatsCollector, shown
 from roots_longpoll.admin.traces import REPORTS_PER_SECOND, DeliveryTraces
 from roots_longpoll.config import Config
 from roots_longpoll.delivery.dispatcher import PollDispatcher
@@ -243,7 +246,7 @@ class Replica:
             replayer=Replayer(
                 reader, self._ring, self._limits, self._stats.unreadable, slots=self._config.replay_slots
             ),
-            vanished=VanishedGrants(client, self._view, grant_sink),
+            vanished=VanishedGrants(records, self._view, grant_sink),
         )
 
     async def _execute_needs(self, streams: Streams) -> None:
@@ -314,30 +317,42 @@ class Replica:
             return Check(is_ok=False, detail=f"waiting for a complete view of {', '.join(waiting) or 'the streams'}")
         return Check(is_ok=True, detail="complete")
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> Iterable[Metric]:
+        """Return what the replica has at one moment, beside what `Stats` counts."""
         streams, ring = self._streams, self._ring
         followers = {} if streams is None else streams.followers
         oldest_ns = ring.oldest_committed_ns
-        return Figures(
-            polls_held=len(self._dispatcher.held),
-            polls_held_limit=self._config.max_held,
-            connections_limit=self._max_connections,
-            connections=len(self._server),
-            held_paths=len(self._dispatcher.held.by_path),
-            ring_events=len(ring),
-            ring_bytes=ring.bytes,
-            ring_limit_bytes=self._config.ring_bytes,
-            ring_reach_seconds=max(0.0, time.time() - oldest_ns / 1e9) if oldest_ns else 0.0,
-            ring_evicted=ring.evicted_total,
-            clients_cached=len(self._view),
-            broker_connected=self._is_connected,
-            nats_connects=0 if streams is None else streams.live.connections,
-            clock_skew_seconds=self._clock.skew_seconds,
-            view_age_seconds={name: follower.age_seconds for name, follower in followers.items()},
-            repairs={name: follower.repairs for name, follower in followers.items()},
-            repaired_messages={name: follower.repaired_messages for name, follower in followers.items()},
-            replays={} if streams is None else streams.replayer.results,
+        reach_seconds = max(0.0, time.time() - oldest_ns / 1e9) if oldest_ns else 0.0
+        yield shown("polls_held", len(self._dispatcher.held), Gauge, "Polls that wait now.")
+        yield shown("polls_held_limit", self._config.max_held, Gauge, "Polls that may wait at a time.")
+        yield shown("connections", len(self._server), Gauge, "Open connections.")
+        yield shown("connections_limit", self._max_connections, Gauge, "Connections that may be open at a time.")
+        yield shown(
+            "held_paths", len(self._dispatcher.held.by_path), Gauge, "Paths that at least one held poll waits on."
         )
+        yield shown("ring_events", len(ring), Gauge, "Events in the ring.")
+        yield shown("ring_bytes", ring.bytes, Gauge, "Bytes of the ring.")
+        yield shown("ring_limit_bytes", self._config.ring_bytes, Gauge, "Bytes that the ring may have.")
+        yield shown("ring_reach_seconds", reach_seconds, Gauge, "Age of the oldest event in the ring.")
+        yield shown("ring_evicted", ring.evicted_total, Counter, "Events that left the ring for want of room.")
+        yield shown("clients_cached", len(self._view), Gauge, "Clients whose grants are in the view.")
+        yield shown("broker_connected", self._is_connected, Gauge, "1 while NATS is connected.")
+        nats_connects = 0 if streams is None else streams.live.connections
+        yield shown("nats_connects", nats_connects, Counter, "Connections for live messages made.")
+        yield shown(
+            "clock_skew_seconds",
+            self._clock.skew_seconds,
+            Gauge,
+            "How far this machine's clock is ahead of NATS, at least.",
+        )
+        view_age_seconds = {name: follower.age_seconds for name, follower in followers.items()}
+        yield shown("view_age_seconds", view_age_seconds, Gauge, "Since the view was known to be complete.", "stream")
+        repairs = {name: follower.repairs for name, follower in followers.items()}
+        yield shown("repairs", repairs, Counter, "Holes in the live messages, read from the stream.", "stream")
+        repaired_messages = {name: follower.repaired_messages for name, follower in followers.items()}
+        yield shown("repaired_messages", repaired_messages, Counter, "Messages that did not come live.", "stream")
+        replays = {} if streams is None else streams.replayer.results
+        yield shown("replays", replays, Counter, "Backlogs read from the stream, by result.", "result")
 
 
 async def _every(seconds: float, function: Callable[[], None]) -> None:

@@ -5,11 +5,14 @@ import re
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from roots_longpoll.admin.metrics import Figures, StatsCollector
+from roots_longpoll.admin.metrics import StatsCollector, shown
+from roots_longpoll.config import Config
 from roots_longpoll.delivery.ring import Event
 from roots_longpoll.delivery.stats import DELIVERY_BOUNDS_SECONDS, Histogram, Outcome, Stats
+from roots_longpoll.replica import Replica
 
 NAME = re.compile(r"roots_longpoll_[a-z_]+")
 LABELS = {"outcome", "stage", "kind", "reason", "stream", "result", "method", "route", "status", "le"}
@@ -28,13 +31,10 @@ def event(committed_ns: int, taken_ns: int = 0) -> Event:
 
 def scrape(stats: Stats) -> dict[tuple[str, tuple[str, ...]], float]:
     """Return every sample by its name and the sorted values of its labels."""
-    by_stream = {"events": 1.0, "grants": 2.0}
-    figures = Figures(
-        polls_held=3, polls_held_limit=3, connections=3, connections_limit=3, held_paths=3, ring_events=3,
-        ring_bytes=3, ring_limit_bytes=3, ring_reach_seconds=3, ring_evicted=3, clients_cached=3, broker_connected=3,
-        nats_connects=3, clock_skew_seconds=3, view_age_seconds=by_stream, repairs=by_stream,
-        repaired_messages=by_stream, replays={"ok": 4},
-    )  # fmt: skip
+    figures = [
+        *Replica(Config(uid_key="k" * 32, password="secret"))._figures(),
+        shown("examples", {"events": 1.0, "grants": 2.0}, Gauge, "Two figures.", "stream"),
+    ]
     registry = CollectorRegistry()
     registry.register(StatsCollector(stats, lambda: figures))
     text = prometheus_client.generate_latest(registry).decode()
@@ -79,8 +79,8 @@ def test_counts_come_out_when_things_have_happened(stats: Stats) -> None:
         samples["roots_longpoll_hold_seconds_bucket", ("1.0", "event")],
         samples["roots_longpoll_hold_seconds_bucket", ("2.0", "event")],
     )
-    assert 3 == samples["roots_longpoll_polls_held", ()]
-    assert 4 == samples["roots_longpoll_replays_total", ("ok",)]
+    assert 50_000 == samples["roots_longpoll_polls_held_limit", ()]
+    assert 2 == samples["roots_longpoll_examples", ("grants",)]
 
 
 def test_delivery_is_never_negative_when_clocks_differ(stats: Stats) -> None:

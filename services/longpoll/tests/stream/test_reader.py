@@ -129,9 +129,8 @@ async def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if request.param == "memory":
         yield InMemory()
         return
-    monkeypatch.setattr("roots.nats.reader.REQUEST_SECONDS", 1.0)
     around = Around(request.getfixturevalue("own_nats"), request.getfixturevalue("background"))
-    yield InNats(around, JetStreamReader(await around.client("longpoll"), EVENTS_STREAM))
+    yield InNats(around, JetStreamReader(await around.client("longpoll"), EVENTS_STREAM, timeout_seconds=1.0))
     await around.close()
 
 

@@ -20,6 +20,7 @@ from roots.auth.backends import Backend, parse_backends
 from roots.auth.patterns import Pattern, parse_pattern
 from roots.auth.policy_file import (
     PolicyError,
+    RequirementTable,
     convert,
     join_place,
     parse_permission,
@@ -121,37 +122,27 @@ class Policy:
 
     def relevant(self, identity: Identity) -> Identity:
         """Return what rules ask of `identity`: all that has to be kept of it to decide again."""
+        claims, scopes, roles = self._asked
         return Identity(
             subject=identity.subject,
-            claims={name: value for name, value in identity.claims.items() if name in self._asked_claims},
-            scopes=identity.scopes & self._asked_scopes,
-            roles=identity.roles & self._asked_roles,
+            claims={name: value for name, value in identity.claims.items() if name in claims},
+            scopes=identity.scopes & scopes,
+            roles=identity.roles & roles,
             hear=identity.hear,
             expires=identity.expires,
         )
 
     @cached_property
-    def _rules(self) -> list[Rule]:
-        return [rule for app in self.apps.values() for rule in app.rules]
-
-    @cached_property
-    def _asked_claims(self) -> frozenset[str]:
-        return frozenset(claim for rule in self._rules for pattern in rule.patterns for claim in pattern.claims)
-
-    @cached_property
-    def _asked_scopes(self) -> frozenset[str]:
-        return frozenset(scope for rule in self._rules for scope in rule.requirement.scopes)
-
-    @cached_property
-    def _asked_roles(self) -> frozenset[str]:
-        return frozenset(role for rule in self._rules for role in rule.requirement.roles)
+    def _asked(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """The claims, scopes and roles that rules ask for."""
+        rules = [rule for app in self.apps.values() for rule in app.rules]
+        claims = frozenset(claim for rule in rules for pattern in rule.patterns for claim in pattern.claims)
+        scopes = frozenset(scope for rule in rules for scope in rule.requirement.scopes)
+        return claims, scopes, frozenset(role for rule in rules for role in rule.requirement.roles)
 
 
-class _RuleTable(msgspec.Struct, frozen=True, kw_only=True):
+class _RuleTable(RequirementTable, frozen=True, kw_only=True):
     paths: Annotated[list[str], msgspec.Meta(min_length=1)]
-    who: str | None = None
-    scopes: list[str] = []
-    roles: list[str] = []
 
 
 class _AppTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +201,7 @@ def _default_requirement(*, has_tokens: bool) -> Requirement:
 
 def _parse_rule(value: object, place: str, *, has_tokens: bool) -> Rule:
     table: _RuleTable = convert(value, _RuleTable, place=place)
-    requirement = parse_requirement(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
+    requirement = parse_requirement(table, place=place, has_tokens=has_tokens)
     patterns = []
     for index, text in enumerate(table.paths):
         try:

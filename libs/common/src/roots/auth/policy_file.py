@@ -43,7 +43,9 @@ class PolicyError(Exception):
         self.line = line
 
 
-class _RequirementTable(msgspec.Struct, frozen=True, kw_only=True):
+class RequirementTable(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys that say whom a rule or a permission is for."""
+
     who: str | None = None
     scopes: list[str] = []
     roles: list[str] = []
@@ -101,10 +103,9 @@ def join_place(place: str, key: str) -> str:
     return f"{place}.{key}" if place else key
 
 
-def parse_requirement(
-    who: str | None, scopes: list[str], roles: list[str], *, place: str, has_tokens: bool
-) -> Requirement:
-    """Return the requirement with these keys; scopes or roles alone mean a signed-in identity. Errors: PolicyError."""
+def parse_requirement(table: RequirementTable, *, place: str, has_tokens: bool) -> Requirement:
+    """Return the requirement of `table`; scopes or roles alone mean a signed-in identity. Errors: PolicyError."""
+    who, scopes, roles = table.who, table.scopes, table.roles
     if who is None and not scopes and not roles:
         raise PolicyError("it does not say who: anyone, signed-in, or scopes or roles", place)
     named = _WHO.get(who or "signed-in")
@@ -125,10 +126,10 @@ def parse_requirement(
 
 def parse_permission(value: object, *, place: str, has_tokens: bool) -> Requirement:
     """Return whom `read` or `write` of an app names: `"anyone"`, `"signed-in"` or a table. Errors: PolicyError."""
-    table: _RequirementTable = convert(
-        {"who": value} if isinstance(value, str) else value, _RequirementTable, place=place
+    table: RequirementTable = convert(
+        {"who": value} if isinstance(value, str) else value, RequirementTable, place=place
     )
-    return parse_requirement(table.who, table.scopes, table.roles, place=place, has_tokens=has_tokens)
+    return parse_requirement(table, place=place, has_tokens=has_tokens)
 
 
 def with_line(error: PolicyError, text: str) -> PolicyError:

@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nats.aio.client import Client
-
-from roots.nats.streams import stream_state, stream_subjects
+from roots.nats.reader import JetStreamReader
 
 # A record that was purged counts for so long at most, in a bucket of up to about 10,000 keys.
 INTERVAL_SECONDS = 2.0
@@ -31,31 +29,27 @@ class Present:
 
 
 class PresenceCheck:
-    """Asks which subjects of `stream` match `pattern`, when the stream has changed since it was asked last.
+    """Asks which subjects of a stream match `pattern`, when the stream has changed since it was asked last.
+
+    Shape: reader returns what reads the stream.
 
     Units: pause_seconds is how long to wait before the next call of `changed`.
     """
 
-    def __init__(self, client: Callable[[], Client], stream: str, pattern: str, *, timeout_seconds: float) -> None:
+    def __init__(self, reader: Callable[[], JetStreamReader], pattern: str) -> None:
         self.pause_seconds = INTERVAL_SECONDS
-        self._client = client
-        self._stream = stream
+        self._reader = reader
         self._pattern = pattern
-        self._timeout_seconds = timeout_seconds
         self._checked: tuple[int, int, int, int] | None = None
 
     async def changed(self) -> Present | None:
         """Return what is there, None when the stream is as it was. Errors: NatsUnavailableError."""
-        state = await stream_state(self._client(), self._stream, timeout_seconds=self._timeout_seconds)
+        state = await self._reader().state()
         extent = (state.epoch, state.first, state.last, state.messages)
         if extent == self._checked:
             return None
         began = time.monotonic()
-        subjects = (
-            await stream_subjects(self._client(), self._stream, self._pattern, timeout_seconds=self._timeout_seconds)
-            if state.messages
-            else set()
-        )
+        subjects = await self._reader().subjects(self._pattern) if state.messages else set()
         self.pause_seconds = max(INTERVAL_SECONDS, (time.monotonic() - began) / MAX_SHARE)
         self._checked = extent
         return Present(subjects, state.last)

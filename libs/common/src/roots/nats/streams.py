@@ -1,6 +1,6 @@
-"""The extent of a JetStream stream and the subjects in it, as its leader has them.
+"""The extent of a JetStream stream, as its leader has it.
 
-Asked and decoded in one place: two decoders that round a stream's time of creation otherwise would give two epochs, and
+Decoded in one place: two decoders that round a stream's time of creation otherwise would give two epochs, and
 a position of one service would mean nothing to the other.
 """
 
@@ -10,15 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-import nats.errors
-from nats.aio.client import Client
-
-from roots.contracts.subjects import JETSTREAM_API
 
 wall_clock = time.time
-
-# Two pages of subjects have so many in common, unless some of the first were removed meanwhile.
-_PAGE_OVERLAP = 5_000
 
 
 class NatsUnavailableError(Exception):
@@ -62,7 +55,9 @@ class _Cluster(msgspec.Struct):
     leader: str = ""
 
 
-class _Info(msgspec.Struct):
+class Info(msgspec.Struct):
+    """What STREAM.INFO answers, as far as it is used."""
+
     created: datetime
     state: _State
     config: _Config
@@ -71,39 +66,9 @@ class _Info(msgspec.Struct):
     ts: datetime | None = None
 
 
-async def stream_state(client: Client, stream: str, *, timeout_seconds: float) -> StreamState:
-    """Return the extent of `stream`. Errors: NatsUnavailableError."""
-    asked_at = wall_clock()
-    answer = await _ask(client, stream, b"", timeout_seconds)
-    return state_of(stream, answer, asked_at=asked_at, answered_at=wall_clock())
-
-
-async def stream_subjects(client: Client, stream: str, pattern: str, *, timeout_seconds: float) -> set[str]:
-    """Return the subjects that `pattern` matches and that have a message in `stream`; none that stays is missed.
-
-    Errors: NatsUnavailableError.
-    """
-    found: set[str] = set()
-    offset, latest = 0, ""
-    while True:
-        query = msgspec.json.encode({"subjects_filter": pattern, "offset": offset})
-        info = _info_of(stream, await _ask(client, stream, query, timeout_seconds))
-        # A page has 100,000 subjects, in the order of their names.
-        page = info.state.subjects or {}
-        if offset and (not page or min(page) > latest):
-            # More subjects were removed meanwhile than two pages have in common: some may be in neither.
-            found, offset, latest = set(), 0, ""
-            continue
-        found.update(page)
-        if offset + len(page) >= info.total:
-            return found
-        latest = max(page)
-        offset += max(1, len(page) - _PAGE_OVERLAP)
-
-
 def state_of(stream: str, answer: bytes, *, asked_at: float = -math.inf, answered_at: float = math.inf) -> StreamState:
     """Return the extent of `stream` in an answer of STREAM.INFO. Errors: NatsUnavailableError."""
-    info = _info_of(stream, answer)
+    info = info_of(stream, answer)
     return StreamState(
         epoch=round(info.created.timestamp() * 1000),
         # NATS begins at 0 with a stream that never had a message.
@@ -121,17 +86,10 @@ def skew_seconds(theirs: float, asked_at: float, answered_at: float) -> float:
     return max(0.0, asked_at - theirs) + min(0.0, answered_at - theirs)
 
 
-async def _ask(client: Client, stream: str, query: bytes, timeout_seconds: float) -> bytes:
+def info_of(stream: str, answer: bytes) -> Info:
+    """Return an answer of STREAM.INFO. Errors: NatsUnavailableError."""
     try:
-        answer = await client.request(f"{JETSTREAM_API}.STREAM.INFO.{stream}", query, timeout=timeout_seconds)
-    except (nats.errors.Error, OSError) as error:
-        raise NatsUnavailableError(f"{stream}: {type(error).__name__}") from error
-    return answer.data
-
-
-def _info_of(stream: str, answer: bytes) -> _Info:
-    try:
-        info = msgspec.json.decode(answer, type=_Info)
+        info = msgspec.json.decode(answer, type=Info)
     except msgspec.DecodeError as error:
         raise NatsUnavailableError(f"{stream} does not exist yet") from error
     if info.cluster is not None and not info.cluster.leader:

@@ -19,17 +19,6 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Check:
-    ok: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Readiness:
-    checks: dict[str, _Check]
-
-
 async def get(url: str) -> Answer | None:
     """Return the answer to `GET url`, following no redirect, or None when there is none within 2 s."""
     return await asyncio.to_thread(_get, url)
@@ -43,10 +32,10 @@ async def unready_reason(admin_url: str) -> str | None:
     if answer.status == OK:
         return None
     try:
-        readiness = msgspec.json.decode(answer.body, type=_Readiness)
-    except msgspec.MsgspecError:
+        checks = msgspec.json.decode(answer.body)["checks"]
+        return ", ".join(f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"])
+    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError):
         return f"its admin port answers {answer.status}"
-    return ", ".join(f"{name}: {check.detail}" for name, check in readiness.checks.items() if not check.ok)
 
 
 def _get(url: str) -> Answer | None:

@@ -16,7 +16,7 @@ from roots_devstack.keys import Keys
 from roots_devstack.processes import ports
 from roots_devstack.processes.supervision import UNWATCHED, Watch
 from roots_devstack.processes.waiting import until_ready
-from roots_devstack.servers.nats_server import Membership, NatsServer
+from roots_devstack.servers.nats_server import NatsServer, cluster_settings
 
 User = Literal["provision", "tasks", "subscriptions", "longpoll", "longpoll-live"]
 PASSWORDS: Final = ("provision", "tasks", "subscriptions", "longpoll")
@@ -46,11 +46,11 @@ class Broker:
         self._keys = Keys(absolute(home) / "secrets")
         passwords = {f"ROOTS_NATS_{name.upper()}_PASSWORD": self._keys.get(f"nats-{name}") for name in PASSWORDS}
         names = ["nats"] if nodes == 1 else [f"nats-{number}" for number in range(1, nodes + 1)]
-        memberships = [None] if nodes == 1 else Membership.of_each(nodes, self._keys.get("nats-cluster"))
+        clusters = [None] if nodes == 1 else cluster_settings(nodes, self._keys.get("nats-cluster"))
         server_ports = [ports.reserve() for _ in names] if node_ports is None else node_ports
         self.servers = [
-            NatsServer(name, home, port=port, passwords=passwords, membership=membership, watch=watch)
-            for name, port, membership in zip(names, server_ports, memberships, strict=True)
+            NatsServer(name, home, port=port, passwords=passwords, cluster=cluster, watch=watch)
+            for name, port, cluster in zip(names, server_ports, clusters, strict=True)
         ]
 
     @property

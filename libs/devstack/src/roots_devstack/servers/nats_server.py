@@ -1,9 +1,7 @@
 """One nats-server on loopback ports, alone or in a cluster, with the configuration that the containers use."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -15,28 +13,12 @@ from roots_devstack.processes.programs import checkout_path, venv_path
 from roots_devstack.processes.supervision import UNWATCHED, Process, Watch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
-    """A server's place in a cluster. Shape: `ports` are the cluster ports of all servers, this one's among them."""
-
-    port: int
-    ports: tuple[int, ...]
-    password: str
-
-    def settings(self) -> dict[str, str]:
-        """Return the variables of deploy/nats/cluster.conf."""
-        routes = [f"nats-route://route:{self.password}@{ports.HOST}:{port}" for port in self.ports]
-        return {
-            "ROOTS_NATS_CLUSTER_LISTEN": f"{ports.HOST}:{self.port}",
-            "ROOTS_NATS_CLUSTER_PASSWORD": self.password,
-            "ROOTS_NATS_CLUSTER_ROUTES": msgspec.json.encode(routes).decode(),
-        }
-
-    @classmethod
-    def of_each(cls, count: int, password: str) -> Sequence[Self]:
-        """Return the places of `count` servers, with free ports."""
-        cluster_ports = tuple(ports.reserve() for _ in range(count))
-        return [cls(port=port, ports=cluster_ports, password=password) for port in cluster_ports]
+def cluster_settings(count: int, password: str) -> list[dict[str, str]]:
+    """Return the variables of deploy/nats/cluster.conf for each of `count` servers, with free ports."""
+    addresses = [f"{ports.HOST}:{ports.reserve()}" for _ in range(count)]
+    routes = msgspec.json.encode([f"nats-route://route:{password}@{address}" for address in addresses]).decode()
+    shared = {"ROOTS_NATS_CLUSTER_PASSWORD": password, "ROOTS_NATS_CLUSTER_ROUTES": routes}
+    return [{"ROOTS_NATS_CLUSTER_LISTEN": address, **shared} for address in addresses]
 
 
 class NatsServer:
@@ -49,7 +31,7 @@ class NatsServer:
         *,
         port: int,
         passwords: Mapping[str, str],
-        membership: Membership | None = None,
+        cluster: Mapping[str, str] | None = None,
         watch: Watch = UNWATCHED,
     ) -> None:
         self.name = name
@@ -57,12 +39,10 @@ class NatsServer:
         self.folder = home.absolute() / name
         admin_port = ports.reserve()
         self.admin_url = f"http://{ports.HOST}:{admin_port}"
-        settings = {"ROOTS_NATS_NAME": name, "PATH": venv_path("nats-server")} | dict(passwords)
-        if membership is not None:
-            settings |= membership.settings()
+        settings = {"ROOTS_NATS_NAME": name, "PATH": venv_path("nats-server"), **passwords, **(cluster or {})}
         command = (
             *("/bin/sh", checkout_path("deploy/nats/start.sh")),
-            *("-c", checkout_path(f"deploy/nats/{'nats' if membership is None else 'cluster'}.conf")),
+            *("-c", checkout_path(f"deploy/nats/{'nats' if cluster is None else 'cluster'}.conf")),
             *("-a", ports.HOST),
             *("-p", str(port)),
             *("-m", str(admin_port)),

@@ -4,8 +4,7 @@ Hold time and delivery time are kept apart: a parked poll would ruin a histogram
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple, TypeAlias, get_type_hints
+from typing import TypeAlias
 
 from prometheus_client import samples
 from prometheus_client.core import CounterMetricFamily as Counter
@@ -21,42 +20,10 @@ _P = "roots_longpoll"
 ByLabel: TypeAlias = Mapping[str, float]
 
 
-class Shown(NamedTuple):
-    """How a figure is shown. Shape: a figure with a label is a mapping by the label's values."""
-
-    family: type[Counter | Gauge]
-    help_text: str
-    label: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What one replica has at one moment, beside what `Stats` counts."""
-
-    polls_held: Annotated[float, Shown(Gauge, "Polls that wait now.")]
-    polls_held_limit: Annotated[float, Shown(Gauge, "Polls that may wait at a time.")]
-    connections: Annotated[float, Shown(Gauge, "Open connections.")]
-    connections_limit: Annotated[float, Shown(Gauge, "Connections that may be open at a time.")]
-    held_paths: Annotated[float, Shown(Gauge, "Paths that at least one held poll waits on.")]
-    ring_events: Annotated[float, Shown(Gauge, "Events in the ring.")]
-    ring_bytes: Annotated[float, Shown(Gauge, "Bytes of the ring.")]
-    ring_limit_bytes: Annotated[float, Shown(Gauge, "Bytes that the ring may have.")]
-    ring_reach_seconds: Annotated[float, Shown(Gauge, "Age of the oldest event in the ring.")]
-    ring_evicted: Annotated[float, Shown(Counter, "Events that left the ring for want of room.")]
-    clients_cached: Annotated[float, Shown(Gauge, "Clients whose grants are in the view.")]
-    broker_connected: Annotated[float, Shown(Gauge, "1 while NATS is connected.")]
-    nats_connects: Annotated[float, Shown(Counter, "Connections for live messages made.")]
-    clock_skew_seconds: Annotated[float, Shown(Gauge, "How far this machine's clock is ahead of NATS, at least.")]
-    view_age_seconds: Annotated[ByLabel, Shown(Gauge, "Since the view was known to be complete.", "stream")]
-    repairs: Annotated[ByLabel, Shown(Counter, "Holes in the live messages, read from the stream.", "stream")]
-    repaired_messages: Annotated[ByLabel, Shown(Counter, "Messages that did not come live.", "stream")]
-    replays: Annotated[ByLabel, Shown(Counter, "Backlogs read from the stream, by result.", "result")]
-
-
 class StatsCollector:
-    """Turns `Stats` and `Figures` into families. Shape: figures is called in any thread, so it only reads."""
+    """Turns `Stats` into families. Shape: figures returns more of them, in any thread, so it only reads."""
 
-    def __init__(self, stats: Stats, figures: Callable[[], Figures]) -> None:
+    def __init__(self, stats: Stats, figures: Callable[[], Iterable[Metric]]) -> None:
         self._stats = stats
         self._figures = figures
 
@@ -64,9 +31,7 @@ class StatsCollector:
         """Return every family."""
         yield from self._histograms()
         yield from self._counters()
-        figures = self._figures()
-        for name, hint in get_type_hints(Figures, include_extras=True).items():
-            yield _shown(name, getattr(figures, name), *hint.__metadata__[0])
+        yield from self._figures()
 
     def _histograms(self) -> Iterable[Metric]:
         hold = HistogramMetricFamily(
@@ -98,16 +63,16 @@ class StatsCollector:
 
     def _counters(self) -> Iterable[Metric]:
         stats = self._stats
-        yield _shown("events", stats.events, Counter, "Events taken in from the stream.")
-        yield _shown("deliveries", stats.deliveries, Counter, "Events written, one for each event and client.")
-        yield _shown("uids_minted", stats.uids_minted, Counter, "Clients begun.")
-        yield _shown("connections_refused", stats.connections_refused, Counter, "Connections over the limit.")
-        yield _shown("slow_clients", stats.slow_clients, Counter, "Connections cut off: their client did not read.")
-        yield _shown("gaps", stats.gaps, Counter, "Gaps reported to clients, by reason.", "reason")
+        yield shown("events", stats.events, Counter, "Events taken in from the stream.")
+        yield shown("deliveries", stats.deliveries, Counter, "Events written, one for each event and client.")
+        yield shown("uids_minted", stats.uids_minted, Counter, "Clients begun.")
+        yield shown("connections_refused", stats.connections_refused, Counter, "Connections over the limit.")
+        yield shown("slow_clients", stats.slow_clients, Counter, "Connections cut off: their client did not read.")
+        yield shown("gaps", stats.gaps, Counter, "Gaps reported to clients, by reason.", "reason")
         help_text = "Polls refused: full, the view of NATS is stale, or NATS left a question unanswered."
-        yield _shown("refusals", stats.refusals, Counter, help_text, "reason")
+        yield shown("refusals", stats.refusals, Counter, help_text, "reason")
         help_text = "What of the log or of a grant record could not be read, each time, by kind."
-        yield _shown("unreadable", stats.unreadable.counts, Counter, help_text, "kind")
+        yield shown("unreadable", stats.unreadable.counts, Counter, help_text, "kind")
         yield self._requests()
 
     def _requests(self) -> Metric:
@@ -136,13 +101,14 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram)
     family.add_metric(labels, buckets, histogram.sum)
 
 
-def _shown(
+def shown(
     name: str,
     value: float | ByLabel,
     family: type[Counter | Gauge],
     help_text: str,
     label: str | None = None,
 ) -> Metric:
+    """Return a family with one figure. Shape: a figure with a label is a mapping by the label's values."""
     metric = family(f"{_P}_{name}", help_text, labels=() if label is None else (label,))
     for labels, one in [((key,), one) for key, one in value.items()] if isinstance(value, Mapping) else [((), value)]:
         metric.add_metric(labels, one)

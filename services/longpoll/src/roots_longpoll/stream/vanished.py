@@ -5,11 +5,9 @@ A record that is not among the bucket's keys is asked for at the bucket's leader
 
 import asyncio
 
-from nats.aio.client import Client
-
-from roots.contracts.subjects import GRANTS_PREFIX, GRANTS_STREAM
+from roots.contracts.subjects import GRANTS_PREFIX
 from roots.nats.presence import PresenceCheck, Present
-from roots.nats.reader import REQUEST_SECONDS
+from roots.nats.reader import JetStreamReader
 from roots.nats.streams import NatsUnavailableError
 from roots.runtime import logs
 from roots.runtime.episodes import Episode
@@ -25,8 +23,8 @@ log = logs.get(__name__)
 class VanishedGrants:
     """Compares the view with the bucket, in rounds."""
 
-    def __init__(self, client: Client, view: GrantsView, feed: GrantSink) -> None:
-        self._check = PresenceCheck(lambda: client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_SECONDS)
+    def __init__(self, reader: JetStreamReader, view: GrantsView, feed: GrantSink) -> None:
+        self._check = PresenceCheck(lambda: reader, f"{GRANTS_PREFIX}>")
         self._view = view
         self._feed = feed
 

@@ -8,7 +8,8 @@ from nats.aio.client import Client
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM
 from roots.http.health import Check, LastCheck
 from roots.nats.clock import ClockCheck
-from roots.nats.streams import NatsUnavailableError, stream_state
+from roots.nats.reader import JetStreamReader
+from roots.nats.streams import NatsUnavailableError
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.store import GrantStore
@@ -18,7 +19,6 @@ from roots_subscriptions.metrics import Metrics
 # Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
 UNREADY_INTERVAL_SECONDS = 0.25
 READY_INTERVAL_SECONDS = 2.0
-REQUEST_TIMEOUT_SECONDS = 2.0
 # Longer than a round of looks that are all not answered, with the pause before it.
 MAX_AGE_SECONDS = 8.0
 
@@ -61,7 +61,7 @@ class BrokerReadiness:
     async def _look(self, client: Client, stream: str) -> None:
         check = self._streams[stream]
         try:
-            state = await stream_state(client, stream, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+            state = await JetStreamReader(client, stream).state()
         except NatsUnavailableError as error:
             if check.found.is_ok:
                 log.warning("stream_missing", stream=stream, detail=str(error))

@@ -197,9 +197,9 @@ class GrantIndex:
 
     async def _compare(self) -> None:
         """Drop the records that the bucket no longer has; no message reports those."""
-        if time.monotonic() - self._compared < self._store.presence_pause_seconds:
+        if time.monotonic() - self._compared < self._store.presence.pause_seconds:
             return
-        present = await self._store.presence()
+        present = await self._store.presence.changed()
         self._compared = time.monotonic()
         if present is None:
             return

@@ -26,8 +26,8 @@ from nats.js.errors import APIError
 from roots.contracts.grant_records import GrantRecord, UnreadableRecordError, read_record
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_PREFIX, GRANTS_STREAM, JETSTREAM_API
 from roots.nats.log_epoch import LOG_KEY, LogEpoch, with_epoch
-from roots.nats.presence import PresenceCheck, Present
-from roots.nats.reader import JetStreamReader
+from roots.nats.presence import PresenceCheck
+from roots.nats.reader import REQUEST_SECONDS, JetStreamReader
 from roots.nats.streams import NatsUnavailableError, StreamState
 from roots.runtime import logs
 from roots.runtime.episodes import Episode
@@ -36,7 +36,6 @@ from roots_subscriptions.grants.record import new_record
 from roots_subscriptions.grants.writes import Writes
 from roots_subscriptions.metrics import Metrics
 
-REQUEST_TIMEOUT_SECONDS = 2.0
 # A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
 TTL_MARGIN_SECONDS = 60
 # Writers of one uid are its own tabs' requests, so this many can't meet but by intent.
@@ -97,7 +96,7 @@ class _ConflictError(Exception):
 
 
 class GrantStore:
-    """Reads and changes grant records; `writes` has whether the changes are taken.
+    """Reads and changes grant records; `writes` has whether the changes are taken, `presence` which keys there are.
 
     Its coroutines run on the event loop of the client that `client` returns.
 
@@ -111,9 +110,7 @@ class GrantStore:
         self.writes = Writes()
         self._unreadable: dict[int, None] = {}
         self._failures: dict[str, Episode] = {}
-        self._presence = PresenceCheck(
-            client, GRANTS_STREAM, f"{GRANTS_PREFIX}>", timeout_seconds=REQUEST_TIMEOUT_SECONDS
-        )
+        self.presence = PresenceCheck(lambda: self.bucket, f"{GRANTS_PREFIX}>")
 
     async def read(self, uid: str) -> GrantRecord | None:
         """Return the record of `uid`, None when there is none that counts."""
@@ -123,16 +120,6 @@ class GrantStore:
     def bucket(self) -> JetStreamReader:
         """What reads the bucket's stream."""
         return JetStreamReader(self._client(), GRANTS_STREAM, self._request)
-
-    @property
-    def presence_pause_seconds(self) -> float:
-        """How long to wait before the next call of `presence`."""
-        return self._presence.pause_seconds
-
-    async def presence(self) -> Present | None:
-        """Return which keys the bucket has, None when it is as it was at the last call."""
-        with self._request("list"):
-            return await self._presence.changed()
 
     async def events_head(self) -> StreamState:
         """Return the extent of the event stream, in its newest epoch."""
@@ -275,7 +262,7 @@ class GrantStore:
             failures.ended()
 
     def _jetstream(self) -> JetStreamContext:
-        return self._client().jetstream(prefix=JETSTREAM_API, timeout=REQUEST_TIMEOUT_SECONDS)
+        return self._client().jetstream(prefix=JETSTREAM_API, timeout=REQUEST_SECONDS)
 
 
 def _key(uid: str) -> str:

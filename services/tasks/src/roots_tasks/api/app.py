@@ -16,6 +16,7 @@ from roots_tasks.errors import (
     KeyReusedError,
     StoreUnavailableError,
     TaskNotFoundError,
+    TasksError,
     VersionMismatchError,
 )
 from roots_tasks.metrics import ServeMetrics
@@ -35,34 +36,26 @@ def create_app(
     app = web.create_app(middleware=[*tracing.middleware(), web.HttpMetrics("tasks", registry), auth.cors, auth])
     app.add_route("/tasks", TaskList(store, metrics))
     app.add_route("/task/{task_id}", TaskItem(store, metrics))
-    app.add_error_handler(InvalidFieldError, _answer_invalid)
-    app.add_error_handler(TaskNotFoundError, _answer_not_found)
-    app.add_error_handler(VersionMismatchError, _answer_mismatch)
-    app.add_error_handler(KeyReusedError, _answer_key_reused)
-    app.add_error_handler(StoreUnavailableError, _answer_unavailable)
+    app.add_error_handler(TasksError, _answer)
     return app
 
 
-def _answer_invalid(_req: falcon.Request, _resp: falcon.Response, error: InvalidFieldError, _params: Any) -> None:
-    raise Problem(422, error.reason, field=error.field) from error
+def _answer(_req: falcon.Request, _resp: falcon.Response, error: TasksError, _params: Any) -> None:
+    raise _problem_of(error) from error
 
 
-def _answer_not_found(_req: falcon.Request, _resp: falcon.Response, error: TaskNotFoundError, _params: Any) -> None:
-    raise Problem(404, "There is no such task.") from error
-
-
-def _answer_mismatch(_req: falcon.Request, _resp: falcon.Response, error: VersionMismatchError, _params: Any) -> None:
-    raise Problem(412, f"The task has version {error.current} now.", version=error.current) from error
-
-
-def _answer_key_reused(_req: falcon.Request, _resp: falcon.Response, error: KeyReusedError, _params: Any) -> None:
-    detail = "This idempotency key was used for another request."
-    raise Problem(422, detail, field="Idempotency-Key") from error
-
-
-def _answer_unavailable(
-    _req: falcon.Request, _resp: falcon.Response, error: StoreUnavailableError, _params: Any
-) -> None:
-    log.warning("store_unavailable", reason=error.reason)
-    detail = f"The tasks can't be reached now: {error.reason}."
-    raise Problem(503, detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
+def _problem_of(error: TasksError) -> Problem:
+    match error:
+        case InvalidFieldError():
+            return Problem(422, error.reason, field=error.field)
+        case TaskNotFoundError():
+            return Problem(404, "There is no such task.")
+        case VersionMismatchError():
+            return Problem(412, f"The task has version {error.current} now.", version=error.current)
+        case KeyReusedError():
+            return Problem(422, "This idempotency key was used for another request.", field="Idempotency-Key")
+        case StoreUnavailableError():
+            log.warning("store_unavailable", reason=error.reason)
+            detail = f"The tasks can't be reached now: {error.reason}."
+            return Problem(503, detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+    raise error

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from bench.measurements import Measurement, Measurements
 from roots.contracts.subjects import GRANT_LIFETIME_SECONDS
 from roots.contracts.timing import DEFAULT_HOLD_SECONDS
+from roots.nats import reader
 from roots_longpoll.delivery.poll import Limits
-from roots_longpoll.stream import lookups, reader
+from roots_longpoll.stream import lookups
 
 FANOUT_POLLS = (1_000, 5_000, 10_000)
 # The rest of a core is for bursts, rolling updates and neighbours.

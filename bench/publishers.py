@@ -55,7 +55,7 @@ class StreamPublisher(Publisher):
 
     async def begin(self) -> None:
         """Return once the stream takes events."""
-        while not self._relay.stream_check().is_ok:  # noqa: ASYNC110  # the relay looks once a second
+        while not self._relay.checks["stream"]().is_ok:  # noqa: ASYNC110  # the relay looks once a second
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:

@@ -84,7 +84,7 @@ class Grants:
 
     async def revision(self) -> Revision:
         """Return the present, for a back end that begins to decide."""
-        state = await self._store.bucket_state()
+        state = await self._store.bucket.state()
         return Revision(state.epoch, state.last)
 
     async def connect(

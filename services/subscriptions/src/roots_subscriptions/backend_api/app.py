@@ -12,9 +12,9 @@ from roots.http import web
 from roots.tracing.tracing import Tracing
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer
-from roots_subscriptions.backend_api.clients import Client, Explain, Explaining, Revoke, Revoking
+from roots_subscriptions.backend_api.clients import Clients
 from roots_subscriptions.backend_api.compatibility import Tutorial
-from roots_subscriptions.backend_api.connect import ConnectClient, CurrentRevision
+from roots_subscriptions.backend_api.connect import Connecting
 from roots_subscriptions.backend_api.publishing import EventPublisher
 from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.backend_api.resources import Publish, Publishing
@@ -46,13 +46,13 @@ def create_backend_api(
     publishing = Publishing(broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)
     app.add_route("/", Tutorial(authorizer, publishing, broker, grants, uids))
     app.add_route("/v1/publish", Publish(authorizer, publishing))
-    revoking = Revoking(broker, grants, uids)
-    explaining = Explaining(authorizer, broker, grants, uids, lambda: policy.current)
-    app.add_route("/v1/clients/{uid}", Client(authorizer, revoking, explaining))
-    app.add_route("/v1/explain", Explain(authorizer, explaining))
-    app.add_route("/v1/connect", ConnectClient(authorizer, broker, grants, uids))
-    app.add_route("/v1/revision", CurrentRevision(authorizer, broker, grants))
-    app.add_route("/v1/revoke", Revoke(authorizer, revoking))
+    clients = Clients(authorizer, broker, grants, uids, lambda: policy.current)
+    app.add_route("/v1/clients/{uid}", clients)
+    app.add_route("/v1/explain", clients, suffix="explain")
+    app.add_route("/v1/revoke", clients, suffix="revoke")
+    connecting = Connecting(authorizer, broker, grants, uids)
+    app.add_route("/v1/connect", connecting, suffix="connect")
+    app.add_route("/v1/revision", connecting, suffix="revision")
     return app
 
 

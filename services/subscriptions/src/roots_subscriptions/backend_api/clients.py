@@ -52,15 +52,56 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path: str | None = None
 
 
-class Revoking:
-    """Revokes for one request."""
+class Clients:
+    """`GET` and `DELETE /v1/clients/{uid}`, `POST /v1/explain` and `POST /v1/revoke`."""
 
-    def __init__(self, broker: BrokerThread, grants: Grants, uids: Uids) -> None:
+    def __init__(
+        self,
+        authorizer: BackendAuthorizer,
+        broker: BrokerThread,
+        grants: Grants,
+        uids: Uids,
+        policy: Callable[[], Policy],
+    ) -> None:
+        self._authorizer = authorizer
         self._broker = broker
         self._grants = grants
         self._uids = uids
+        self._policy = policy
+        self._inquiry = Inquiry(broker.client)
 
-    def revoke(self, request: BackendRequest, target: Target) -> dict[str, Any]:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
+        """Answer what the client receives, who it is, what it was refused and which replica holds its poll.
+
+        With `?path=`, answer also why it receives that path or not.
+        """
+        with self._authorizer.admit(req, "explain") as request:
+            request.about = About(uid=uid)
+            (answer,) = self._explain_each(request, [uid], req.get_param("path"))
+            if answer is None:
+                raise NoClient
+            resp.media = answer
+            resp.cache_control = ["no-store"]
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
+        """Withdraw from the client all that the back end may grant."""
+        with self._authorizer.admit(req, "revoke") as request:
+            resp.media = self._revoke(request, Target(uid=uid))
+
+    def on_post_explain(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the same as for each of the clients, in their order; null for one that has ended."""
+        with self._authorizer.admit(req, "explain") as request:
+            question = read_json(req, Question)
+            request.about = About(count=len(question.uids))
+            resp.media = {"clients": self._explain_each(request, question.uids, question.path)}
+            resp.cache_control = ["no-store"]
+
+    def on_post_revoke(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Withdraw what the body names; answer from how many clients, and how many of their paths."""
+        with self._authorizer.admit(req, "revoke") as request:
+            resp.media = self._revoke(request, read_json(req, Target))
+
+    def _revoke(self, request: BackendRequest, target: Target) -> dict[str, Any]:
         """Withdraw what `target` names, as far as the back end may grant it, and return the answer.
 
         Errors: Problem 422 or 410 for what it names, 403 for a path; BrokerUnavailableError when not everything is
@@ -86,26 +127,7 @@ class Revoking:
         request.about.count = revoked.paths
         return {"revoked": {"clients": revoked.clients, "paths": revoked.paths}}
 
-
-class Explaining:
-    """Explains for one request."""
-
-    def __init__(
-        self,
-        authorizer: BackendAuthorizer,
-        broker: BrokerThread,
-        grants: Grants,
-        uids: Uids,
-        policy: Callable[[], Policy],
-    ) -> None:
-        self._authorizer = authorizer
-        self._broker = broker
-        self._grants = grants
-        self._uids = uids
-        self._policy = policy
-        self._inquiry = Inquiry(broker.client)
-
-    def explain(self, request: BackendRequest, uids: list[str], path: str | None) -> list[dict[str, Any] | None]:
+    def _explain_each(self, request: BackendRequest, uids: list[str], path: str | None) -> list[dict[str, Any] | None]:
         """Return what there is to know of each client, None for a uid that was not issued here or has expired.
 
         Errors: Problem 422 for the path, 403 when the back end may not see it; 429; BrokerUnavailableError.
@@ -139,62 +161,6 @@ class Explaining:
         if path is not None:
             answer["path"] = explain_path(record, self._policy(), path)
         return answer
-
-
-class Client:
-    """`GET /v1/clients/{uid}` and `DELETE /v1/clients/{uid}`."""
-
-    def __init__(self, authorizer: BackendAuthorizer, revoking: Revoking, explaining: Explaining) -> None:
-        self._authorizer = authorizer
-        self._revoking = revoking
-        self._explaining = explaining
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
-        """Answer what the client receives, who it is, what it was refused and which replica holds its poll.
-
-        With `?path=`, answer also why it receives that path or not.
-        """
-        with self._authorizer.admit(req, "explain") as request:
-            request.about = About(uid=uid)
-            (answer,) = self._explaining.explain(request, [uid], req.get_param("path"))
-            if answer is None:
-                raise NoClient
-            resp.media = answer
-            resp.cache_control = ["no-store"]
-
-    def on_delete(self, req: falcon.Request, resp: falcon.Response, uid: str) -> None:
-        """Withdraw from the client all that the back end may grant."""
-        with self._authorizer.admit(req, "revoke") as request:
-            resp.media = self._revoking.revoke(request, Target(uid=uid))
-
-
-class Explain:
-    """`POST /v1/explain`."""
-
-    def __init__(self, authorizer: BackendAuthorizer, explaining: Explaining) -> None:
-        self._authorizer = authorizer
-        self._explaining = explaining
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the same as for each of the clients, in their order; null for one that has ended."""
-        with self._authorizer.admit(req, "explain") as request:
-            question = read_json(req, Question)
-            request.about = About(count=len(question.uids))
-            resp.media = {"clients": self._explaining.explain(request, question.uids, question.path)}
-            resp.cache_control = ["no-store"]
-
-
-class Revoke:
-    """`POST /v1/revoke`."""
-
-    def __init__(self, authorizer: BackendAuthorizer, revoking: Revoking) -> None:
-        self._authorizer = authorizer
-        self._revoking = revoking
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Withdraw what the body names; answer from how many clients, and how many of their paths."""
-        with self._authorizer.admit(req, "revoke") as request:
-            resp.media = self._revoking.revoke(request, read_json(req, Target))
 
 
 class NoClient(Problem):

@@ -47,8 +47,8 @@ class Granting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     if_revision: str | None = None
 
 
-class ConnectClient:
-    """`POST /v1/connect`."""
+class Connecting:
+    """`POST /v1/connect` and `GET /v1/revision`."""
 
     def __init__(self, authorizer: BackendAuthorizer, broker: BrokerThread, grants: Grants, uids: Uids) -> None:
         self._authorizer = authorizer
@@ -56,7 +56,7 @@ class ConnectClient:
         self._grants = grants
         self._uids = uids
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_post_connect(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200 with `connected` and `refused`; 422 when the client has room for none of the paths."""
         with self._authorizer.admit(req, "connect") as request:
             granting = read_json(req, Granting)
@@ -77,6 +77,13 @@ class ConnectClient:
                 raise Problem(422, detail, field="paths", refused=left_out)
             resp.media = {"connected": connected, "refused": left_out}
 
+    def on_get_revision(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the revision from which a back end may decide on a subject; it is the same for all of them."""
+        with self._authorizer.admit(req, "revision") as request:
+            request.about = About(subject=read_subject(req))
+            resp.media = {"revision": str(self._broker.call(self._grants.revision()))}
+            resp.cache_control = ["no-store"]
+
     def _grant(self, request: BackendRequest, uid: str, paths: list[str], terms: Terms) -> GrantRecord:
         """Grant `paths` as far as there is room, and return the record. Errors: Problem 409, 403."""
         by = f"{BACKENDS}.{request.backend.name}"
@@ -93,22 +100,6 @@ class ConnectClient:
             # The policy has changed since its rights were looked at.
             raise _forbidden(left_out)
         return record
-
-
-class CurrentRevision:
-    """`GET /v1/revision`."""
-
-    def __init__(self, authorizer: BackendAuthorizer, broker: BrokerThread, grants: Grants) -> None:
-        self._authorizer = authorizer
-        self._broker = broker
-        self._grants = grants
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the revision from which a back end may decide on a subject; it is the same for all of them."""
-        with self._authorizer.admit(req, "revision") as request:
-            request.about = About(subject=read_subject(req))
-            resp.media = {"revision": str(self._broker.call(self._grants.revision()))}
-            resp.cache_control = ["no-store"]
 
 
 def _read(granting: Granting) -> tuple[list[str], Terms]:

@@ -257,7 +257,7 @@ class GrantStore:
                 yield
             except (nats.errors.Error, OSError, NatsUnavailableError) as error:
                 code = f", error {error.err_code}" if isinstance(error, APIError) else ""
-                failures.failed(f"{type(error).__name__}{code}")
+                failures.failed(str(error) if isinstance(error, NatsUnavailableError) else type(error).__name__ + code)
                 raise BrokerUnavailableError(type(error).__name__) from error
             failures.ended()
 

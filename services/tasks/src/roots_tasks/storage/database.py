@@ -59,6 +59,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 class Database:
     """A pool of connections and a thread that looks every second whether they are of use.
 
+    Shape: check is what the last look found: Postgres answers, and its schema is the one this service needs.
+
     Units: max_connections that requests use at the same time; two more are for the look, so that a busy pool never
         makes the service unready, and for the hints to the relay.
     """
@@ -73,7 +75,7 @@ class Database:
             reconnect_timeout=RECONNECT_SECONDS,
             configure=_limit_statements,
         )
-        self._check = LastCheck("Postgres was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
+        self.check = LastCheck("Postgres was not asked yet", max_age_seconds=MAX_AGE_SECONDS)
         self._outbox_check = Check(is_ok=True, detail="the outbox was not read yet")
         self._stopped = threading.Event()
         self._lent: dict[Connection, float] = {}
@@ -98,12 +100,8 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Lend a connection in autocommit mode. Errors: StoreUnavailableError."""
-        with self._lend(POOL_TIMEOUT_SECONDS if self._check().is_ok else AWAY_TIMEOUT_SECONDS) as connection:
+        with self._lend(POOL_TIMEOUT_SECONDS if self.check().is_ok else AWAY_TIMEOUT_SECONDS) as connection:
             yield connection
-
-    def check(self) -> Check:
-        """Return what the last look found: Postgres answers, and its schema is the one this service needs."""
-        return self._check()
 
     def outbox_check(self) -> Check:
         """Return how long the oldest event has waited; never unready, since the relay is a process of its own."""
@@ -149,9 +147,9 @@ class Database:
     def _look_until_closed(self) -> None:
         wanted = migrate.newest_version()
         while not self._stopped.is_set():
-            before = self._check.found
+            before = self.check.found
             check = self._look(wanted)
-            self._check.set(check)
+            self.check.set(check)
             if before.is_ok != check.is_ok:
                 log.info("database_changed", is_ok=check.is_ok, detail=check.detail)
             self._stopped.wait(LOOK_SECONDS)

@@ -14,48 +14,53 @@ import asyncio
 import contextvars
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cornelius import dudley as synchronous_dudley
-from cornelius.backend_api import ALWAYS_REVOKED, ASKED_AT, MAX_DECISIONS, Dudley, Revoked
+from cornelius.backend_api import ALWAYS_REVOKED, ASKED_AT, MAX_DECISIONS, Dudley
 from cornelius.errors import RevisionError, UnavailableError
 from cornelius.messages import Publishable, Published
 from cornelius.transport import MAX_CONNECTIONS
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _twin(
+    method: Callable[Concatenate[Dudley, P], T],
+) -> Callable[Concatenate["AsyncDudley", P], Coroutine[Any, Any, T]]:
+    """Return `method` for asynchronous programs: the same arguments, the same documentation, awaited."""
+
+    @wraps(method)
+    async def call(self: "AsyncDudley", /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._call(partial(getattr(self._dudley, method.__name__), *arguments, **named))
+
+    return call
 
 
 class AsyncDudley:
     """A Dudley for asynchronous programs. It has the Dudley's settings: configure that."""
 
+    update = _twin(Dudley.update)
+    connect = _twin(Dudley.connect)
+    revision = _twin(Dudley.revision)
+    disconnect = _twin(Dudley.disconnect)
+    explain = _twin(Dudley.explain)
+    forget = _twin(Dudley.forget)
+    revoke = _twin(Dudley.revoke)
+
     def __init__(self, dudley: Dudley) -> None:
         self._dudley = dudley
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
-    async def update(self, path: str, message: str, *, id: str | None = None) -> Published:  # noqa: A002  # the wire's name
-        """As `Dudley.update`."""
-        return await self._call(partial(self._dudley.update, path, message, id=id))
-
     async def updates(self, messages: Iterable[Publishable]) -> list[Published]:
         """As `Dudley.updates`."""
         return await self._call(partial(self._dudley.updates, list(messages)))
-
-    async def connect(
-        self,
-        uid: str,
-        paths: Iterable[str],
-        subject: str | None = None,
-        until: datetime | float | None = None,
-        info: Any = None,
-        if_revision: str | None = None,
-    ) -> None:
-        """As `Dudley.connect`."""
-        await self._call(partial(self._dudley.connect, uid, paths, subject, until, info, if_revision))
 
     async def connect_decided(
         self,
@@ -74,29 +79,9 @@ class AsyncDudley:
                 return paths
         raise UnavailableError(ALWAYS_REVOKED)
 
-    async def revision(self, subject: str | None = None) -> str:
-        """As `Dudley.revision`."""
-        return await self._call(partial(self._dudley.revision, subject))
-
-    async def disconnect(self, uid: str, paths: Iterable[str]) -> None:
-        """As `Dudley.disconnect`."""
-        await self._call(partial(self._dudley.disconnect, uid, paths))
-
-    async def explain(self, uid: str, *, path: str | None = None) -> dict[str, Any]:
-        """As `Dudley.explain`."""
-        return await self._call(partial(self._dudley.explain, uid, path=path))
-
     async def explain_all(self, uids: Iterable[str], *, path: str | None = None) -> dict[str, dict[str, Any] | None]:
         """As `Dudley.explain_all`."""
         return await self._call(partial(self._dudley.explain_all, list(uids), path=path))
-
-    async def forget(self, uid: str) -> Revoked:
-        """As `Dudley.forget`."""
-        return await self._call(partial(self._dudley.forget, uid))
-
-    async def revoke(self, *, uid: str | None = None, subject: str | None = None, path: str | None = None) -> Revoked:
-        """As `Dudley.revoke`."""
-        return await self._call(partial(self._dudley.revoke, uid=uid, subject=subject, path=path))
 
     async def _call(self, function: Callable[[], T]) -> T:
         context = contextvars.copy_context()

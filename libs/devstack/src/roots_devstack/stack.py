@@ -6,12 +6,12 @@ Owns the folder `home`: one stack at a time runs in it, and `home/stack.json` na
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Self
 
 import msgspec
 
 from roots_devstack.home import Home, ProcessInfo, StackInfo, absolute
 from roots_devstack.parts import Parts, StackConfig
+from roots_devstack.processes.started import Started
 from roots_devstack.processes.supervision import Watch, run_once
 from roots_devstack.processes.waiting import Part, until_ready
 from roots_devstack.servers import broker, gateway, postgres
@@ -23,7 +23,7 @@ READY_SECONDS = 60.0
 ONE_SHOT_SECONDS = 75.0
 
 
-class Stack:
+class Stack(Started):
     """`async with Stack(config) as stack` runs the whole system; it is ready when the block begins."""
 
     def __init__(self, config: StackConfig) -> None:
@@ -45,27 +45,15 @@ class Stack:
         """Return one part by its name; stopping and starting its process is how tests make a longer outage."""
         return next(part for part in self._parts.all() if part.name == name)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start everything, and return once it is ready. Errors: DevstackError, and nothing is left running."""
+    async def _start(self) -> None:
         self._home.lock()
-        try:
-            watch = Watch(sink=self._config.sink, on_change=self._publish)
-            self._running = Parts.create(self._config, watch)
-            if names := self._running.unused_settings():
-                self._config.sink("devstack", f"not used, since the stack chooses them itself: {', '.join(names)}")
-            self._running.web.start()
-            await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.start()])
-            await self.wait_ready()
-        except BaseException:
-            await self.stop()
-            raise
+        watch = Watch(sink=self._config.sink, on_change=self._publish)
+        self._running = Parts.create(self._config, watch)
+        if names := self._running.unused_settings():
+            self._config.sink("devstack", f"not used, since the stack chooses them itself: {', '.join(names)}")
+        self._running.web.start()
+        await _all_of([self._start_tasks(), self._start_delivery(), self._parts.gateway.start()])
+        await self.wait_ready()
 
     async def stop(self) -> None:
         """Stop everything: first the services, which answer what is under way, at last the stores."""

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -29,7 +30,7 @@ from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 from roots_tasks.errors import MigrationError
 from roots_tasks.metrics import ServeMetrics
 from roots_tasks.storage import migrate
-from roots_tasks.storage.database import Database
+from roots_tasks.storage.database import CONNECTION_STATES, Database
 from roots_tasks.storage.maintenance import prune_keys
 from roots_tasks.storage.notifier import RelayNotifier
 from roots_tasks.storage.store import Store
@@ -78,8 +79,9 @@ def _serve() -> None:
         app, host=config.http_host, port=config.http_port, threads=THREADS, max_held_bytes=MAX_HELD_BYTES
     )
     admin = health.create_admin_server(readiness, registry, host=config.http_host, port=config.admin_port)
-    metrics.observe_connections(database.count_connections)
-    metrics.observe_queue(lambda: server.queue_depth)
+    for state in CONNECTION_STATES:
+        metrics.connections.labels(state).set_function(partial(database.count_connections, state))
+    metrics.queue_depth.set_function(lambda: server.queue_depth)
     readiness.add("connections", health.room_check(server))
     if policy is not None:
         readiness.add("policy", policy.check)

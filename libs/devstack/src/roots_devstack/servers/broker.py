@@ -8,12 +8,13 @@ nodes=3)` is the same with three servers: `broker.url` names them all, and what 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from roots.nats.provision import ProvisionConfig, provision
 from roots_devstack.home import absolute
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports
+from roots_devstack.processes.started import Started
 from roots_devstack.processes.supervision import UNWATCHED, Watch
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.servers.nats_server import NatsServer, cluster_settings
@@ -28,7 +29,7 @@ STOP_SECONDS = 3.0
 _READY_SECONDS = 30.0
 
 
-class Broker:
+class Broker(Started):
     """One nats-server, `nats`, or a cluster of three, `nats-1` to `nats-3`.
 
     Shape: `port` is the first server's, the others have those after it; any free ones by default. `home` is the stack's
@@ -66,21 +67,9 @@ class Broker:
         """Return one server by its name."""
         return next(server for server in self.servers if server.name == name)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start every server, on the ports of before, and return once JetStream answers. Errors: DevstackError."""
-        try:
-            await asyncio.gather(*(server.process.start() for server in self.servers))
-            await self.wait_ready()
-        except BaseException:
-            await self.stop()
-            raise
+    async def _start(self) -> None:
+        await asyncio.gather(*(server.process.start() for server in self.servers))
+        await self.wait_ready()
 
     async def stop(self) -> None:
         """Stop every server in order; what they have stored stays."""

@@ -8,7 +8,6 @@ Passwords are SCRAM, fsync is on, and there is no Unix socket, since its path wo
 import shutil
 import signal
 from pathlib import Path
-from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -19,6 +18,7 @@ from roots_devstack.processes import ports
 from roots_devstack.processes.child import Program
 from roots_devstack.processes.environment import bare
 from roots_devstack.processes.programs import postgres_program
+from roots_devstack.processes.started import Started
 from roots_devstack.processes.supervision import UNWATCHED, Process, Watch, run_once
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.servers import accounts
@@ -42,7 +42,7 @@ grant select, insert, update, delete on all tables in schema public to {role};
 """
 
 
-class Postgres:
+class Postgres(Started):
     """One PostgreSQL server.
 
     `home` is the stack's folder: the data go to `home/postgres`, the passwords to `home/secrets`.
@@ -83,23 +83,11 @@ class Postgres:
         """Where the superuser finds the database `postgres`, for what the owner of `tasks` may not do."""
         return self._url(_SUPERUSER, self._keys.get("postgres-superuser"), _FIRST_DATABASE)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start the server and return once it answers. Errors: DevstackError."""
-        try:
-            if not self._data.exists():
-                await self._init_database()
-            await self.process.start()
-            await self.wait_ready()
-        except BaseException:
-            await self.stop()
-            raise
+    async def _start(self) -> None:
+        if not self._data.exists():
+            await self._init_database()
+        await self.process.start()
+        await self.wait_ready()
 
     async def stop(self) -> None:
         """Stop the server: sessions are ended, data are safe on disk."""

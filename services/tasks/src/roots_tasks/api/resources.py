@@ -46,7 +46,7 @@ class TaskList:
         written = self._store.create(
             draft, key=_idempotency_key(req), subject=req.context.identity.subject, traceparent=traceparent_of(req)
         )
-        self._metrics.count_change("created" if written.is_changed else "repeated")
+        self._metrics.changes.labels("created" if written.is_changed else "repeated").inc()
         resp.status = falcon.HTTP_201
         resp.location = written.task.url
         _write(resp, written.task)
@@ -77,12 +77,12 @@ class TaskItem:
     def on_delete(self, req: falcon.Request, resp: falcon.Response, task_id: str) -> None:
         """Delete the task."""
         self._store.delete(_id(task_id), tags=_tags(req), traceparent=traceparent_of(req))
-        self._metrics.count_change("deleted")
+        self._metrics.changes.labels("deleted").inc()
         resp.status = falcon.HTTP_204
 
     def _update(self, req: falcon.Request, resp: falcon.Response, task_id: int, change: Change) -> None:
         written = self._store.update(task_id, change, tags=_tags(req), traceparent=traceparent_of(req))
-        self._metrics.count_change("updated" if written.is_changed else "unchanged")
+        self._metrics.changes.labels("updated" if written.is_changed else "unchanged").inc()
         _write(resp, written.task)
 
 

@@ -53,6 +53,8 @@ SELECT (SELECT max(version) FROM schema_migration) AS version,
        (SELECT extract(epoch FROM clock_timestamp() - committed_at)::float8 FROM outbox ORDER BY id LIMIT 1) AS age
 """
 
+CONNECTION_STATES = ("idle", "busy", "waiting")
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -110,12 +112,8 @@ class Database:
     def count_connections(self, state: str) -> int:
         """Return how many connections are `idle` or `busy`, or how many requests are `waiting` for one."""
         stats = self._pool.get_stats()
-        counts = {
-            "idle": stats.get("pool_available", 0),
-            "busy": stats.get("pool_size", 0) - stats.get("pool_available", 0),
-            "waiting": stats.get("requests_waiting", 0),
-        }
-        return counts[state]
+        idle, size = stats.get("pool_available", 0), stats.get("pool_size", 0)
+        return dict(zip(CONNECTION_STATES, (idle, size - idle, stats.get("requests_waiting", 0)), strict=True))[state]
 
     @contextmanager
     def _lend(self, timeout_seconds: float) -> Iterator[Connection]:

@@ -8,6 +8,7 @@ import bisect
 import json
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,40 +156,26 @@ def with_line(error: PolicyError, text: str) -> PolicyError:
 def _first_line(lines: list[str], steps: list[str | int]) -> int | None:
     """Return the number of the line in which `steps` is first there, None when it never is.
 
-    What is there stays there, so half of the lines can be left out at each look. In the middle of a value there is
-    nothing to look at: then the next line counts at which there is.
+    What is there stays there, so half of the lines can be left out at each look.
     """
-    low, high, found = 1, len(lines), None
-    while low <= high:
-        middle = low + (high - low) // 2
-        line, has_place = middle, _has_place(lines[:middle], steps)
-        while has_place is None and line < high:
-            line += 1
-            has_place = _has_place(lines[:line], steps)
-        if has_place:
-            found = line
-        if has_place is False:
-            low = line + 1
-        else:
-            high = middle - 1
-    return found
+    counts = range(1, len(lines) + 1)
+    index = bisect.bisect_left(counts, 1, key=lambda count: _look(lines, count, steps)[1])
+    return None if index == len(counts) else _look(lines, counts[index], steps)[0]
 
 
-def _has_place(lines: list[str], steps: list[str | int]) -> bool | None:
-    """Return whether `steps` is in what `lines` say so far, None when they end within a value."""
-    text = "\n".join(lines)
-    for closing in _CLOSINGS:
-        try:
-            value: Any = tomllib.loads(f"{text}\n{closing}")
-        except tomllib.TOMLDecodeError:
-            continue
-        try:
-            for step in steps:
-                value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-        return True
-    return None
+def _look(lines: list[str], count: int, steps: list[str | int]) -> tuple[int, bool]:
+    """Return the first line from `count` on that ends within no value, and whether `steps` is there by then."""
+    for line in range(count, len(lines) + 1):
+        for closing in _CLOSINGS:
+            with suppress(tomllib.TOMLDecodeError):
+                value: Any = tomllib.loads("\n".join([*lines[:line], closing]))
+                try:
+                    for step in steps:
+                        value = value[step]
+                except (KeyError, IndexError, TypeError):
+                    return line, False
+                return line, True
+    return len(lines), False
 
 
 def _first_failing_line(text: str) -> int:

@@ -102,7 +102,9 @@ async def connect(broker: Broker, user: User, refused: asyncio.Queue[str]) -> Cl
         refused.put_nowait(str(error))
 
     config = common_broker.BrokerConfig(url=broker.url, user=user, password=broker.password(user))
-    return await common_broker.connect(config, on_error=note)
+    client = await common_broker.connect(config)
+    client._error_cb = note
+    return client
 
 
 async def ask(client: Client, subject: str) -> bytes:

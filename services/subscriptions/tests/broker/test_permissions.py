@@ -15,7 +15,8 @@ def objection_to(nats: Nats, subject: str, *, is_subscription: bool = False) -> 
 
     async def use() -> str:
         objections: asyncio.Queue[Exception] = asyncio.Queue()
-        client = await broker.connect(nats.config("subscriptions"), on_error=objections.put)
+        client = await broker.connect(nats.config("subscriptions"))
+        client._error_cb = objections.put
         try:
             if is_subscription:
                 await client.subscribe(subject)

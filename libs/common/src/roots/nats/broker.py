@@ -114,12 +114,7 @@ def identity_problems(creds: Mapping[str, str], nkey_seeds: Mapping[str, str]) -
     return problems
 
 
-async def connect(
-    config: BrokerConfig,
-    *,
-    on_reconnect: Listener | None = None,
-    on_error: Callable[[Exception], Awaitable[None]] | None = None,
-) -> Client:
+async def connect(config: BrokerConfig, *, on_reconnect: Listener | None = None) -> Client:
     """Return a connected client; try until there is one.
 
     Errors: none but cancellation. Failed tries are logged; nats-py's own first connect would never return.
@@ -132,7 +127,7 @@ async def connect(
             client._public_nkey = read_nkey(config.nkey_seed).public  # noqa: SLF001
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
-                await _cancellable(client.connect(**_options(config), **_callbacks(client, on_reconnect, on_error)))
+                await _cancellable(client.connect(**_options(config), **_callbacks(client, on_reconnect)))
         except BaseException as error:
             # Also when this is cancelled: nobody else has the client, whose socket may be open.
             await client.close()
@@ -225,9 +220,7 @@ def _security(config: BrokerConfig) -> dict[str, Any]:
     return {"tls": config.tls_context(), "tls_handshake_first": config.tls_first}
 
 
-def _callbacks(
-    client: Client, on_reconnect: Listener | None, on_error: Callable[[Exception], Awaitable[None]] | None
-) -> dict[str, Any]:
+def _callbacks(client: Client, on_reconnect: Listener | None) -> dict[str, Any]:
     async def disconnected() -> None:
         if not client.is_closed:
             log.warning("broker_disconnected")
@@ -240,7 +233,5 @@ def _callbacks(
     async def failed(error: Exception) -> None:
         # A refused subject may end in a uid, which belongs in no log (I10).
         log.warning("broker_error", error=type(error).__name__, detail=_UID.sub("<uid>", str(error)))
-        if on_error is not None:
-            await on_error(error)
 
     return {"disconnected_cb": disconnected, "reconnected_cb": reconnected, "error_cb": failed}

@@ -9,7 +9,6 @@ import { checkPath, readUid, WITHDRAWN_PATH } from "./answers.js";
 import { Connector } from "./connector.js";
 import { Credentials } from "./credentials.js";
 import { Handlers, readHandler } from "./handlers.js";
-import { readOptions } from "./options.js";
 import { Poller } from "./poller.js";
 import { createRuntime, watchPage } from "./runtime.js";
 
@@ -20,21 +19,9 @@ import { createRuntime, watchPage } from "./runtime.js";
 /** @import { Share, Shareable } from "./sharing.js" */
 /** @import { Tabs } from "./tabs.js" */
 
+/** @typedef {import("./options.js").FirenzeEvents} FirenzeEvents */
 /** @typedef {import("./options.js").Options} Options */
 /** @typedef {import("./poller.js").Poll} Poll */
-
-/**
- * @typedef {object} FirenzeEvents
- * @property {CustomEvent<{state: State, previous: State}>} state The connection's state has changed.
- * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load its state again.
- * @property {CustomEvent<PathReason>} refused The page may not receive a path, or no longer: its right was
- *   taken away (reason "withdrawn"), or has come to its end ("ended").
- * @property {CustomEvent<PathReason>} unconnected A path is not connected yet: requests to connect it get no
- *   answer (reason "unreachable"), an error that may pass ("status 503"), or success without a confirmation
- *   ("unconfirmed").
- * @property {CustomEvent<null>} reset The uid has changed. All paths are being connected again.
- * @property {CustomEvent<Poll>} poll A poll of this tab or of the leader has ended.
- */
 
 /** One connection from the server to the page. It starts to poll when it is created, and ends with `close()`. */
 export class Firenze extends EventTarget {
@@ -69,7 +56,16 @@ export class Firenze extends EventTarget {
   constructor(options = {}, share) {
     super();
     this.#share = share;
-    const settings = readOptions(options);
+    const settings = {
+      connectUrl: "/server/connect/%@",
+      disconnectUrl: "/server/disconnect/%@",
+      host: "",
+      port: 4020,
+      protocol: "http",
+      prefix: "comet/",
+      shared: true,
+      ...options,
+    };
     const runtime = createRuntime(settings.runtime);
     this.runtime = runtime;
     this.#settings = settings;
@@ -91,7 +87,7 @@ export class Firenze extends EventTarget {
         },
       },
     );
-    this.#poller = new Poller(runtime, settings.pollUrl, {
+    this.#poller = new Poller(runtime, pollUrl(settings), {
       onState: (state) => this.#setState(state),
       onAnswer: (from, answer) => {
         this.#tabs?.share(from, answer);
@@ -262,7 +258,7 @@ export class Firenze extends EventTarget {
       runtime: this.runtime,
       credentials: this.#credentials,
       settings: this.#settings,
-      url: this.#settings.pollUrl,
+      url: pollUrl(this.#settings),
       listeners: {
         connector: this.#connector,
         getState: () => this.#state,
@@ -384,4 +380,9 @@ export class Firenze extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** @param {{host: string, port: number | string, protocol: string, prefix: string}} settings */
+function pollUrl({ host, port, protocol, prefix }) {
+  return `${host ? `${protocol}://${host}:${port}` : ""}/${prefix}`;
 }

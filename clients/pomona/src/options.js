@@ -1,6 +1,8 @@
-/** What a page chooses for its connection, and what it has without choosing. */
+/** What a page chooses for its connection, and what it gets from it: types alone, which no browser loads. */
 
+/** @import { PathReason } from "./answers.js" */
 /** @import { GetToken } from "./credentials.js" */
+/** @import { Poll, State } from "./poller.js" */
 /** @import { Runtime } from "./runtime.js" */
 
 /**
@@ -22,21 +24,16 @@
  */
 
 /**
- * Return the options with the defaults of the others, and where to poll.
- *
- * @param {Options} options
+ * @typedef {object} FirenzeEvents
+ * @property {CustomEvent<{state: State, previous: State}>} state The connection's state has changed.
+ * @property {CustomEvent<PathReason>} gap Updates of a path were lost: load its state again.
+ * @property {CustomEvent<PathReason>} refused The page may not receive a path, or no longer: its right was
+ *   taken away (reason "withdrawn"), or has come to its end ("ended").
+ * @property {CustomEvent<PathReason>} unconnected A path is not connected yet: requests to connect it get no
+ *   answer (reason "unreachable"), an error that may pass ("status 503"), or success without a confirmation
+ *   ("unconfirmed").
+ * @property {CustomEvent<null>} reset The uid has changed. All paths are being connected again.
+ * @property {CustomEvent<Poll>} poll A poll of this tab or of the leader has ended.
  */
-export function readOptions(options) {
-  const settings = {
-    connectUrl: "/server/connect/%@",
-    disconnectUrl: "/server/disconnect/%@",
-    host: "",
-    port: 4020,
-    protocol: "http",
-    prefix: "comet/",
-    shared: true,
-    ...options,
-  };
-  const { host, port, protocol, prefix } = settings;
-  return { ...settings, pollUrl: `${host ? `${protocol}://${host}:${port}` : ""}/${prefix}` };
-}
+
+export {};

@@ -16,7 +16,7 @@ from .listener import Listener
 from .metrics import scrape, value
 
 CLIENTS = 1000
-CHANGES = int(os.environ.get("ROOTS_TEST_CHANGES", "25"))
+CHANGES = int(os.environ.get("ROOTS_TEST_CHANGES", "15"))
 
 
 pytestmark = pytest.mark.usefixtures("many_files")

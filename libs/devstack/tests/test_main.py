@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,22 @@ USAGE = 2
 # By default a process that stops is killed when it has not ended after the drain's 3 s and 1 s more.
 DEFAULT_STOP_SECONDS = 4.0
 ORIGIN = "http://pages.localhost"
+UNUSED_SETTINGS = {
+    "ROOTS_HTTP_HOST": "192.0.2.1",
+    "ROOTS_DATABASE_URL_FILE": "/nowhere",
+    "ROOTS_DATABASE_ROLE_FILE": "/nowhere",
+    "ROOTS_BACKEND_API_HOST_FILE": "/nowhere",
+    "ROOTS_HTTP_PORT_FILE": "/nowhere",
+    "ROOTS_NATS_REPLICAS_FILE": "/nowhere",
+    "ROOTS_NATS_CREDS": "/nowhere",
+    "ROOTS_NATS_LIVE_USER": "nobody",
+    "ROOTS_TASKS_UPSTREAM": "192.0.2.1:80",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGSSLMODE": "require",
+    # A terminal that has no character for what a path may say.
+    "LC_ALL": "C",
+    "PYTHONIOENCODING": "ascii",
+}
 
 
 class Application(BaseHTTPRequestHandler):
@@ -51,6 +68,15 @@ def serving(application: ThreadingHTTPServer) -> Iterator[None]:
             yield
         finally:
             application.shutdown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRun:
+    """A run that no test stops."""
+
+    home: Path
+    pid: int
+    address: str
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
@@ -112,6 +138,14 @@ def pids_of(home: Path, family: Callable[[int], set[int]]) -> set[int]:
     return {pid for process in info_of(home).processes if process.pid for pid in family(process.pid)}
 
 
+@pytest.fixture(scope="module")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRun]:
+    """Yield a run whose user has set what the stack does not use."""
+    home = tmp_path_factory.mktemp("shared") / "höme"
+    with running(home, **UNUSED_SETTINGS) as (process, address):
+        yield SharedRun(home=home, pid=process.pid, address=address)
+
+
 def test_run_serves_the_page_when_it_says_that_it_is_ready(
     tmp_path: Path, family: Callable[[int], set[int]], wait_until_gone: Callable[[set[int]], set[int]]
 ) -> None:
@@ -171,14 +205,13 @@ def test_run_names_the_port_when_it_is_taken(tmp_path: Path) -> None:
     assert (FAILURE, sentence) == failure
 
 
-def test_run_names_the_other_one_when_its_folder_is_in_use(tmp_path: Path) -> None:
+def test_run_names_the_other_one_when_its_folder_is_in_use(shared_run: SharedRun) -> None:
     """Two stacks in one folder would destroy each other's data."""
-    home = tmp_path / "home"
-    with running(home) as (process, _):
-        failure = failed_run(home)
+    failure = failed_run(shared_run.home)
 
     sentence = (
-        f"error: process {process.pid} runs a stack in {home} already; stop it, or set ROOTS_HOME to another folder\n"
+        f"error: process {shared_run.pid} runs a stack in {shared_run.home} already;"
+        " stop it, or set ROOTS_HOME to another folder\n"
     )
     assert (FAILURE, sentence) == failure
 
@@ -232,30 +265,12 @@ def test_run_ends_sooner_when_the_drain_is_shorter(tmp_path: Path) -> None:
         assert clock() - asked < DEFAULT_STOP_SECONDS
 
 
-def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(tmp_path: Path) -> None:
+def test_run_says_which_settings_it_does_not_use_when_it_chooses_them_itself(shared_run: SharedRun) -> None:
     """Hosts, ports and addresses of its own parts are the stack's: other ones would keep a service from starting."""
-    settings = {
-        "ROOTS_HTTP_HOST": "192.0.2.1",
-        "ROOTS_DATABASE_URL_FILE": "/nowhere",
-        "ROOTS_DATABASE_ROLE_FILE": "/nowhere",
-        "ROOTS_BACKEND_API_HOST_FILE": "/nowhere",
-        "ROOTS_HTTP_PORT_FILE": "/nowhere",
-        "ROOTS_NATS_REPLICAS_FILE": "/nowhere",
-        "ROOTS_NATS_CREDS": "/nowhere",
-        "ROOTS_NATS_LIVE_USER": "nobody",
-        "ROOTS_TASKS_UPSTREAM": "192.0.2.1:80",
-        "PGHOSTADDR": "192.0.2.1",
-        "PGSSLMODE": "require",
-        # A terminal that has no character for what a path may say.
-        "LC_ALL": "C",
-        "PYTHONIOENCODING": "ascii",
-    }
-    with running(tmp_path / "höme", **settings) as (_, address):
-        with urlopen(address, timeout=stretched(10)) as page:  # noqa: S310  # our own address
-            assert 200 == page.status
-        (line,) = [
-            line for line in (tmp_path / "run.log").read_text(encoding="ascii").splitlines() if "not used" in line
-        ]
+    with urlopen(shared_run.address, timeout=stretched(10)) as page:  # noqa: S310  # our own address
+        assert 200 == page.status
+    log = shared_run.home.with_name("run.log").read_text(encoding="ascii")
+    (line,) = [line for line in log.splitlines() if "not used" in line]
 
     assert line.endswith(
         "not used, since the stack chooses them itself: ROOTS_BACKEND_API_HOST_FILE, ROOTS_DATABASE_URL_FILE,"

@@ -325,6 +325,21 @@ def test_messages_and_revocations_keep_their_order_when_they_are_published_later
     assert event_id in log.stored
 
 
+def test_change_follows_the_revocation_when_one_transaction_has_both(using: str, background: LoopThread) -> None:
+    """I5: who is revoked first receives nothing of what the transaction changes afterwards."""
+    log = Log()
+    watch()
+    with ScriptedServer([log.publish, REVOKED, log.publish]) as server:
+        dudley.configure(url=server.url)
+        with transaction.atomic(using=using):
+            Task.objects.using(using).create(description="before")
+            dudley.revoke_later(subject="ann", path="tasks", using=using)
+            Task.objects.using(using).create(description="after").delete()
+        deliver(background, using)
+    assert ["/v1/publish", "/v1/revoke", "/v1/publish"] == [request.path for request in server.requests]
+    assert ["before", "after"] == [item["description"] for item in received(log)]
+
+
 @pytest.mark.parametrize("arguments", [("::revoke", "{}"), ("::render", "{}"), ("tasks", 7), ("tasks", "\ud800")])
 def test_message_is_refused_at_once_when_it_is_none(using: str, arguments: tuple[Any, Any]) -> None:
     """I5: what is a path to nobody must be no order to the relay either."""

@@ -141,6 +141,13 @@ def test_writers_do_not_wait_for_each_other_for_ever_when_their_keys_come_in_any
     assert 8 * 30 * 3 == len(take(connection))
 
 
+def test_transaction_commits_when_it_has_more_keys_than_the_server_has_locks(connection: Connection) -> None:
+    """Postgres has memory for some thousands; a lock for each key would end the transaction."""
+    with connection.transaction():
+        connection.execute("SELECT count(roots.publish('p' || n, '{}')) FROM generate_series(1, 12000) AS n")
+    assert 12000 == len(take(connection))
+
+
 def test_commit_takes_time_in_proportion_to_its_messages_when_these_are_many(connection: Connection) -> None:
     """Ten times as many take less than forty times as long; in proportion to the square it would be a hundred."""
 

@@ -34,7 +34,8 @@ CREATE TABLE roots.watched (
 
 -- place: give the rows of the committing transaction their ids, in the order in which they were written. The lock of
 -- each ordering key is held until the commit is visible, so that the ids of a key follow commit order. All locks are
--- taken in one order: two transactions can't wait for each other. It runs once for each row. The first time does all,
+-- taken in one order: two transactions can't wait for each other. Keys share 1,024 locks, since a server has memory for
+-- some thousands, and a transaction may have more keys. It runs once for each row. The first time does all,
 -- and then no row has its first id any more. A plan that is kept since the table was small must not read all of it.
 CREATE FUNCTION roots.place() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
@@ -46,7 +47,7 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(key)
     FROM (
-        SELECT DISTINCT hashtextextended(ordering_key, 7665743) AS key FROM roots.outbox
+        SELECT DISTINCT 7665743000000 + (hashtextextended(ordering_key, 7665743) & 1023) AS key FROM roots.outbox
         WHERE transaction = pg_current_xact_id() AND NOT is_placed ORDER BY key
     ) AS keys;
     FOR waiting IN

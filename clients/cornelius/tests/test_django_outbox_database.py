@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
@@ -13,6 +14,7 @@ from tests.testkit.deadlines import until, within
 from cornelius.django import outbox
 from cornelius.django.relay.command import create_database
 from roots_outbox.database import Database, Leadership
+from roots_outbox.postgres import PostgresDatabase
 
 from .relays import refused
 
@@ -141,3 +143,21 @@ async def test_lease_is_lost_when_it_was_not_renewed(using: str, monkeypatch: py
         assert await other.try_acquire()
         with pytest.raises(TimeoutError, match="another relay took the lease"):
             await lead(hung)
+
+
+@pytest.mark.parametrize("migrated", ["postgres"], indirect=True)
+async def test_relay_has_the_role_that_django_assumes(using: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting is Django's own, with any name; the server's options are kept."""
+
+    async def open_with(role: str) -> list[tuple[str, str]]:
+        monkeypatch.setitem(connections.settings[using], "OPTIONS", {"assume_role": role, "options": "-c geqo=off"})
+        database = create_database(using)
+        assert isinstance(database, PostgresDatabase)
+        async with closing(database.source.connect("test")) as connection:
+            cursor = await connection.execute("SELECT current_setting('role'), current_setting('geqo')")
+            return await cursor.fetchall()
+
+    owner = connections.settings[using]["USER"]
+    assert [(owner, "off")] == await open_with(owner)
+    with pytest.raises(psycopg.OperationalError, match=r'role "an odd \\ role" does not exist'):
+        await open_with("an odd \\ role")

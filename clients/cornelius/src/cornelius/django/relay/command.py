@@ -74,6 +74,9 @@ def create_database(using: str) -> Database:
     if connections[using].vendor != outbox.POSTGRES:
         return ModelsDatabase(using)
     parameters = connections[using].get_connection_params()
+    if role := connections[using].settings_dict["OPTIONS"].get("assume_role"):
+        escaped = role.replace("\\", r"\\").replace(" ", r"\ ")
+        parameters["options"] = f"{parameters.get('options', '')} -c role={escaped}"
     # Not what only psycopg knows, such as the class of its cursors.
     known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     url = make_conninfo(**{name: value for name, value in parameters.items() if name in known and value is not None})

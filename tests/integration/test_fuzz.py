@@ -19,7 +19,7 @@ from .hostile import TARGETS, Hostile, Request
 from .http_client import HttpConnection
 from .listener import Listener
 
-REQUESTS = int(os.environ.get("ROOTS_TEST_FUZZ", "3000"))
+REQUESTS = int(os.environ.get("ROOTS_TEST_FUZZ", "1500"))
 SEED = int(os.environ.get("ROOTS_TEST_FUZZ_SEED") or secrets.randbits(32))
 CLIENTS = 20
 WORKERS = 16

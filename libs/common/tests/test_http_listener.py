@@ -168,6 +168,18 @@ def test_memory_stays_bounded_when_small_requests_are_pipelined_by_the_hundred()
         slow.released.set()
 
 
+def test_memory_is_free_when_large_answers_were_read_and_their_connections_stay() -> None:
+    """I7: a connection that is kept alive keeps nothing of the last answer."""
+    with serving(max_held_bytes=32 << 20) as server, ExitStack() as open_:
+        before = resident_bytes()
+        for _ in range(20):
+            connection = open_.enter_context(connect(server, UNREAD))
+            left = Large.BYTES
+            while left > 0:
+                left -= len(connection.recv(1 << 20))
+        assert resident_bytes() - before < 64 << 20
+
+
 def _send_some(connection: socket.socket, data: bytes) -> None:
     try:
         while data:

@@ -14,6 +14,7 @@ from http.client import responses
 from typing import Any
 
 import msgspec
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
@@ -80,6 +81,7 @@ class Channel(HTTPChannel):
     Shape: rested_at is when it was last answered, or began, monotonic seconds.
     """
 
+    outbufs: list[OverflowableBuffer]
     request: Request | None
     sent_continue: bool
 
@@ -120,7 +122,7 @@ class Channel(HTTPChannel):
         """How much memory its requests and unread answers take, about."""
         requests = [*self.requests, *([] if self.request is None else [self.request])]
         received: int = sum(request.held_bytes for request in requests)
-        return received + len(self._bytes_behind) + (self._answer_bytes if self.total_outbufs_len else 0)
+        return received + len(self._bytes_behind) + self._answer_bytes
 
     def refuse(self) -> None:
         """Answer its requests, which wait for a thread, with 503, and end it."""
@@ -147,14 +149,24 @@ class Channel(HTTPChannel):
 
     def write_soon(self, data: Any) -> int:
         """Add `data` to what is sent."""
-        # While the request is still at work: the connection must not look quiet for a moment.
-        self.rested_at = time.monotonic()
-        if not self.total_outbufs_len:
-            self._answer_bytes = 0
-            self._unread_since = self.rested_at
-        self._answer_bytes += len(data)
-        written: int = super().write_soon(data)
+        with self.outbuf_lock:
+            # While the request is still at work: the connection must not look quiet for a moment.
+            self.rested_at = time.monotonic()
+            if not self.total_outbufs_len:
+                self._unread_since = self.rested_at
+            self._answer_bytes += len(data)
+            written: int = super().write_soon(data)
         return written
+
+    def _flush_some(self, do_close: bool = True) -> bool:  # noqa: FBT001, FBT002  # waitress calls it so
+        """Send what the socket takes; waitress would keep a whole answer until the next one, hours later perhaps."""
+        has_sent: bool = super()._flush_some(do_close=do_close)
+        if self._answer_bytes and not self.total_outbufs_len:
+            self._answer_bytes = 0
+            for buffer in self.outbufs:
+                buffer.close()
+            self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
+        return has_sent
 
     def received(self, data: bytes) -> bool:
         """Take what came, up to the end of one request; return whether the connection goes on."""

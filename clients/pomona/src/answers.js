@@ -61,11 +61,10 @@ export function readRefusals(text) {
  * Return the reason for which a whole request was refused, if the answer has one.
  *
  * @param {string} text
- * @returns {string}
+ * @returns {unknown}
  */
 export function readReason(text) {
-  const reason = readJson(text)?.reason;
-  return typeof reason === "string" ? reason : "";
+  return readJson(text)?.reason;
 }
 
 /**

@@ -102,7 +102,8 @@ export class Connector {
   want(path) {
     if (this.#standing.get(path) === "refused") {
       this.#standing.delete(path);
-      this.#credentials.forget();
+      // The user's rights may have changed: another token may say so.
+      this.#hasOtherToken(path).catch(() => {});
     }
     this.#wanted.add(path);
     this.#schedule();
@@ -208,9 +209,8 @@ export class Connector {
     this.#standing.set(path, "refused");
     const isRenewed = await this.#hasOtherToken(path).catch(() => false);
     if (this.#uid !== uid || this.#standing.get(path) !== "refused") return;
-    if (!isRenewed || !this.#wanted.has(path)) return this.#refuse(path, reason);
-    this.#standing.delete(path);
-    this.#schedule();
+    if (isRenewed && this.#wanted.has(path)) this.want(path);
+    else this.#refuse(path, reason);
   }
 
   /**
@@ -310,9 +310,8 @@ export class Connector {
     }
     this.#backoff.reset();
     const reasons = new Map(readRefusals(text).map(({ path, reason }) => [path, reason]));
-    const general = status < 300 ? "" : readReason(text) || `status ${status}`;
     for (const path of paths) {
-      const reason = reasons.get(path) ?? general;
+      const reason = reasons.get(path) ?? (status < 300 ? "" : `${readReason(text) ?? `status ${status}`}`);
       if (!isConnect) this.#standing.delete(path);
       else if (reason) this.#refuse(path, reason);
       // The poll's confirmation may have arrived before this answer.

@@ -52,12 +52,7 @@ export class Credentials {
    * @returns {Promise<string | null>}
    */
   async current() {
-    return this.#token ?? this.#ask();
-  }
-
-  /** Ask for the token again before it is used next: its user's rights have changed. */
-  forget() {
-    this.#token = null;
+    return this.#question ?? this.#token ?? this.#ask();
   }
 
   /**

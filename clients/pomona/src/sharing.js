@@ -87,7 +87,7 @@ function findSharing() {
 }
 
 /**
- * Whether tabs of two users can be told apart: a cookie may decide what they receive, and the page can't read it.
+ * Whether tabs of two users can be distinguished: a cookie may decide what they receive, and the page can't read it.
  *
  * @param {Options} settings
  */

@@ -88,7 +88,7 @@ test("renew asks for another token, in which the user's new rights may stand", a
   await request.answer({ refused: [{ path: "tasks", reason: "policy" }] }, 403);
   firenze.renew();
   const second = await world.request("/connect/");
-  assert.deepEqual([second.headers.get("Authorization"), refused], ["Bearer T2", [null, null]]);
+  assert.deepEqual([second.headers.get("Authorization"), refused], ["Bearer T2", [null, "T1"]]);
 });
 
 test("a connect request waits and is tried again when the token can't be had", async () => {

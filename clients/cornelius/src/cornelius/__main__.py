@@ -13,11 +13,10 @@ from pathlib import Path
 
 from cornelius.backend_api import Dudley
 from cornelius.errors import ConfigurationError, CorneliusError, Failure, LineError, PublishError
-from cornelius.identity import check_header
 from cornelius.lines import Line, read_argument, read_blocks, read_line
 from cornelius.listener import Gap, Listener, Update
 from cornelius.messages import Publishable
-from cornelius.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, read_key_file
+from cornelius.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, check_header, read_key_file
 from cornelius.transport import check_url
 
 OUTBOX = "outbox"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from cornelius.errors import DeadlineError, RefusedError, answer_error
-from cornelius.identity import GetToken, Identity
+from cornelius.settings import GetToken, Identity
 from cornelius.transport import MAX_RETRY_AFTER_SECONDS, NO_DEADLINE, Answer, Backoff, Transport, passing_reason
 
 DISCONNECT_PATH = "::+::disconnect"

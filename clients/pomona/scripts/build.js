@@ -18,7 +18,7 @@ const folder = process.argv[2] ?? PACKAGE;
 /** Each minified file and the module that it is made from. */
 const FILES = { pomona: "firenze", "pomona-core": "core" };
 /** What the parts call each other, and no page, no browser and no other tab sees. */
-const INTERNAL = /^(?:(?:on|share|check|mark|lose|watch|cut|use)[A-Z]\w*|floorMs|is(?:Connect|Confirmed|Other|Unheard)|getState|activate|current|deliver|listeners|reset|restart|settings|trips|unwant|wanted|withdraw)$/;
+const INTERNAL = /^(?:(?:on|share|check|mark|lose|watch|cut|use)[A-Z]\w*|floorMs|is(?:Connect|Confirmed|Other|Unconnected|Unheard)|getState|activate|current|deliver|listeners|reset|restart|settings|trips|unwant|wanted|withdraw)$/;
 const NOT_INTERNAL = /^(?:onLine|onConfirmed)$/;
 
 mkdirSync(folder, { recursive: true });

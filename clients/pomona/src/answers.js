@@ -48,23 +48,15 @@ export function readUid(reconnectWith) {
 }
 
 /**
- * Return the paths that were refused, each with the reason; none when the answer names none.
+ * Return the reason for which a path was refused, or else the whole request, if the answer has one.
  *
  * @param {string} text
- * @returns {PathReason[]}
+ * @param {string} [path]
+ * @returns {string | undefined}
  */
-export function readRefusals(text) {
-  return readPathReasons(readJson(text)?.refused);
-}
-
-/**
- * Return the reason for which a whole request was refused, if the answer has one.
- *
- * @param {string} text
- * @returns {unknown}
- */
-export function readReason(text) {
-  return readJson(text)?.reason;
+export function readReason(text, path) {
+  const body = readJson(text);
+  return readPathReasons(body?.refused).find((refusal) => refusal.path === path)?.reason ?? body?.reason;
 }
 
 /**

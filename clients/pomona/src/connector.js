@@ -7,7 +7,7 @@
  * Source: docs/protocol.md, Connecting.
  */
 
-import { readReason, readRefusals, readRetryAfterMs } from "./answers.js";
+import { readReason, readRetryAfterMs } from "./answers.js";
 import { Backoff } from "./backoff.js";
 import { Pause } from "./pause.js";
 
@@ -103,7 +103,7 @@ export class Connector {
     if (this.#standing.get(path) === "refused") {
       this.#standing.delete(path);
       // The user's rights may have changed: another token may say so.
-      this.#hasOtherToken(path).catch(() => {});
+      this.#hasOtherToken(path);
     }
     this.#wanted.add(path);
     this.#schedule();
@@ -207,7 +207,7 @@ export class Connector {
   async #regain(path, reason) {
     const uid = this.#uid;
     this.#standing.set(path, "refused");
-    const isRenewed = await this.#hasOtherToken(path).catch(() => false);
+    const isRenewed = await this.#hasOtherToken(path);
     if (this.#uid !== uid || this.#standing.get(path) !== "refused") return;
     if (isRenewed && this.#wanted.has(path)) this.want(path);
     else this.#refuse(path, reason);
@@ -219,7 +219,11 @@ export class Connector {
    * @param {string} path
    */
   async #hasOtherToken(path) {
-    return this.#credentials.isOther(this.#tokens.get(path) ?? (await this.#credentials.current()));
+    try {
+      return await this.#credentials.isOther(this.#tokens.get(path) ?? (await this.#credentials.current()));
+    } catch {
+      return false;
+    }
   }
 
   /** What the page does within one turn goes into one request. */
@@ -309,9 +313,8 @@ export class Connector {
       return floorMs;
     }
     this.#backoff.reset();
-    const reasons = new Map(readRefusals(text).map(({ path, reason }) => [path, reason]));
     for (const path of paths) {
-      const reason = reasons.get(path) ?? (status < 300 ? "" : `${readReason(text) ?? `status ${status}`}`);
+      const reason = readReason(text, path) ?? (status < 300 ? "" : `status ${status}`);
       if (!isConnect) this.#standing.delete(path);
       else if (reason) this.#refuse(path, reason);
       // The poll's confirmation may have arrived before this answer.

@@ -223,10 +223,9 @@ export class Firenze extends EventTarget {
       },
     };
     if (page) watchPage({ ...this.runtime, page }, listeners, this.#watch.signal);
-    const tabs = await this.#share?.(this.#shareable());
-    for (const path of this.#handlers.paths()) tabs?.want(path);
-    if (this.#watchesPolls) tabs?.watchPolls();
-    this.#tabs = tabs ?? null;
+    this.#tabs = (await this.#share?.(this.#shareable())) ?? null;
+    this.renew();
+    if (this.#watchesPolls) this.#tabs?.watchPolls();
     this.#isReady = true;
     this.#begin();
   }

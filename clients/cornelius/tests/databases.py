@@ -50,7 +50,7 @@ def _options(engine: str, name: str, host: object, port: object, user: object, p
 def _mariadb(folder: Path, lacking: Lacking) -> Iterator[int]:
     """Run a MariaDB that listens on a loopback port only, with an empty database."""
     install = shutil.which("mariadb-install-db") or lacking(
-        "there is no MariaDB; Debian's package mariadb-server has it"
+        "there is no MariaDB; Debian's mariadb-server-core and mariadb-client-core have it"
     )
     program = shutil.which("mariadbd", path="/usr/sbin:/usr/bin:/usr/local/bin") or lacking("there is no mariadbd")
     port = ports.reserve()

@@ -180,7 +180,7 @@ def test_commands_say_what_failed_when_the_api_is_not_there() -> None:
     with ScriptedServer([]) as server:
         url = server.url
     for command in (["publish", "a", "b"], ["explain", UID_A], ["connect", UID_A, "a"], ["disconnect", UID_A, "a"]):
-        ended = run(*command, "--timeout", "0.3", url=url)
+        ended = run(*command, "--timeout", "2", url=url)
         assert (1, "") == (ended.returncode, ended.stdout)
         assert "error: the time is over; the last try: no connection\n" == ended.stderr
 

@@ -15,7 +15,7 @@ from roots_outbox.application.backend_api import BackEndApiSink
 
 async def test_reason_is_logged_once_when_the_back_end_api_does_not_answer() -> None:
     """Nothing is taken for stored; the readiness has the reason too."""
-    sink = BackEndApiSink(Dudley(url=f"http://127.0.0.1:{ports.reserve()}", timeout_seconds=0.2))
+    sink = BackEndApiSink(Dudley(url=f"http://127.0.0.1:{ports.reserve()}", timeout_seconds=2.0))
     event = Event(path="tasks", message=b"{}", event_id=new_event_id(), committed_ns=1)
     with structlog.testing.capture_logs() as lines:
         for _ in range(2):

@@ -1,6 +1,6 @@
 """Where an outbox is, and how the relay connects to it. May import: psycopg."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -38,7 +38,8 @@ class OutboxSource:
         install_command creates or upgrades the table, for people who read that it is missing.
     """
 
-    database_url: str
+    database_url: str = field(repr=False)
+    """It may have a password (I10)."""
     table: sql.Identifier
     application: str
     install_command: str

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from tests.testkit import faults
@@ -17,7 +18,6 @@ from tests.testkit.deadlines import clock, stretched
 
 from cornelius import (
     Dudley,
-    ForbiddenError,
     InvalidError,
     KeyRefusedError,
     Message,
@@ -134,12 +134,14 @@ def test_listeners_slow_down_when_they_have_the_same_uid(stack: Stack) -> None:
     assert QUICK_POLLS in waits
 
 
-def test_errors_say_what_to_do_when_the_real_api_refuses(dudley: Dudley, backend_api_url: str) -> None:
+def test_errors_say_what_to_do_when_the_real_api_refuses(stack: Stack, dudley: Dudley, backend_api_url: str) -> None:
     """The back-end API's answers are those that the client was made for."""
+    with urlopen(f"{stack.url}/comet/") as answer:  # noqa: S310  # our own address
+        uid = json.load(answer)["reconnectWith"].partition("/")[0]
     nobody = Dudley(url=backend_api_url)
     with pytest.raises(KeyRefusedError):
         nobody.update("tasks", "x")
-    with pytest.raises(ForbiddenError):
+    with pytest.raises(KeyRefusedError):
         nobody.connect(FOREIGN_UID, [PATH])
     with pytest.raises(InvalidError):
         dudley.update("no path", "x")
@@ -149,8 +151,10 @@ def test_errors_say_what_to_do_when_the_real_api_refuses(dudley: Dudley, backend
         dudley.explain(FOREIGN_UID)
     with pytest.raises(UnknownUidError):
         dudley.forget(FOREIGN_UID)
+    with pytest.raises(UnknownUidError):
+        dudley.connect(FOREIGN_UID, [PATH])
     with pytest.raises(InvalidError):
-        dudley.connect(FOREIGN_UID, ["no path"])
+        dudley.connect(uid, ["no path"])
     with pytest.raises(KeyRefusedError):
         Dudley(url=backend_api_url, key="not-the-key-of-anybody").update(PATH, "x")
     with pytest.raises(PublishError) as caught:

@@ -181,10 +181,12 @@ class Listener(TcpWSGIServer):
         quiet_since = time.monotonic() - _PRESSED_ARRIVAL_SECONDS
         channels = [one for one in self.active_channels.values() if not (one.is_at_work or one.will_close)]
         ended = 0
+        has_unread = False
         wanted = max(1, int(self._max_connections * _SHARE_ENDED))
         for channel in heapq.nsmallest(wanted, channels, key=lambda one: (one.total_outbufs_len > 0, one.rested_at)):
             # One whose bytes have come meanwhile is read in this very turn.
             if channel.is_idle and has_unread_bytes(channel.socket):
+                has_unread = True
                 continue
             is_new = channel.rested_at > quiet_since
             reading = self.task_dispatcher.pop_excess(self._max_connections // 2) if is_new else None
@@ -193,7 +195,8 @@ class Listener(TcpWSGIServer):
             else:
                 reading.refuse()
             ended += 1
-        while ended < wanted and (reading := self.task_dispatcher.pop_excess(0)) is not None:
+        # What is read in this turn may be of the busiest address, so the next turn chooses better.
+        while ended < wanted and not has_unread and (reading := self.task_dispatcher.pop_excess(0)) is not None:
             reading.refuse()
             ended += 1
         self._note_pressure("connections_ended", ended)

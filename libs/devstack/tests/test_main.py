@@ -305,6 +305,15 @@ def test_run_says_what_the_address_of_an_application_is_when_it_is_none(tmp_path
     assert (USAGE, sentence) == failed_run(tmp_path / "home", ROOTS_APP_UPSTREAM=value)
 
 
+@pytest.mark.parametrize("module", ["roots_devstack", "roots_longpoll", "roots_subscriptions", "roots.nats.provision"])
+def test_program_starts_nothing_when_it_gets_an_argument(module: str) -> None:
+    """A typing error, or a wish for help, must not start a service."""
+    command = [sys.executable, "-m", module, "--hlep"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=stretched(60), check=False)
+    assert USAGE == done.returncode
+    assert done.stderr.endswith(f"python -m {module}: error: unrecognized arguments: --hlep\n")
+
+
 def test_run_prints_the_address_of_the_application_when_it_has_one(tmp_path: Path) -> None:
     """The gateway passes the application's page on, at the address that is printed."""
     application = ThreadingHTTPServer((ports.HOST, 0), Application)

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import msgspec
 
 from roots.runtime import lifecycle
-from roots.runtime.config import Port, load_or_exit, setting
+from roots.runtime.config import Port, load_or_exit, setting, take_no_arguments
 from roots_devstack.errors import DevstackError
 from roots_devstack.processes.console import Console
 from roots_devstack.processes.supervision import Sink
@@ -95,6 +95,7 @@ async def _either(task: asyncio.Task[None], event: asyncio.Event) -> None:
 
 def main() -> None:
     """Run the stack that the environment asks for."""
+    take_no_arguments("roots_devstack", "Run the whole system until Ctrl-C, as `make run` does.")
     config = load_or_exit(RunConfig)
     # Postgres's clients would take them for what the address of ours leaves open.
     for name in [name for name in os.environ if name.startswith("PG")]:

@@ -6,7 +6,7 @@ import sys
 import uvloop
 
 from roots.runtime import descriptors, logs
-from roots.runtime.config import load_or_exit
+from roots.runtime.config import load_or_exit, take_no_arguments
 from roots.runtime.lifecycle import stop_event
 from roots.tracing.tracing import Tracing, open_tracing
 from roots_longpoll.config import Config
@@ -22,6 +22,7 @@ async def _run(config: Config, tracing: Tracing) -> None:
 
 def main() -> None:
     """Run with the environment's configuration; exit 1 when a port can't be bound."""
+    take_no_arguments("roots_longpoll", "Run one replica of longpoll, which holds polls, until SIGTERM.")
     config = load_or_exit(Config)
     logs.configure("longpoll", config.log_level)
     tracing = open_tracing("longpoll")

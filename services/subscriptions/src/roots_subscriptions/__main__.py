@@ -14,7 +14,7 @@ from roots.contracts.events import MAX_BATCH_BYTES
 from roots.http import health
 from roots.http.server import HttpServer
 from roots.runtime import descriptors, logs
-from roots.runtime.config import exit_usage, load_or_exit
+from roots.runtime.config import exit_usage, load_or_exit, take_no_arguments
 from roots.runtime.lifecycle import catch_stop
 from roots.tracing.tracing import open_tracing
 from roots_subscriptions.backend_api.app import create_backend_api
@@ -168,6 +168,7 @@ class Service:
 
 def main() -> None:
     """Run the service with the environment's configuration."""
+    take_no_arguments("roots_subscriptions", "Run subscriptions, which decides what clients receive, until SIGTERM.")
     config = load_or_exit(SubscriptionsConfig)
     logs.configure("subscriptions", config.log_level)
     descriptors.raise_limit()

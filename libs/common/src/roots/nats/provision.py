@@ -22,7 +22,7 @@ from nats.js.errors import NotFoundError
 from roots.contracts import subjects
 from roots.nats import broker
 from roots.runtime import logs
-from roots.runtime.config import LogLevel, load_or_exit, setting
+from roots.runtime.config import LogLevel, load_or_exit, setting, take_no_arguments
 
 DEADLINE_SECONDS = 60.0
 # A request that reaches a cluster without a leader is never answered; the next one may be.
@@ -155,6 +155,7 @@ async def _current_replicas(js: JetStreamContext, stream: str) -> int:
 
 def main() -> None:
     """Provision with the environment's configuration."""
+    take_no_arguments("roots.nats.provision", "Create the streams of NATS, or bring their limits up to date.")
     config = load_or_exit(ProvisionConfig)
     logs.configure("provision", config.log_level)
     try:

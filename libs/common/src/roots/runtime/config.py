@@ -4,6 +4,7 @@ A service declares a frozen dataclass whose fields are made by `setting`; `load`
 `NAME_FILE` names (as container secrets arrive), converts it to the field's type, and checks its limits.
 """
 
+import argparse
 import dataclasses
 import os
 import sys
@@ -124,6 +125,15 @@ def load_or_exit(config_type: type[T]) -> T:
         return load(config_type)
     except ConfigError as error:
         exit_usage(str(error))
+
+
+def take_no_arguments(module: str, description: str) -> None:
+    """End `python -m module` with status 2 when it was given arguments, for it has none; `--help` says what it is."""
+    argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        epilog="Its settings are environment variables: docs/configuration.md.",
+    ).parse_args()
 
 
 def exit_usage(message: str) -> NoReturn:

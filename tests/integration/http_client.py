@@ -62,6 +62,9 @@ class HttpConnection:
             lines.append(f"Content-Length: {len(payload)}")
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         async with within(ANSWER_SECONDS):
+            if self._streams is not None and self._streams[0].at_eof():
+                # The server has ended it since the last answer, as it does after a while.
+                self.close()
             if self._streams is None:
                 self._streams = await asyncio.open_connection(
                     self._host, self._port, limit=1 << 20, local_addr=self._source

@@ -14,6 +14,11 @@ NOW = 1_795_000_000.0
 DAY = 24 * 3600.0
 
 
+def test_uid_is_no_option_of_a_command_when_it_is_minted() -> None:
+    """It can be typed as it is: `python -m cornelius explain UID`."""
+    assert not [uid for uid in (Uids(KEY).mint(NOW) for _ in range(2000)) if uid.startswith("-")]
+
+
 def test_uid_verifies_when_it_was_minted_with_the_same_key() -> None:
     """What one replica mints, another one accepts."""
     uid = Uids(KEY).mint(NOW)

@@ -24,6 +24,8 @@ DEFAULT_MAX_AGE_SECONDS = 7 * 24 * 3600
 _RANDOM_BYTES = 16
 _SIGNED_BYTES = _RANDOM_BYTES + 4
 _MAC_BYTES = 12
+# Of the first random byte: it makes a uid begin with "-", which a command line takes for an option.
+_MINUS = 62
 _CLOCK_SKEW_SECONDS = 60
 
 
@@ -58,7 +60,9 @@ class Uids:
     def mint(self, now: float | None = None) -> str:
         """Return a new uid issued at `now` (seconds since 1970; the present by default)."""
         issued = int(time.time() if now is None else now)
-        signed = secrets.token_bytes(_RANDOM_BYTES) + issued.to_bytes(4, "big")
+        while (random := secrets.token_bytes(_RANDOM_BYTES))[0] >> 2 == _MINUS:
+            pass
+        signed = random + issued.to_bytes(4, "big")
         return base64.urlsafe_b64encode(signed + self._mac(signed)).decode("ascii")[:UID_CHARACTERS]
 
     def is_valid(self, uid: str, now: float | None = None) -> bool:

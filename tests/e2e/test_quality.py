@@ -174,7 +174,7 @@ async def test_tasks_are_moved_by_keys_and_by_pointer_when_the_user_wants_anothe
     mine, theirs = await new_page(), await new_page()
     for description in ("One e2e", "Two e2e", "Three e2e"):
         await add(mine, description)
-    await expect(theirs.get_by_text("Three e2e")).to_have_count(1)
+    await expect(task(theirs, "Three e2e")).to_have_count(1)
     await expect_saved(mine)
     first = [text for text in await shown(mine) if not text.endswith("e2e")]
 

@@ -36,7 +36,7 @@ _SMALL_BYTES = 16 << 10
 _LOOK_SECONDS = 1
 _MEMORY_LOOK_SECONDS = 0.01
 # Without a free descriptor the listener pauses for so long; new connections wait in the kernel's queue.
-_NO_DESCRIPTOR_SECONDS = 0.5
+_NO_DESCRIPTOR_SECONDS = 0.1
 _NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE))
 _ACCEPTS_AT_ONCE = 32
 # Of all places, what is made free at once, so that it is not looked for at every connection.
@@ -135,7 +135,7 @@ class Listener(TcpWSGIServer):
                     self._paused_until = time.monotonic() + (0.0 if self._make_room() else _NO_DESCRIPTOR_SECONDS)
                 return
             self.is_short_of_descriptors = not self._reserve.is_full
-            if self._lacks_descriptors and not self.is_short_of_descriptors:
+            if self._lacks_descriptors and not self.is_short_of_descriptors and descriptors.is_one_free():
                 self._lacks_descriptors = False
                 log.info("descriptors_free", port=int(self.effective_port))
             try:
@@ -160,6 +160,9 @@ class Listener(TcpWSGIServer):
         """Return the next connection, on a descriptor of the reserve when there is no other. Errors: OSError."""
         while True:
             try:
+                if not self._reserve.size:
+                    # A descriptor that is free for a moment may be of another listener's reserve.
+                    descriptors.expect_one_free()
                 connection, address = self.socket.accept()
             except OSError as error:
                 if error.errno not in _NO_DESCRIPTOR:

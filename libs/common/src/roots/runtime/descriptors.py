@@ -23,11 +23,28 @@ def connections_within(wanted: int) -> int:
     return min(wanted, max(limit - SPARE, limit // 2, _MIN_CONNECTIONS))
 
 
+def is_one_free() -> bool:
+    """Return whether this process can open one more file now."""
+    try:
+        expect_one_free()
+    except OSError:
+        return False
+    return True
+
+
+def expect_one_free() -> None:
+    """Open a file and close it. Errors: OSError when this process can't open one more now."""
+    os.close(_open_one())
+
+
 class Reserve:
-    """Descriptors that are open from the start, so that closing one leaves room below any limit. Thread-safe."""
+    """Descriptors that are open from the start, so that closing one leaves room below any limit. Thread-safe.
+
+    Shape: size is how many are open unless they are in use.
+    """
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self._lock = threading.Lock()
         self._kept: list[int] = []
         self.refill()
@@ -43,16 +60,20 @@ class Reserve:
     @property
     def is_full(self) -> bool:
         """Whether none has been released that was not opened again."""
-        return len(self._kept) == self._size
+        return len(self._kept) == self.size
 
     def refill(self) -> None:
         """Open again what was released, as far as the limit allows."""
         with self._lock, contextlib.suppress(OSError):
-            while len(self._kept) < self._size:
-                self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            while len(self._kept) < self.size:
+                self._kept.append(_open_one())
 
     def close(self) -> None:
         """Close all of them."""
-        self._size = 0
+        self.size = 0
         while self.release():
             pass
+
+
+def _open_one() -> int:
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)

@@ -47,6 +47,7 @@ class ServerState:
         self.now = time.monotonic()
         self.refusal: str | None = _NO_VIEW
         self._max_connections = max_connections
+        self._took_last = False
         self._slices: list[set[Swept]] = [set() for _ in range(SWEEPS_PER_SECOND)]
         self._next_slice = 0
 
@@ -54,15 +55,17 @@ class ServerState:
         """Take `connection` in; return whether there was room for it."""
         self.stats.connections += 1
         self._slices[self.stats.connections % SWEEPS_PER_SECOND].add(connection)
-        if len(self) <= self._max_connections:
+        # One that took the last descriptor may have taken what the admin port keeps for its probes.
+        self._took_last = not descriptors.is_one_free()
+        if len(self) <= self._max_connections and not self._took_last:
             return True
         self.stats.connections_refused += 1
         return False
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many connections are being refused that there is no room to answer another one."""
-        return len(self) > self._max_connections + MAX_REFUSED
+        """Whether there is no room to answer the connection that was refused last."""
+        return self._took_last or len(self) > self._max_connections + MAX_REFUSED
 
     def remove(self, connection: Swept) -> None:
         """Forget `connection`."""

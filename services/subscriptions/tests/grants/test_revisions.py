@@ -11,7 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from roots.auth.policy import parse_policy
+from roots.contracts.subjects import GRANTS_STREAM
 from roots.contracts.uids import Uids
+from roots.nats.reader import JetStreamReader
+from roots.nats.streams import StreamState
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import RevokedSinceError
 from roots_subscriptions.grants.grants import Grants
@@ -124,6 +127,62 @@ def test_grant_is_refused_when_a_whole_kick_comes_after_the_markers_were_read(
         broker_thread.call(connect(), timeout_seconds=20)
     record = broker_thread.call(grants.read(uid))
     assert record is None or record.paths == {}
+
+
+class ChangingReader(JetStreamReader):
+    """A reader after whose look at the stream's extent something is written, before it reads on."""
+
+    written: Callable[[], Awaitable[object]] | None = None
+
+    async def state(self) -> StreamState:
+        """Return the extent, and have the write come then."""
+        state = await super().state()
+        written, self.written = self.written, None
+        if written is not None:
+            await written()
+        return state
+
+
+class ChangingStore(GrantStore):
+    """A store that reads its bucket by a ChangingReader."""
+
+    @property
+    def bucket(self) -> ChangingReader:
+        """What reads the bucket's stream, the same each time."""
+        return self.__dict__.setdefault("reader", ChangingReader(self._client(), GRANTS_STREAM))
+
+
+def test_kick_finds_the_record_when_it_changes_while_the_kick_reads(
+    broker_thread: BrokerThread, grants: Grants, metrics: Metrics, uid: str
+) -> None:
+    """I5: a record that is granted or renewed moves to the end of the bucket, behind what the kick began to read."""
+    policy = parse_policy('[apps.tasks]\nallow = [{ paths = ["**"], who = "anyone" }]')
+    store = ChangingStore(broker_thread.client, metrics)
+    kicking = Grants(store, GrantIndex(store), lambda: policy, metrics)
+
+    async def kick() -> int:
+        await grants.connect(uid, [f"rooms/{uid}"], by=BY, identity=None, terms=Terms(subject=f"s-{uid}"))
+        store.bucket.written = lambda: grants.connect(uid, ["rooms/other"], by=BY, identity=None)
+        return (await kicking.revoke(subject=f"s-{uid}")).paths
+
+    assert 2 == broker_thread.call(kick(), timeout_seconds=20)
+
+
+def test_marker_is_seen_when_another_one_takes_its_place_while_it_is_read(
+    broker_thread: BrokerThread, grants: Grants, metrics: Metrics, uid: str
+) -> None:
+    """I5: the later of two revocations of one name moves the marker to the end of the bucket."""
+    store = ChangingStore(broker_thread.client, metrics)
+    index = GrantIndex(store)
+
+    async def is_marked() -> bool:
+        revision = await grants.revision()
+        await grants.revoke(subject=f"s-{uid}")
+        store.bucket.written = lambda: grants.revoke(subject=f"s-{uid}")
+        await index.catch_up()
+        return index.is_marked_since(revision, marks_about(uid, [f"s-{uid}"], []))
+
+    assert broker_thread.call(is_marked(), timeout_seconds=20)
 
 
 async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: random.Random) -> Race:

@@ -188,6 +188,33 @@ async def read_between(reader: JetStreamReader, after: int, upto: int, subject: 
         await asyncio.sleep(LAG_SECONDS)
 
 
+async def read_to_end(reader: JetStreamReader, after: int, upto: int, subject: str) -> AsyncIterator[Stored]:
+    """Yield the messages of `subject` after `after`: of each subject that has one now, its last one or an earlier one.
+
+    A stream that keeps the last message of a subject moves what changes to its end. So reading up to a sequence may
+    pass over a subject that changes meanwhile, and this reads on until one answer has all that is left.
+
+    Shape: upto is the stream's last sequence, as its leader has it now.
+    Errors: NatsUnavailableError.
+    """
+    while True:
+        batches = 0
+        has_more = True
+        while has_more:
+            batch = await reader.batch(seq=after + 1, subject=subject, limit=BATCH)
+            batches += 1
+            has_more = batch.has_more
+            for message in batch.messages:
+                after = message.seq
+                yield message
+        if batches == 1:
+            if after >= upto or await reader.next_seq(after + 1, subject) is None:
+                return
+            await asyncio.sleep(LAG_SECONDS)
+        # The server of the last batch may lag behind those of the others.
+        upto = (await reader.state()).last
+
+
 class LogReader(JetStreamReader):
     """Reads the event stream, in the epoch that the grants' bucket has for it. Errors: as JetStreamReader."""
 

@@ -3,7 +3,7 @@
 The bucket's key is the uid, and nothing in NATS leads from a subject or a path to its records. So every replica reads
 the bucket as a log: all of it at its start, then what has changed, by sequence. There is nothing to repair after an
 outage; the next reading goes on where the last one ended. Whoever needs an exact answer calls `catch_up` first, which
-reads up to what the bucket's leader has at that moment.
+reads all that is in the bucket at that moment, and what takes its place meanwhile.
 
 Clients with the same grants share one grant set: a policy change costs one decision for thousands of anonymous
 clients. Memory is that of the live records: about 0.4 KB for a client that shares a grant set, 1.7 KB
@@ -25,7 +25,7 @@ from roots.contracts.grant_records import GrantRecord, UnreadableRecordError, re
 from roots.contracts.identity import Identity
 from roots.contracts.subjects import GRANTS_PREFIX
 from roots.nats.log_epoch import LOG_SUBJECT
-from roots.nats.reader import read_between
+from roots.nats.reader import read_to_end
 from roots.nats.stored import TIME_HEADER, Stored
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
@@ -123,7 +123,7 @@ class GrantIndex:
             state = await self._store.bucket.state()
             if state.epoch != self._epoch or state.last < self._position or not await self._is_known():
                 self._forget_all(state.epoch)
-            async for message in read_between(self._store.bucket, self._position, state.last, f"{GRANTS_PREFIX}>"):
+            async for message in read_to_end(self._store.bucket, self._position, state.last, f"{GRANTS_PREFIX}>"):
                 self._apply_stored(message)
                 self._position = message.seq
                 self._marks.append((message.seq, message.headers.get(TIME_HEADER)))

@@ -146,10 +146,14 @@ class ChangingReader(JetStreamReader):
 class ChangingStore(GrantStore):
     """A store that reads its bucket by a ChangingReader."""
 
+    _reader: ChangingReader | None = None
+
     @property
     def bucket(self) -> ChangingReader:
         """What reads the bucket's stream, the same each time."""
-        return self.__dict__.setdefault("reader", ChangingReader(self._client(), GRANTS_STREAM))
+        if self._reader is None:
+            self._reader = ChangingReader(self._client(), GRANTS_STREAM)
+        return self._reader
 
 
 def test_kick_finds_the_record_when_it_changes_while_the_kick_reads(

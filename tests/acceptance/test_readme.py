@@ -30,7 +30,7 @@ def address(newcomer: Newcomer) -> str:
     return newcomer.run(RUN)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_other_window_shows_the_task_when_it_is_added_at_the_printed_address(
     address: str, browser: Browser
 ) -> None:
@@ -38,7 +38,7 @@ async def test_other_window_shows_the_task_when_it_is_added_at_the_printed_addre
     await expect_shared(browser, address, "Water the plants")
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_inspect_shows_polls_when_it_is_open(address: str, browser: Browser) -> None:
     """The page that the README names shows this browser's polls as they are held."""
     page = await open_page(browser, f"{address}/inspect")
@@ -57,7 +57,7 @@ def test_tutorial_answers_as_it_shows_when_it_is_typed(address: str, newcomer: N
         typist.type(step)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_snippet_gets_the_task_when_it_is_put_into_a_page(
     address: str, newcomer: Newcomer, browser: Browser
 ) -> None:
@@ -75,7 +75,7 @@ async def test_snippet_gets_the_task_when_it_is_put_into_a_page(
     await until(lambda: any("Feed the cat" in line for line in logged))
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_listen_prints_the_task_when_it_is_added(address: str, newcomer: Newcomer, browser: Browser) -> None:
     """The README's `cornelius listen` connects and prints what a window adds; Ctrl-C ends it without a traceback."""
     command = LISTEN.strip().replace(ADDRESS, newcomer.url.removeprefix("http://"))
@@ -89,7 +89,7 @@ async def test_listen_prints_the_task_when_it_is_added(address: str, newcomer: N
         assert "Traceback" not in terminal.text
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_tasks_are_there_when_it_is_started_again_after_ctrl_c(
     address: str, newcomer: Newcomer, browser: Browser
 ) -> None:
@@ -108,7 +108,7 @@ async def test_tasks_are_there_when_it_is_started_again_after_ctrl_c(
     await expect(task(await open_page(browser, again), "Still here")).to_have_count(1)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_tasks_are_there_when_the_checkout_was_moved(
     address: str, newcomer: Newcomer, browser: Browser, tmp_path: Path
 ) -> None:

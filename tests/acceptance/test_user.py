@@ -56,7 +56,7 @@ def newcomer(copied: Copied) -> Iterator[Newcomer]:
         shutil.rmtree(home)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_user_shares_tasks_when_roots_runs_in_the_home(newcomer: Newcomer, browser: Browser) -> None:
     """`make run` as the user, two windows, Ctrl-C, nothing left, and the same tasks after a second start."""
     address = await asyncio.to_thread(newcomer.run, RUN)

@@ -94,7 +94,7 @@ def over_http2(stack: Stack, background: LoopThread, tmp_path_factory: pytest.Te
         yield url
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def _empty_list(stack: Stack) -> None:
     """Delete the tasks that other tests have left: their texts may be those that this test looks for."""
     async with HttpConnection(stack.url) as connection:
@@ -115,9 +115,9 @@ def flags() -> list[str]:
     return [*FLAGS, NO_ANIMATIONS]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running_browser(chromium: str, flags: list[str]) -> AsyncIterator[Browser]:
-    """Yield a browser for the tests of a file: to start one takes seconds."""
+    """Yield a browser for all tests: to start one takes seconds."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
         browser.on("context", lambda context: context.set_default_timeout(stretched(2 * DEFAULT_MS)))
@@ -125,7 +125,7 @@ async def running_browser(chromium: str, flags: list[str]) -> AsyncIterator[Brow
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
     """Yield a browser without pages, which has the longer for everything, the busier the machine is."""
     expect.set_options(timeout=stretched(DEFAULT_MS))
@@ -138,7 +138,7 @@ async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
         await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def new_tab(url: str) -> AsyncIterator[NewTab]:
     """Yield a function that opens the todo page in one more tab of a browser.
 

@@ -21,7 +21,7 @@ from roots_devstack.stack import Stack
 
 from .readme_commands import terminal
 
-in_one_loop = pytest.mark.asyncio(loop_scope="module")
+in_one_loop = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("examples/django-todos")
@@ -103,7 +103,7 @@ async def _is_answered(url: str) -> bool:
     return answer is not None and answer.status == 200
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser, example_url: str) -> AsyncIterator[OpenPage]:
     """Yield a function that opens the page as another person would; an error on its console fails the test."""
     errors: list[str] = []

@@ -21,7 +21,7 @@ from roots_devstack.stack import Stack
 from .conftest import NewPage
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, shown, task
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TOKEN_SECONDS = 4
 

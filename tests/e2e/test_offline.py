@@ -8,10 +8,10 @@ from tests.testkit.deadlines import stretched
 from .conftest import NewPage, NewTab, everywhere
 from .todo_page import RECOVERED_MS, add, delete, edit, expect_saved, expect_state, task, visible
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def pages(new_page: NewPage) -> tuple[Page, Page]:
     """Return two people's pages, both with the same two tasks and nothing else."""
     mine, theirs = await new_page(), await new_page()

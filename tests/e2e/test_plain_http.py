@@ -14,7 +14,7 @@ from .conftest import crash
 from .pomona_page import POMONA, listen, serve
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, expect_state, task
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TABS = 8
 """More than the six connections that a browser has to a host."""

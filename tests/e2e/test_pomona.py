@@ -17,7 +17,7 @@ from roots_devstack.stack import Stack
 from .conftest import FLAGS, crash, everywhere
 from .pomona_page import LISTEN, POMONA, build_react, listen, readme_block, serve
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RECOVERED_SECONDS = 20.0
 """After a tab has died or frozen, its lead is taken over well within this."""
@@ -97,7 +97,7 @@ class SomebodyElse:
             await self.delete(guid)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def somebody(stack: Stack) -> AsyncIterator[SomebodyElse]:
     """Yield somebody who changes tasks."""
     async with async_playwright() as playwright:
@@ -108,7 +108,7 @@ async def somebody(stack: Stack) -> AsyncIterator[SomebodyElse]:
         await request.dispose()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser, url: str, minified: Path) -> BrowserContext:
     """Return one person's browser, with the library beside the running system."""
     context = await browser.new_context()

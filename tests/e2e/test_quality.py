@@ -24,7 +24,7 @@ SHIFTED = """() => {
   })));
 }"""
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def violations(page: Page) -> list[str]:

@@ -8,7 +8,7 @@ from roots_devstack.stack import Stack
 
 from .session import Session
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECONDS = 12
 SEED = 1

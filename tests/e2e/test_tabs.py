@@ -9,7 +9,7 @@ from tests.testkit.deadlines import stretched, until
 from .conftest import NewPage, NewTab, crash, everywhere
 from .todo_page import RECOVERED_MS, add, delete, expect_saved, task
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TABS = 8
 

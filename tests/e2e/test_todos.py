@@ -14,7 +14,7 @@ from roots_devstack.stack import Stack
 from .conftest import NewPage, everywhere
 from .todo_page import RECOVERED_MS, SEEN_MS, add, edit, expect_saved, expect_state, task
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PROCESSES = ["postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll-1", "longpoll-2"]
 

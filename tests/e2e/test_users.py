@@ -14,7 +14,7 @@ from roots_devstack.stack import Stack, StackConfig
 
 from .todo_page import RECOVERED_MS, expect_saved, task, type_new
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRET = "a secret for tests, of 32 bytes or more"
 POLICY = """
@@ -31,7 +31,7 @@ write = "anyone"
 WRITES = "**/tasks"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def guarded(tmp_path: Path) -> AsyncIterator[Stack]:
     """Run a system whose users are told apart by a cookie."""
     (tmp_path / "secret").write_text(SECRET, encoding="ascii")

@@ -56,6 +56,26 @@ def test_row_stays_on_its_path_when_its_key_is_null(connection: Connection) -> N
     assert [{"id": 1, "owner": None}, {"id": 2, "owner": None}] == [message for _, message in take(connection)]
 
 
+def test_row_leaves_its_old_path_when_a_null_moves_in_its_key(connection: Connection) -> None:
+    """Two keys of the same values, one of them null, are different."""
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks', '["id"]', ARRAY['owner', '100%'])""")
+    connection.execute("""INSERT INTO "To do" (id, owner) VALUES (1, 7)""")
+    connection.execute("""UPDATE "To do" SET owner = NULL, "100%" = '7'""")
+    assert [{"id": 1}, {"owner": 7, "100%": None, "DELETE": True}, {"id": 1}] == [
+        message for _, message in take(connection)
+    ]
+
+
+def test_rows_have_different_ids_when_one_statement_changes_many(connection: Connection) -> None:
+    """Roots drops what comes with an id that it has seen."""
+    connection.execute("""SELECT roots.watch('"To do"', 'tasks')""")
+    for change in ('INSERT INTO "To do" (id) SELECT generate_series(1, 300)', 'UPDATE "To do" SET id = -id'):
+        connection.execute(change.encode())
+    ids = [event_id for (event_id,) in connection.execute("SELECT event_id FROM roots.outbox").fetchall()]
+    assert {4} == {event_id.version for event_id in ids}
+    assert 900 == len(set(ids))
+
+
 @pytest.mark.parametrize("columns", [None, ["@row@", "@table@", "%s", "roots_new", "changed", "o'{\\"]])
 def test_row_is_published_whole_when_its_columns_have_names_that_the_triggers_use(
     connection: Connection, columns: list[str] | None

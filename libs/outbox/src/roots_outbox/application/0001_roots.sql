@@ -208,7 +208,8 @@ END $$;
 
 -- _create_functions: the functions of one watch, with all names in place, so that their plans are kept. Columns are
 -- compared and sent by casts that every type has. In all of them a row is `changed`, and `changed.*` means the row also
--- when a column has that name.
+-- when a column has that name. A row of the outbox costs as much as a row of a small table, so what each row adds to
+-- that counts: an id from its generator would be another third, and to_json is slower than row_to_json.
 CREATE FUNCTION roots._create_functions(watch_id bigint, relation regclass, path text, names jsonb, key text[])
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -217,7 +218,10 @@ DECLARE
     sent text;    -- statements without their table: they select what is sent of a row,
     deleted text; -- and what is sent of its deletion.
     condition text;
-    put constant text := 'INSERT INTO roots.outbox (path, ordering_key, message) ';
+    put constant text := 'INSERT INTO roots.outbox (path, ordering_key, message, event_id) ';
+    -- A random number for each statement, and a count.
+    event_id constant text :=
+        '((SELECT left(gen_random_uuid()::text, 27)) || to_hex(4294967296 + row_number() OVER ()))::uuid';
 BEGIN
     SELECT string_agg(
         CASE WHEN is_column THEN format('changed.%I::text', piece) ELSE quote_literal(piece) END, ' || ' ORDER BY place)
@@ -229,26 +233,27 @@ BEGIN
         SELECT 2 * place + 1, true, match[1]
         FROM regexp_matches(path, '\{([^{}]*)\}', 'g') WITH ORDINALITY AS reference (match, place)
     ) AS pieces;
-    SELECT format('concat_ws(''/'', %L, %s)', relation::oid, string_agg(format('changed.%I::text', name), ', ' ORDER BY place)),
+    SELECT format('%L || ROW(%s)::text', relation::oid, string_agg(format('changed.%I', name), ', ' ORDER BY place)),
            string_agg(roots._member(name, coalesce(names ->> name, name)), ' || '','' || ' ORDER BY place)
     INTO key_of, deleted
     FROM unnest(key) WITH ORDINALITY AS keys (name, place);
-    deleted := format('SELECT %s, %s, ''{'' || %s || '',"DELETE":true}''', path_of, key_of, deleted);
+    deleted := format('SELECT %s, %s, ''{'' || %s || '',"DELETE":true}'', %s', path_of, key_of, deleted, event_id);
     SELECT format('''{'' || %s || ''}''', string_agg(roots._member(member.key, member.value), ' || '','' || '))
     INTO sent FROM jsonb_each_text(names) AS member;
     IF names IS NULL THEN
-        sent := 'to_json(changed.*)::text';
+        sent := 'row_to_json(changed.*)::text';
     END IF;
-    sent := format('SELECT %s, %s, %s', path_of, key_of, sent);
+    sent := format('SELECT %s, %s, %s, %s', path_of, key_of, sent, event_id);
     -- Neither a row without a path, nor one that would be read as a revocation or another order to the relay.
     condition := format(' AS changed WHERE left(%s, 2) <> %L', path_of, '::');
 
     PERFORM roots._create_function(watch_id, 'insert', put || sent || ' FROM roots_new' || condition || ';');
     PERFORM roots._create_function(watch_id, 'delete', put || deleted || ' FROM roots_old' || condition || ';');
-    -- A row that has another key or path now leaves the old path, and then arrives on the new one. EXCEPT takes time in
-    -- proportion to the rows, whatever their number was when the plan was made.
+    -- A row that has another key or path now leaves the old path, and then arrives on the new one.
     PERFORM roots._create_function(watch_id, 'update',
-        put || deleted || ' FROM roots_old' || condition || ' EXCEPT ' || deleted || ' FROM roots_new AS changed; '
+        put || deleted || ' FROM roots_old' || condition || format(
+            ' AND (%1$s, %2$s) IN (SELECT %1$s, %2$s FROM roots_old AS changed EXCEPT SELECT %1$s, %2$s FROM roots_new AS changed); ',
+            path_of, key_of)
         || put || sent || ' FROM roots_new' || condition || ';');
     -- The tables that inherit have triggers of their own.
     PERFORM roots._create_function(watch_id, 'truncate', format(
@@ -261,11 +266,13 @@ CREATE FUNCTION roots._member(name text, sent_name text) RETURNS text
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     RETURN format('%L || coalesce(to_json(changed.%I)::text, ''null'')', to_json(sent_name)::text || ':', name);
 
+-- _create_function: a function of one watch. Its plans are kept, also those made when a statement changed few rows. They
+-- must not compare each row with each: no nested loops.
 CREATE FUNCTION roots._create_function(watch_id bigint, what text, body text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE format(
-        'CREATE FUNCTION roots.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+        'CREATE FUNCTION roots.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS %L',
         format('watch_%s_%s', watch_id, what), format('BEGIN %s RETURN NULL; END', body));
 END $$;
 

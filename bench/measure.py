@@ -17,6 +17,7 @@ from bench import scenarios, writes
 from bench.backend_api import BackendApi, backend_api
 from bench.costs import costs
 from bench.errors import LoadError, MissingPeerError
+from bench.outbox import Application, outbox
 from bench.storm import storm
 from bench.subscribe import Subscriptions, subscribe
 from bench.targets import Floor, Granian, Nchan, Roots, Target, Waitress
@@ -32,12 +33,13 @@ SCENARIOS: dict[str, Callable[..., Awaitable[scenarios.Figures]]] = {
     "costs": costs,
     "subscribe": subscribe,
     "backend-api": backend_api,
+    "outbox": outbox,
     "posts": writes.posts,
     "write_to_event": writes.write_to_event,
 }
 _KINDS: tuple[type[Target], ...] = (
     *(Roots, Nchan, Floor, Granian, Waitress, Subscriptions, BackendApi),
-    *(Tasks, TasksWithoutOutbox, Writes, WritesThroughGateway),
+    *(Application, Tasks, TasksWithoutOutbox, Writes, WritesThroughGateway),
 )
 TARGETS: dict[str, Callable[[], Target]] = {
     **{kind.name: kind for kind in _KINDS},

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from roots_devstack.stack import Stack
 
 from .listener import Listener
 
+GUIDE = (Path(__file__).parents[2] / "docs/guide/outbox.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"(?ms)^## (\w+)$[^#]*^```python\n(.*?)^```$", GUIDE)
 WRITERS = 4
 CHANGES = 40
 
@@ -198,6 +201,24 @@ async def test_client_receives_nothing_after_its_path_was_revoked_in_a_transacti
             await until(lambda: todos.execute("SELECT FROM roots.outbox").rowcount == 0, 10.0)
             await client.poll_until(lambda: (DISCONNECT_PATH, "tasks") in client.updates, seconds=30)
         assert ("tasks", "2") not in client.updates
+
+
+def test_guide_has_programs_for_each_library() -> None:
+    """Each is run below."""
+    assert ["psycopg", "asyncpg", "SQLAlchemy"] == [library for library, _ in PROGRAMS]
+
+
+@pytest.mark.parametrize("program", [program for _, program in PROGRAMS])
+def test_note_and_its_event_are_of_one_transaction_when_a_program_of_the_guide_adds_it(
+    todos: psycopg.Connection, database: str, program: str
+) -> None:
+    """I11: as the document prints it, but for the address of the database."""
+    todos.execute("DROP TABLE IF EXISTS notes")
+    todos.execute("CREATE TABLE notes (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text text NOT NULL)")
+    code = program.replace("user:password@localhost:5432/name", database.partition("://")[2])
+    subprocess.run([sys.executable, "-c", code], check=True, env=bare({}), timeout=stretched(30))
+    found = todos.execute("SELECT path, message, o.xmin = n.xmin FROM roots.outbox AS o, notes AS n").fetchall()
+    assert [("notes", '{"id": 1, "text": "Water the plants"}', True)] == found
 
 
 @pytest.mark.parametrize(

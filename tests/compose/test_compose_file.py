@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.deploy.k8s.programs import OutboxRelayConfig
 
 from roots.nats.provision import ProvisionConfig
 from roots.tracing.tracing import TracingConfig
@@ -20,6 +21,7 @@ READS: dict[str, list[type]] = {
     "provision": [ProvisionConfig],
     "tasks": [ServeConfig, TracingConfig],
     "relay": [RelayConfig, TracingConfig],
+    "outbox": [OutboxRelayConfig, TracingConfig],
     "subscriptions": [SubscriptionsConfig, TracingConfig],
     "longpoll": [LongpollConfig, TracingConfig],
 }
@@ -86,11 +88,12 @@ def test_health_check_has_time_to_start_when_the_machine_is_busy() -> None:
     assert {*timeouts, SERVICES["postgres"]["healthcheck"]["timeout"]} == {"15s"}
 
 
-def test_relay_is_asked_at_its_own_port_when_it_shares_an_image() -> None:
+@pytest.mark.parametrize("name", ["relay", "outbox"])
+def test_relay_is_asked_at_its_own_port_when_it_shares_an_image(name: str) -> None:
     """The image's health check is of the task API; the port in the environment counts instead."""
-    default = next(field.default for field in dataclasses.fields(RelayConfig) if field.name == "admin_port")
+    default = next(field.default for field in dataclasses.fields(READS[name][0]) if field.name == "admin_port")
 
-    assert SERVICES["relay"]["environment"]["ROOTS_ADMIN_PORT"] == default
+    assert SERVICES[name]["environment"]["ROOTS_ADMIN_PORT"] == default
 
 
 def test_images_are_pinned_when_they_come_from_elsewhere() -> None:
@@ -135,14 +138,14 @@ def test_image_has_listed_files_only_when_it_is_built() -> None:
 
 
 def test_secrets_are_made_when_they_are_named() -> None:
-    """deploy/compose/secrets.sh makes each, and each is somebody's."""
+    """deploy/compose/secrets.sh makes each but the URL of the user's database, and each is somebody's."""
     script = (ROOT / "deploy/compose/secrets.sh").read_text(encoding="utf-8")
     used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
 
     assert FILE["secrets"].keys() == used
     for name, secret in FILE["secrets"].items():
         assert secret == {"file": f".compose/secrets/{name}"}
-        assert re.search(rf"\b{name}\b", script)
+        assert re.search(rf"\b{name}\b", script) or name == "application-database-url"
     assert ".compose/" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 
 
@@ -164,7 +167,7 @@ def test_data_outlives_containers_when_they_are_made_anew() -> None:
     assert "nats:/data" in SERVICES["nats"]["volumes"]
 
 
-@pytest.mark.parametrize("name", ["tasks", "relay", "subscriptions", "longpoll"])
+@pytest.mark.parametrize("name", ["tasks", "relay", "outbox", "subscriptions", "longpoll"])
 def test_container_is_given_time_when_it_drains(name: str) -> None:
     """Docker kills after the grace period; the drain's window, and some seconds to close, come before (I8)."""
     service = SERVICES[name]

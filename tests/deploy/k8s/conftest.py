@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 import yaml
@@ -14,7 +14,12 @@ from .manifests import Manifests, render
 from .programs import DEPLOY
 
 COMPONENTS = sorted(path.parent.name for path in (DEPLOY / "k8s/components").glob("*/kustomization.yaml"))
-OVERLAYS = {
+# An overlay's patches do not reach a component.
+_PRIORITY = {
+    "target": {"kind": "Deployment", "name": "outbox"},
+    "patch": "- { op: add, path: /spec/template/spec/priorityClassName, value: roots }",
+}
+OVERLAYS: dict[str, dict[str, list[str | dict[str, Any]]]] = {
     **{f"overlay-{name}": {"resources": [f"k8s/overlays/{name}"]} for name in ("dev", "production")},
     **{
         f"component-{name}": {"resources": ["k8s/base", "k8s/nats"], "components": [f"k8s/components/{name}"]}
@@ -28,10 +33,12 @@ OVERLAYS = {
     "production-checked": {
         "resources": ["k8s/overlays/production"],
         "components": [f"k8s/components/{name}" for name in COMPONENTS if name not in ("networkpolicy", "autoscaling")],
+        "patches": [_PRIORITY],
     },
     "production-everything": {
         "resources": ["k8s/overlays/production"],
         "components": [f"k8s/components/{name}" for name in COMPONENTS if name != "networkpolicy"],
+        "patches": [_PRIORITY],
     },
 }
 
@@ -65,7 +72,10 @@ def build(kustomize: Sequence[str], tmp_path_factory: pytest.TempPathFactory) ->
     def built(name: str) -> Manifests:
         folder = deploy / "of-the-test" / name
         folder.mkdir(parents=True)
-        lists = {kind: [f"../../{path}" for path in paths] for kind, paths in OVERLAYS[name].items()}
+        lists = {
+            kind: [f"../../{item}" if isinstance(item, str) else item for item in items]
+            for kind, items in OVERLAYS[name].items()
+        }
         head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "roots"}
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(head | lists), encoding="utf-8")
         return render(kustomize, folder)

@@ -2,18 +2,30 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from cornelius import settings as cornelius
 from roots.http.health import LAST_SCRAPE_SECONDS
 from roots.nats.provision import ProvisionConfig
-from roots.runtime.config import ServiceConfig
+from roots.runtime.config import ServiceConfig, setting
 from roots_longpoll.config import Config as LongpollConfig
+from roots_outbox.application import commands
 from roots_subscriptions.config import SubscriptionsConfig
 from roots_tasks.config import MigrateConfig, RelayConfig, ServeConfig
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRelayConfig(commands.RelayConfig):
+    """What `cornelius outbox relay` reads, of which Cornelius reads its own."""
+
+    database_url: str = setting(commands.URL_VARIABLE, is_secret=True)
+    backend_api_url: str = setting(cornelius.URL_VARIABLE)
+    backend_api_key: str = setting(cornelius.KEY_VARIABLE, is_secret=True)
+
 
 CONFIGS: dict[tuple[str, ...], type] = {
     ("python", "-m", "roots_tasks", "serve"): ServeConfig,
@@ -22,6 +34,7 @@ CONFIGS: dict[tuple[str, ...], type] = {
     ("python", "-m", "roots.nats.provision"): ProvisionConfig,
     ("python", "-m", "roots_subscriptions"): SubscriptionsConfig,
     ("python", "-m", "roots_longpoll"): LongpollConfig,
+    ("python", "-m", "cornelius", "outbox", "relay"): OutboxRelayConfig,
 }
 """The configuration class of each command of ours."""
 

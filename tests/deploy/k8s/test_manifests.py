@@ -55,10 +55,10 @@ def test_network_policies_allow_what_is_used_when_built(build: Build, overlay: s
 
 
 def test_secrets_are_documented_when_production_needs_them(build: Build) -> None:
-    """The table of secrets that are made elsewhere has what production needs, and nothing else."""
-    production = build("overlay-production")
+    """The table of secrets that are made elsewhere has what production and the outbox need, and nothing else."""
+    workloads = [*build("overlay-production").of(*WORKLOADS), build("component-outbox").get("Deployment", "outbox")]
     needed: dict[str, set[str]] = {}
-    for found in production.of(*WORKLOADS):
+    for found in workloads:
         for kind, name, key in references(found):
             if kind == "Secret":
                 # A secret that is mounted whole is a certificate of cert-manager's form.

@@ -15,7 +15,7 @@ from bench.errors import LoadError
 from bench.publishers import Publisher
 from bench.scenarios import Figures
 from bench.targets import READY_SECONDS, Target
-from bench.usage import children_of
+from bench.usage import children_of, cpu_seconds
 from roots_devstack.processes.environment import inherited
 from roots_devstack.processes.waiting import until_ready
 from roots_devstack.servers.postgres import Postgres
@@ -139,8 +139,9 @@ async def outbox(target: Target, *, rows: int, rounds: int, transactions: int) -
     """Publish `rows` rows of one statement, and `transactions` messages of one path; then measure writes alone.
 
     Shape: published_per_second are of the rows, one_path_per_second of the messages, whose order takes one at a time;
-        insert_ratio and update_ratio compare a statement of `rows` rows with the same on a table that is not watched,
-        by their medians of `rounds`; publish_adds_ms and watch_adds_ms are what a small transaction takes longer.
+        insert_ratio and update_ratio compare the CPU of a statement of `rows` rows with that of the same on a table
+        that is not watched, by their medians of `rounds`; publish_adds and watch_adds are what a small transaction
+        takes longer, and what CPU of the database it takes more.
     """
     if not isinstance(target, Application):
         raise LoadError("the scenario outbox needs the target application")
@@ -165,7 +166,7 @@ async def _publish(connection: Connection, statement: str, table: str, rows: int
 
 
 def _compare_statements(connection: Connection, rows: int, rounds: int) -> Figures:
-    took: dict[tuple[str, str], list[float]] = {}
+    spent: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         connection.execute("DELETE FROM plain")
         connection.execute("DELETE FROM todo")
@@ -173,25 +174,33 @@ def _compare_statements(connection: Connection, rows: int, rounds: int) -> Figur
         connection.execute("TRUNCATE roots.outbox")
         for name, statement in _STATEMENTS.items():
             for table in ("plain", "todo"):
-                began = time.perf_counter()
+                before = _cpu_seconds(connection)
                 connection.execute(statement.format(table=table, rows=rows).encode())
-                took.setdefault((name, table), []).append(time.perf_counter() - began)
-    medians = {key: statistics.median(seconds) for key, seconds in took.items()}
+                spent.setdefault((name, table), []).append(_cpu_seconds(connection) - before)
+    medians = {key: statistics.median(seconds) for key, seconds in spent.items()}
     return {f"{name}_ratio": medians[name, "todo"] / medians[name, "plain"] for name in _STATEMENTS} | {
-        f"{name}_{table}_ms": seconds * 1000 for (name, table), seconds in medians.items()
+        f"{name}_{table}_cpu_ms": seconds * 1000 for (name, table), seconds in medians.items()
     }
 
 
 def _compare_transactions(connection: Connection, count: int) -> Figures:
     took: dict[str, list[float]] = {name: [] for name in _TRANSACTIONS}
+    spent: dict[str, list[float]] = {name: [] for name in _TRANSACTIONS}
     for _ in range(count):
         for name, statements in _TRANSACTIONS.items():
-            began = time.perf_counter()
+            before, began = _cpu_seconds(connection), time.perf_counter()
             with connection.transaction():
                 for statement in statements:
                     connection.execute(statement.encode())
             took[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(seconds) * 1000 for name, seconds in took.items()}
-    return {"transaction_ms": medians["alone"]} | {
-        f"{name}_adds_ms": medians[name] - medians["alone"] for name in ("publish", "watch")
-    }
+            spent[name].append(_cpu_seconds(connection) - before)
+    alone, cpu_alone = statistics.median(took["alone"]), statistics.median(spent["alone"])
+    figures = {"transaction_ms": alone * 1000, "transaction_cpu_us": cpu_alone * 1e6}
+    for name in ("publish", "watch"):
+        figures[f"{name}_adds_ms"] = (statistics.median(took[name]) - alone) * 1000
+        figures[f"{name}_adds_cpu_us"] = (statistics.median(spent[name]) - cpu_alone) * 1e6
+    return figures
+
+
+def _cpu_seconds(connection: Connection) -> float:
+    return cpu_seconds([connection.info.backend_pid])

@@ -128,7 +128,15 @@ def full() -> list[Experiment]:
             scenario="outbox",
             options={"rows": 10_000, "rounds": 7, "transactions": 500},
             targets=("application",),
-            headline=("published_per_second", "insert_ratio", "update_ratio", "publish_adds_ms", "watch_adds_ms"),
+            headline=(
+                "published_per_second",
+                "one_path_per_second",
+                "insert_ratio",
+                "update_ratio",
+                "publish_adds_ms",
+                "publish_adds_cpu_us",
+                "watch_adds_cpu_us",
+            ),
             runs=3,
         ),
         Experiment(

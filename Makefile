@@ -82,7 +82,7 @@ logs: ## follow what the containers write
 test chaos attacks bench: export PYTHONDONTWRITEBYTECODE :=
 
 test: setup clients/pomona/node_modules/.package-lock.json ## run every test against real Postgres, NATS and HAProxy
-	$(BIN)/python -m pytest -n 6 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 chaos: setup ## break the running system for ten minutes, check what every client saw, then run `make attacks`
 	@$(BIN)/python -m tests.chaos

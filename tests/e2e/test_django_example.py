@@ -1,7 +1,6 @@
 """The Django example, started by its README's commands: two browsers share a list that Django keeps."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from cornelius import Dudley
 from roots_devstack.processes import ports, probes
 from roots_devstack.stack import Stack
 
-from .readme_commands import terminal
+from .readme_commands import copy_example, terminal
 
 in_one_loop = pytest.mark.asyncio(loop_scope="session")
 
@@ -63,12 +62,7 @@ OpenPage = Callable[[], Awaitable[Page]]
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
     """Return a copy of what the example needs of the repository, with the running system's state where it would be."""
-    folder = tmp_path_factory.mktemp("checkout")
-    ignored = shutil.ignore_patterns(".*", "db.sqlite3", "__pycache__", "node_modules")
-    for part in (EXAMPLE, *map(Path, ("clients/cornelius", "clients/pomona", "libs/common", "libs/outbox"))):
-        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    (folder / ".roots").symlink_to(home)
+    folder = copy_example(EXAMPLE, tmp_path_factory.mktemp("checkout"), home)
     with (folder / EXAMPLE / "project" / "urls.py").open("a", encoding="utf-8") as urls:
         urls.write(SIGN_IN)
     return folder

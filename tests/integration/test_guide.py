@@ -15,13 +15,12 @@ from urllib.error import HTTPError
 from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
 
 import pytest
+from tests.testkit.application import READY_SECONDS, gateway_to
 from tests.testkit.background import LoopThread
 from tests.testkit.deadlines import stretched, wait_until
 
 from roots_devstack.keys import Keys
 from roots_devstack.processes import ports
-from roots_devstack.processes.waiting import until_ready
-from roots_devstack.servers.gateway import Gateway
 from roots_devstack.stack import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +29,6 @@ SERVERS = {
     "flask": "flask --app app run --port {port}",
     "falcon": "waitress --listen 127.0.0.1:{port} app:app",
 }
-READY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +80,16 @@ def url(
         "ROOTS_BACKEND_API_URL": str(stack.processes["subscriptions"].backend_api_url),
         "ROOTS_BACKEND_API_KEY": Keys(home / "secrets").get("backend-todos"),
     }
-    addresses = {name: str(process.url).partition("://")[2] for name, process in stack.processes.items()}
-    gateway = Gateway(
-        folder,
-        port=ports.reserve(),
-        tasks=addresses["tasks"],
-        subscriptions=addresses["subscriptions"],
-        longpolls=[address for name, address in addresses.items() if name.startswith("longpoll-")],
-        extra_env={"ROOTS_APP_UPSTREAM": f"{ports.HOST}:{port}"},
-    )
     command = [sys.executable, "-m", *SERVERS[request.param].format(port=port).split()]
     with ExitStack() as ends, (folder / "log").open("wb") as log:
         application = ends.enter_context(
             subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
         )
         ends.callback(application.kill)
-        background.run(gateway.start())
-        ends.callback(lambda: background.run(gateway.process.crash()))
-        background.run(until_ready(gateway, seconds=READY_SECONDS))
-        browser = Browser(gateway.url)
+        gateway_url = ends.enter_context(gateway_to(f"{ports.HOST}:{port}", stack, folder, background))
+        browser = Browser(gateway_url)
         wait_until(lambda: isinstance(browser.ask("/notes"), list), seconds=READY_SECONDS)
-        yield gateway.url
+        yield gateway_url
 
 
 def test_guide_shows_changes_to_those_who_may_receive_them(url: str) -> None:

@@ -106,7 +106,7 @@ lint: setup clients/pomona/node_modules/.package-lock.json ## ruff, bandit, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/bandit --quiet --severity-level medium --exclude '*/.venv/*' --recursive $(MYPY_PACKAGES) examples bench
-	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests) conftest.py bench deploy/grafana
+	$(BIN)/mypy $(MYPY_PACKAGES) $(wildcard libs/*/tests services/*/tests clients/*/tests tests) conftest.py bench deploy/grafana examples/chat
 	cd examples/django-todos && ../../$(BIN)/mypy .
 	$(TSC) -p clients/pomona
 	$(TSC) -p clients/pomona/tests
@@ -133,6 +133,8 @@ lock: setup ## pin every dependency again, with hashes
 		$(addsuffix /pyproject.toml,$(PACKAGES)) --output-file requirements/run.txt
 	$(COMPILE) --fork-strategy fewest --no-emit-package cornelius --extra django \
 		$(addsuffix /pyproject.toml,clients/cornelius libs/common libs/outbox) --output-file examples/django-todos/requirements.txt
+	$(COMPILE) --no-emit-package cornelius --constraint requirements/dev.txt examples/chat/requirements.in \
+		$(addsuffix /pyproject.toml,clients/cornelius libs/common libs/outbox) --output-file examples/chat/requirements.txt
 
 clean: ## remove what make made; the state in .roots too
 	rm -rf .venv .roots clients/pomona/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,6 +14,7 @@ RUN_BY = {
     "README.md": "tests/acceptance/test_readme.py",
     "clients/cornelius/README.md": "tests/packaging/test_cornelius_readme.py",
     "clients/pomona/README.md": "tests/packaging/test_pomona_readme.py",
+    "examples/chat/README.md": "tests/e2e/test_chat_example.py",
     "examples/django-todos/README.md": "tests/e2e/test_django_example.py",
 }
 """The test that runs a document's blocks, each of which it takes by `commands("NAME OF THE DOCUMENT")`."""

@@ -41,7 +41,7 @@ PLAIN_SOURCES = (
     "clients/cornelius/src",
     "clients/pomona/src",
     "web/todos",
-    "examples/django-todos",
+    "examples",
     "deploy",
 )
 """Folders whose comments and docstrings have no banned word."""

@@ -50,7 +50,10 @@ def test_service_imports_when_only_its_lock_is_installed(service: str, tmp_path:
 
 @pytest.mark.parametrize(
     "lock",
-    [*(f"requirements/{name}.txt" for name in [*SERVICES, "run", "dev"]), "examples/django-todos/requirements.txt"],
+    [
+        *(f"requirements/{name}.txt" for name in [*SERVICES, "run", "dev"]),
+        *(f"examples/{name}/requirements.txt" for name in ["chat", "django-todos"]),
+    ],
 )
 def test_lock_names_no_index_when_it_is_made(lock: str) -> None:
     """Locks work with any mirror: hashes say what may be installed, and no host is named."""

@@ -24,7 +24,7 @@ keep() {
 
 mkdir -p "$folder"
 chmod 700 "$folder"
-for name in nats-provision nats-tasks nats-subscriptions nats-longpoll uid-key backend-todos \
+for name in nats-provision nats-tasks nats-subscriptions nats-longpoll uid-key backend-todos backend-application \
   postgres-superuser postgres-owner postgres-tasks grafana-admin; do
   secret | keep "$name"
 done

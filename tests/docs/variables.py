@@ -103,8 +103,13 @@ def _of_deployment() -> Iterator[tuple[str, str, str, bool]]:
         for name in re.findall(r"\$(ROOTS_[A-Z0-9_]+)", _uncommented(str(file.relative_to(ROOT)))):
             # The image's start.sh reads each from a file as well.
             yield name, "NATS", REQUIRED, True
-    for name, default in re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", _uncommented("docker-compose.yml")):
+    settings = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", _uncommented("docker-compose.yml")))
+    for name, default in settings.items():
         yield name, "Compose", _text(default), False
+    added = re.findall(r"\$\{([A-Z0-9_]+):([-?])([^}]*)\}", _uncommented("deploy/compose/application.yml"))
+    for name, kind, default in added:
+        if settings.get(name) != default:
+            yield name, "application.yml", REQUIRED if kind == "?" else _text(default), False
     for name in re.findall(r"^export (ROOTS_[A-Z0-9_]+)", _uncommented("Makefile"), flags=re.MULTILINE):
         yield name, "`make`", "the last commit", False
 

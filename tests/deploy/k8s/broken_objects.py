@@ -131,7 +131,7 @@ BROKEN: list[Broken] = [
     (
         "the gateway leads to the back-end API",
         checks_objects.ways_in,
-        lambda one: data(one, "gateway").update(ROOTS_TASKS_UPSTREAM="backend-api:8004"),
+        lambda one: data(one, "gateway").update(ROOTS_APP_UPSTREAM="backend-api:8004"),
     ),
     (
         "open to whoever reaches a node",
@@ -215,6 +215,11 @@ BROKEN: list[Broken] = [
         "does not find relay",
         checks_objects.watched,
         lambda one: relabel(one, "relay", "app.kubernetes.io/part-of"),
+    ),
+    (
+        "the gateway can't resolve application",
+        checks_network.names,
+        lambda one: data(one, "gateway").update(ROOTS_APP_UPSTREAM="application:8000"),
     ),
     (
         "gateway needs longpoll:8008",

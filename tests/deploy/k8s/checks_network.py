@@ -69,8 +69,21 @@ def used_edges(manifests: Manifests) -> Iterator[Edge]:
         yield party.name, "gateway", manifests.workload("gateway").ports["http"]
 
 
+def names(manifests: Manifests) -> Iterator[str]:
+    """Find names of the gateway that have no domain: HAProxy resolves them without the pod's search list."""
+    for name, value in _expanded_env(manifests, manifests.workload("gateway")).items():
+        host = value.partition(":")[0]
+        if name.endswith(("_NAME", "_UPSTREAM")) and not host.endswith(".svc.cluster.local"):
+            yield f"the gateway can't resolve {host}, which {name} names without its domain"
+
+
+def _expanded_env(manifests: Manifests, workload: Workload) -> dict[str, str]:
+    env = manifests.env(workload.main).items()
+    return {name: value.replace("$(POD_NAMESPACE)", "roots") for name, value in env}
+
+
 def _addresses(manifests: Manifests, workload: Workload) -> Iterator[tuple[str, int]]:
-    env = manifests.env(workload.main)
+    env = _expanded_env(manifests, workload)
     for name, value in env.items():
         service = value.partition(".")[0]
         if name.endswith("_NAME") and manifests.find("Service", service):

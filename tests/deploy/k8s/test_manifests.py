@@ -36,6 +36,7 @@ CHECKS: list[Check] = [
     checks_objects.certified,
     checks_objects.spreading,
     checks_objects.watched,
+    checks_network.names,
 ]
 # Edges can be compared where both of their ends are.
 WHOLE = [name for name in OVERLAYS if not name.startswith("component-")]

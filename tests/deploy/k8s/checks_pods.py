@@ -160,13 +160,16 @@ def _known(container: Object) -> set[str]:
 
 def policies(manifests: Manifests) -> Iterator[str]:
     """Find policy files that the services would refuse, with the key files beside them."""
-    for name, parse in (("subscriptions", parse_policy), ("tasks", parse_task_policy)):
-        with laid_out_env(manifests, manifests.workload(name)) as env:
+    parsers = {"subscriptions": parse_policy, "tasks": parse_task_policy}
+    for workload in manifests.workloads:
+        if workload.name not in parsers:
+            continue
+        with laid_out_env(manifests, workload) as env:
             file = Path(env["ROOTS_POLICY"])
             try:
-                parse(file.read_text(encoding="utf-8"), file.parent)
+                parsers[workload.name](file.read_text(encoding="utf-8"), file.parent)
             except PolicyError as error:
-                yield f"{name} would not start: {error}"
+                yield f"{workload.name} would not start: {error}"
 
 
 def jobs(manifests: Manifests) -> Iterator[str]:

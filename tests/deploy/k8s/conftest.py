@@ -1,4 +1,4 @@
-"""The manifests as kustomize builds them: both overlays, and each component on an overlay that has little else."""
+"""The manifests as kustomize builds them: the overlays, and each component on an overlay that has little else."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ _PRIORITY = {
     "patch": "- { op: add, path: /spec/template/spec/priorityClassName, value: roots }",
 }
 OVERLAYS: dict[str, dict[str, list[str | dict[str, Any]]]] = {
-    **{f"overlay-{name}": {"resources": [f"k8s/overlays/{name}"]} for name in ("dev", "production")},
+    **{f"overlay-{name}": {"resources": [f"k8s/overlays/{name}"]} for name in ("application", "dev", "production")},
     **{
         f"component-{name}": {"resources": ["k8s/base", "k8s/nats"], "components": [f"k8s/components/{name}"]}
         for name in COMPONENTS

@@ -34,6 +34,7 @@ CONFIGS: dict[tuple[str, ...], type] = {
     ("python", "-m", "roots.nats.provision"): ProvisionConfig,
     ("python", "-m", "roots_subscriptions"): SubscriptionsConfig,
     ("python", "-m", "roots_longpoll"): LongpollConfig,
+    ("python", "-m", "cornelius", "outbox", "install"): commands.DatabaseConfig,
     ("python", "-m", "cornelius", "outbox", "relay"): OutboxRelayConfig,
 }
 """The configuration class of each command of ours."""

@@ -1,4 +1,4 @@
-"""What kustomize builds from deploy/k8s is sound: each check, on both overlays and on each component."""
+"""What kustomize builds from deploy/k8s is sound: each check, on the overlays and on each component."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +39,7 @@ CHECKS: list[Check] = [
     checks_network.names,
 ]
 # Edges can be compared where both of their ends are.
+FOR_PRODUCTION = ["overlay-application", "overlay-production"]
 WHOLE = [name for name in OVERLAYS if not name.startswith("component-")]
 
 
@@ -57,9 +58,9 @@ def test_network_policies_allow_what_is_used_when_built(build: Build, overlay: s
 
 def test_secrets_are_documented_when_production_needs_them(build: Build) -> None:
     """The table of secrets that are made elsewhere has what production and the outbox need, and nothing else."""
-    workloads = [*build("overlay-production").of(*WORKLOADS), build("component-outbox").get("Deployment", "outbox")]
+    workloads = [one for name in FOR_PRODUCTION for one in build(name).of(*WORKLOADS)]
     needed: dict[str, set[str]] = {}
-    for found in workloads:
+    for found in [*workloads, build("component-outbox").get("Deployment", "outbox")]:
         for kind, name, key in references(found):
             if kind == "Secret":
                 # A secret that is mounted whole is a certificate of cert-manager's form.
@@ -68,9 +69,21 @@ def test_secrets_are_documented_when_production_needs_them(build: Build) -> None
     assert documented_secrets() == needed
 
 
-def test_no_secret_is_written_down_when_production_is_built(build: Build) -> None:
-    """The production overlay brings no Secret: it names those that are made elsewhere."""
-    assert [] == build("overlay-production").of("Secret")
+@pytest.mark.parametrize("overlay", FOR_PRODUCTION)
+def test_no_secret_is_written_down_when_production_is_built(build: Build, overlay: str) -> None:
+    """An overlay for production brings no Secret: it names those that are made elsewhere."""
+    assert [] == build(overlay).of("Secret")
+
+
+def test_todo_list_is_left_out_when_an_application_takes_its_place(build: Build) -> None:
+    """The gateway leads to the application, and `migrate` and `relay` are those of the outbox."""
+    built = build("overlay-application")
+    commands = {workload.name: workload.main.get("command", [])[2:] for workload in built.workloads}
+
+    assert [] == [found for found in built.objects if found["metadata"]["name"].startswith("tasks")]
+    assert ["cornelius", "outbox", "install"] == commands["migrate"]
+    assert ["cornelius", "outbox", "relay"] == commands["relay"]
+    assert built.env(built.workload("gateway").main)["ROOTS_APP_UPSTREAM"].startswith("application.")
 
 
 def test_overlay_of_the_document_builds_when_it_is_copied(kustomize: Sequence[str], tmp_path: Path) -> None:
@@ -100,10 +113,10 @@ def test_images_are_those_of_compose_when_both_have_them(build: Build) -> None:
 
 
 def test_core_kinds_are_all_there_is_when_no_component_is_used(build: Build) -> None:
-    """A cluster without custom kinds takes both overlays."""
+    """A cluster without custom kinds takes each overlay."""
     groups = {
         found["apiVersion"].rpartition("/")[0]
-        for name in ("overlay-dev", "overlay-production")
+        for name in ("overlay-dev", *FOR_PRODUCTION)
         for found in build(name).objects
     }
 

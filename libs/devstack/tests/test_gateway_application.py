@@ -45,14 +45,25 @@ class Backend:
         writer.close()
 
 
+class Questions(asyncio.DatagramProtocol):
+    """A name server that answers nothing, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    def datagram_received(self, data: bytes, *_sender: object) -> None:
+        """Keep a question."""
+        self.asked.append(data)
+
+
 @asynccontextmanager
-async def running(home: Path, **env: str) -> AsyncIterator[Gateway]:
-    """Yield a ready gateway that has an application behind it."""
+async def running(home: Path, host: str = ports.HOST, **env: str) -> AsyncIterator[Gateway]:
+    """Yield a ready gateway that has an application behind it, at `host`."""
     async with AsyncExitStack() as servers:
         addresses = {}
         for name in ("application", "tasks", "subscriptions", "longpoll"):
             server = await servers.enter_async_context(await asyncio.start_server(Backend(name).serve, ports.HOST, 0))
-            addresses[name] = f"{ports.HOST}:{server.sockets[0].getsockname()[1]}"
+            addresses[name] = f"{host if name == 'application' else ports.HOST}:{server.sockets[0].getsockname()[1]}"
         gateway = Gateway(
             home,
             port=ports.reserve(),
@@ -105,6 +116,17 @@ async def test_path_reaches_the_application_when_it_is_not_for_roots(tmp_path: P
         answer = await send(gateway, target)
         assert answer.startswith("http/1.1 200 ")
         assert f"\r\n\r\n{backend} got" in answer
+
+
+async def test_name_server_is_not_asked_when_the_application_is_at_localhost(tmp_path: Path) -> None:
+    """A name server may know no localhost: after 30 s the gateway would have no application."""
+    loop = asyncio.get_running_loop()
+    transport, questions = await loop.create_datagram_endpoint(Questions, local_addr=(ports.HOST, 0))
+    server = f"{ports.HOST}:{transport.get_extra_info('sockname')[1]}"
+    async with running(tmp_path, "localhost", ROOTS_GATEWAY_NAME_SERVER=server) as gateway:
+        assert "application got" in await send(gateway, "/")
+    transport.close()
+    assert [] == questions.asked
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .check_answers import AnswerChecker
+from .check_application import check_application
 from .check_writes import check_writes
 from .history import Answer, Fault, History, Withdrawal
 from .log import Log
@@ -32,6 +33,8 @@ def judge(history: History, log: Log) -> Judgement:
         stalls=history.stalls,
     )
     violations = list(check_writes(history, log))
+    if history.changes is not None:
+        violations += check_application(history.events, history.changes)
     for client in history.clients:
         violations += checker.check(client)
     return Judgement(violations=violations, excused_seconds=checker.excused_seconds)

@@ -100,8 +100,6 @@ class AnswerChecker:
                 yield _violation("lost", answer, f"events {missing} on {path} (heard from {start} on) were passed over")
 
     def _check_withdrawals(self, answer: Answer, spans: Spans, withdrawals: Withdrawals) -> Iterator[Violation]:
-        if answer.is_slow:
-            return
         heard = {update.path for update in answer.updates if update.message}
         for span in spans.at(answer.position.grants):
             if span.until is None or span.path not in heard:
@@ -110,7 +108,8 @@ class AnswerChecker:
             if withdrawal is None:
                 continue
             late = answer.got_at - withdrawal.answered_at
-            if late <= WITHDRAWN_WITHIN_SECONDS + self._stalled_seconds(withdrawal.answered_at, answer.got_at):
+            within = WITHDRAWN_WITHIN_SECONDS + self._stalled_seconds(withdrawal.answered_at, answer.got_at)
+            if not _has_later_write(answer, withdrawal) and (answer.is_slow or late <= within):
                 continue
             if self.excuse(withdrawal, answer):
                 self.excused_seconds.append(late)
@@ -142,6 +141,11 @@ class AnswerChecker:
             if missing:
                 sentence = f"client {client.number} never heard {missing} on {span.path}, granted from {span.start} on"
                 yield _explain(Violation(kind="lost", sentence=sentence), client, len(client.answers) - 1)
+
+
+def _has_later_write(answer: Answer, withdrawal: Withdrawal) -> bool:
+    """Tell whether it has what was written after the path was taken away, in the order of the application."""
+    return bool(withdrawal.then) and any(withdrawal.then in update.message for update in answer.updates)
 
 
 def _start(span: Span, sent: Position) -> int:

@@ -8,6 +8,7 @@ once, gives polls up, begins anew, and connects and disconnects paths while a po
 import asyncio
 import random
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from .broker_users import RecordReader
 from .chance import source
@@ -17,7 +18,7 @@ from .notes import Notes
 from .poller import Poller
 from .protocol import Body
 from .routes import Routes
-from .settings import MAX_PATHS, ROOTS_TEST_CHAOS_PATHS, TASKS_PATH
+from .settings import MAX_PATHS, PATHS, ROOM_PATHS, TASKS_PATH
 
 # How often, on average, a client does something odd, and changes what it hears.
 ODD_SECONDS = 5.0
@@ -77,6 +78,17 @@ class Client:
                     await self._change()
             else:
                 await self._connect_all()
+
+    @property
+    def rooms(self) -> list[str]:
+        """The paths of the application that it receives."""
+        return sorted(self._paths & set(ROOM_PATHS)) if self._connected_uid else []
+
+    async def be_kicked(self, kick: Callable[[str, str], Awaitable[str]]) -> None:
+        """Let `kick` take one of its rooms from it, of which it learns by its polls alone; it may ask for it again."""
+        uid, path = self._connected_uid, self._chance.choice(self.rooms)
+        await self._connector.lose(uid, {path}, lambda: kick(uid, path))
+        self._notes.count("kick")
 
     def calm(self) -> None:
         """Do nothing odd any more, and change no paths."""
@@ -169,5 +181,5 @@ class Client:
 
 def _some_paths(chance: random.Random, most: int = MAX_PATHS) -> set[str]:
     hears_tasks = chance.random() < HEARS_TASKS
-    paths = set(chance.sample(ROOTS_TEST_CHAOS_PATHS, chance.randint(1, most) - hears_tasks))
+    paths = set(chance.sample(PATHS, chance.randint(1, most) - hears_tasks))
     return paths | {TASKS_PATH} if hears_tasks else paths

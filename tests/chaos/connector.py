@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from tests.integration.http_client import Answer, HttpConnection
@@ -48,13 +49,22 @@ class Connector:
 
     async def disconnect(self, uid: str, paths: set[str]) -> None:
         """Withdraw `paths` from `uid`, and note the record and the moment."""
+
+        async def ask() -> str:
+            await self._ask("disconnect", uid, paths)
+            return ""
+
+        await self.lose(uid, paths, ask)
+
+    async def lose(self, uid: str, paths: set[str], withdraw: Callable[[], Awaitable[str]]) -> None:
+        """Let `withdraw` take `paths` from `uid`, and note the record, the moment, and what was written then."""
         async with self._lock:
             asked_at = time.monotonic()
-            await self._ask("disconnect", uid, paths)
+            then = await withdraw()
             answered_at = time.monotonic()
             gone = await self._note(uid)
             self._history.withdrawals += [
-                Withdrawal(uid=uid, path=path, n=gone[path], asked_at=asked_at, answered_at=answered_at)
+                Withdrawal(uid=uid, path=path, n=gone[path], asked_at=asked_at, answered_at=answered_at, then=then)
                 for path in paths & gone.keys()
             ]
 

@@ -11,11 +11,14 @@ from tests.attacks.floods import ALL, KINDS
 from tests.attacks.process import attacked
 from tests.testkit.small_disk import SmallDisk
 
+from .application_processes import RELAY, WRITER
 from .clocks import Clocks
 from .processes import LEADER, Processes
 from .routes import GATEWAY, Routes
 
 SERVICES = ("postgres", "nats", "gateway", "tasks", "relay", "subscriptions", "longpoll")
+# Of an application of one's own, if there is one.
+APPLICATION = (RELAY, WRITER)
 FROZEN = ("nats", "postgres", "longpoll", "relay", "tasks", "subscriptions")
 RESTARTED = ("nats", "postgres")
 FREEZE_SECONDS = (1.0, 12.0)
@@ -71,17 +74,18 @@ def kinds(
 ) -> list[Kind]:
     """Return every kind of fault that a stack can suffer; `disks` are those that can be filled, by their processes."""
     brokers = processes.broker_names
+    groups = {name: processes.names(name) for name in APPLICATION if processes.names(name)}
     doer = _Doer(processes, routes, disks, clocks, chance)
 
     def of(verb: str, names: tuple[str, ...], act: Act) -> list[Kind]:
-        several = {"longpoll": replicas, "nats": brokers}
+        several = {"longpoll": replicas, "nats": brokers, **groups}
         return [Kind(name=f"{verb} {name}", targets=several.get(name, (name,)), act=act) for name in names]
 
     leader = (LEADER,) if len(brokers) > 1 else ()
     return [
-        *of("kill", (*SERVICES, *leader), processes.kill),
+        *of("kill", (*SERVICES, *leader, *groups), processes.kill),
         *of("term", SERVICES, processes.terminate),
-        *of("freeze", (*FROZEN, *leader), doer.freeze),
+        *of("freeze", (*FROZEN, *leader, *groups), doer.freeze),
         *of("restart", RESTARTED, doer.restart),
         *of("fill", tuple(disks), doer.fill),
         *of("clock", MOVED, doer.move_clock),

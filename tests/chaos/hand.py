@@ -4,6 +4,7 @@ import json
 
 from .history import (
     Answer,
+    Change,
     ClientHistory,
     Event,
     Fault,
@@ -102,6 +103,7 @@ def history(
     rows: list[TaskRow] | None = None,
     faults: list[Fault] | None = None,
     stalls: list[Stall] | None = None,
+    changes: list[Change] | None = None,
 ) -> History:
     """Return a run."""
     events = events or []
@@ -114,7 +116,19 @@ def history(
         rows=rows or [],
         faults=faults or [],
         stalls=stalls or [],
+        changes=changes,
     )
+
+
+def change(row: int, version: int, *, is_deletion: bool = False) -> Change:
+    """Return a change that the application has committed in the first room."""
+    return Change(row=row, path="rooms/0", version=version, mark=f"{row}-{version}", is_deletion=is_deletion)
+
+
+def row_event(seq: int, row: int, version: int, *, is_deletion: bool = False) -> Event:
+    """Return the event of such a change."""
+    content = {"id": row, "room": 0, "version": version, "mark": f"{row}-{version}"}
+    return event(seq, "rooms/0", json.dumps({"id": row, "DELETE": True} if is_deletion else content))
 
 
 def task_event(seq: int, guid: str, version: int, description: str = "milk", *, is_delete: bool = False) -> Event:

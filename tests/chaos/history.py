@@ -68,13 +68,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """A path that was withdrawn by change `n`, answered with 200; asked_at is when it was first asked for."""
+    """A path that was withdrawn by change `n`, answered with 200; asked_at is when it was first asked for.
+
+    Shape: then is a part of a message that was written on the path after the application had taken it away, empty when
+        the client has given it back itself.
+    """
 
     uid: Uid
     path: Path
     n: int
     asked_at: float
     answered_at: float
+    then: str = ""
 
 
 @dataclass(slots=True)
@@ -134,6 +139,17 @@ class TaskRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change of a row that the application of one's own has committed. Shape: a row's versions are 1, 2, 3, ..."""
+
+    row: int
+    path: Path
+    version: int
+    mark: str
+    is_deletion: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One fault: it began, it was over (thawed, started again), and the processes that it hit were ready again."""
 
@@ -153,7 +169,11 @@ class Stall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """One run. Shape: events ascend by sequence and are all that the stream holds; end is its last sequence."""
+    """One run.
+
+    Shape: events ascend by sequence and are all that the stream holds; end is its last sequence. changes are in the
+        order of their versions for each row; None without an application of one's own.
+    """
 
     clients: list[ClientHistory]
     published: list[Published]
@@ -163,3 +183,4 @@ class History:
     rows: list[TaskRow]
     faults: list[Fault]
     stalls: list[Stall] = field(default_factory=list)
+    changes: list[Change] | None = None

@@ -58,9 +58,9 @@ def _unexpected_lines(unexpected: list[str]) -> Iterable[str]:
 
 def _recovery_lines(recovered: list[Recovery]) -> Iterable[str]:
     yield "seconds from the end of a fault that came alone to the first news after it"
-    yield f"{'fault':<22} {'count':>5}   {'median':>8} {'longest':>8}"
+    yield f"{'fault':<34} {'count':>5}   {'median':>8} {'longest':>8}"
     for line in recovered:
-        yield f"{line.kind:<22} {line.count:>5}   {_seconds(line.median_seconds)} {_seconds(line.longest_seconds)}"
+        yield f"{line.kind:<34} {line.count:>5}   {_seconds(line.median_seconds)} {_seconds(line.longest_seconds)}"
 
 
 def _seconds(value: float | None) -> str:
@@ -76,10 +76,14 @@ def _total_lines(history: History, notes: Notes, excused_seconds: list[float]) -
         "task writes refused": sum(write.outcome == "refused" for write in history.task_writes),
         "task writes of unknown outcome": sum(write.outcome == "unknown" for write in history.task_writes),
         "tasks at the end": len(history.rows),
+        "changes of the application": len(history.changes or []),
         "polls answered": len(answers),
         "deliveries": sum(bool(update.message) for answer in answers for update in answer.updates),
         "grant changes": sum(len(client.records) for client in history.clients),
         "withdrawals": sum(len(client.withdrawals) for client in history.clients),
+        "withdrawals by the application": sum(
+            bool(item.then) for client in history.clients for item in client.withdrawals
+        ),
         "late withdrawals by a fault": len(excused_seconds),
         "uids": len({answer.new_uid for answer in answers}),
         "unexpected answers": len(notes.unexpected),

@@ -15,9 +15,13 @@ from tests.testkit.background import LoopThread
 from tests.testkit.small_disk import SmallDisk, why_not_mountable
 
 from roots_devstack.errors import DevstackError
+from roots_devstack.keys import Keys
+from roots_devstack.processes.supervision import Sink, Watch
 from roots_devstack.stack import Stack, StackConfig
 
 from . import truth
+from .application import Application
+from .application_processes import ApplicationProcesses
 from .broker_users import RecordReader, broker_user
 from .chance import source
 from .check import Judgement, judge
@@ -25,6 +29,7 @@ from .client import Client
 from .clocks import Clocks
 from .faults import kinds, matching
 from .history import Fault, History
+from .kick import kick_kinds
 from .log import Log
 from .notes import Notes
 from .processes import Processes
@@ -33,7 +38,7 @@ from .recovery import recoveries
 from .report import report
 from .routes import Routes, open_routes
 from .schedule import Schedule
-from .settings import POLICY, REPLICAS, Settings, bounds
+from .settings import APPLICATION_KEY, APPLICATION_POLICY, POLICY, REPLICAS, Settings, bounds
 from .stopwatch import Stopwatch
 from .task_writer import KnownTask, TaskWriter
 from .violations import Violation
@@ -87,22 +92,28 @@ def run(settings: Settings, home: Path) -> Result:
     """Run chaos in the folder `home`, which keeps the stack's state and `processes.log`."""
     replicas = tuple(f"longpoll-{number}" for number in range(1, REPLICAS + 1))
     policy = home / "policy.toml"
-    policy.write_text(POLICY, encoding="utf-8")
+    policy.write_text(POLICY + APPLICATION_POLICY, encoding="utf-8")
+    Keys(home / "secrets").get(APPLICATION_KEY)
     clocks = Clocks(home / "clocks")
     with (
         _small_disks(settings, home) as disks,
         (home / "processes.log").open("w", encoding="utf-8") as log,
         LoopThread() as background,
         background.entered(Stack(_stack_config(settings, home, policy, clocks, log))) as stack,
+        _application(settings, home, background, stack, log) as beside,
     ):
-        processes = Processes(background, stack)
+        processes = Processes(background, stack, [] if beside is None else beside.parts)
+        application = None if beside is None else Application(processes, beside.database_url)
 
-        def trouble(routes: Routes) -> Schedule:
+        def trouble(routes: Routes, clients: list[Client]) -> Schedule:
             all_kinds = kinds(processes, routes, replicas, disks, clocks, source(settings.seed, "faults"))
+            if application is not None:
+                all_kinds += kick_kinds(application, processes, clients, source(settings.seed, "kicks"))
             return Schedule(matching(all_kinds, settings.faults), processes, source(settings.seed, "schedule"))
 
-        chaos = Chaos(settings, home, processes, stack.url, replicas, trouble, back_seconds=BACK_SECONDS)
-        return chaos.happen()
+        return Chaos(
+            settings, home, processes, stack.url, replicas, trouble, application=application, back_seconds=BACK_SECONDS
+        ).happen()
 
 
 class Chaos:
@@ -118,8 +129,9 @@ class Chaos:
         processes: System,
         url: str,
         replicas: tuple[str, ...],
-        trouble: Callable[[Routes], Trouble],
+        trouble: Callable[[Routes, list[Client]], Trouble],
         *,
+        application: Application | None = None,
         back_seconds: float = math.inf,
     ) -> None:
         self._settings = settings
@@ -128,6 +140,7 @@ class Chaos:
         self._url = url
         self._replicas = replicas
         self._trouble = trouble
+        self._application = application
         self._back_seconds = back_seconds
         self._notes = Notes()
         self._stopwatch = Stopwatch()
@@ -160,7 +173,7 @@ class Chaos:
             tasks: list[KnownTask] = []
             task_urls = (routes.gateway_url, routes.proxied_gateway_url)
             task_writers = [TaskWriter(number, task_urls, tasks, seed, self._notes) for number in range(TASK_WRITERS)]
-            trouble = self._trouble(routes)
+            trouble = self._trouble(routes, clients)
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 listening = [group.create_task(client.listen()) for client in clients]
@@ -204,6 +217,8 @@ class Chaos:
             async with asyncio.timeout(CALM_SECONDS):
                 await asyncio.gather(*writing)
             await truth.wait_outbox_empty(self._processes.url("postgres"))
+            if self._application is not None:
+                await self._application.finish()
         except (DevstackError, TimeoutError) as error:
             self._failures.append(Violation(kind="not recovered", sentence=f"the end: {error!r}"))
 
@@ -235,19 +250,37 @@ class Chaos:
             rows=await truth.read_rows(self._processes.url("postgres")),
             faults=trouble.faults,
             stalls=self._stopwatch.stalls,
+            changes=None if self._application is None else await self._application.read_changes(),
         )
 
 
-def _stack_config(settings: Settings, home: Path, policy: Path, clocks: Clocks, log: TextIO) -> StackConfig:
+@contextmanager
+def _application(
+    settings: Settings, home: Path, background: LoopThread, stack: Stack, log: TextIO
+) -> Iterator[ApplicationProcesses | None]:
+    """Run the application of one's own beside the stack; none when it has no writers."""
+    if settings.writers == 0:
+        yield None
+        return
+    watch = Watch(sink=_sink(log))
+    with background.entered(ApplicationProcesses(home, stack, writers=settings.writers, watch=watch)) as beside:
+        yield beside
+
+
+def _sink(log: TextIO) -> Sink:
     def sink(name: str, line: str) -> None:
         log.write(f"{name}: {line}\n")
 
+    return sink
+
+
+def _stack_config(settings: Settings, home: Path, policy: Path, clocks: Clocks, log: TextIO) -> StackConfig:
     return StackConfig(
         home=home,
         longpoll_replicas=REPLICAS,
         nats_nodes=settings.nats_nodes,
         extra_env={**bounds(settings.seed), "ROOTS_POLICY": str(policy), **clocks.env},
-        sink=sink,
+        sink=_sink(log),
     )
 
 

@@ -16,12 +16,14 @@ class Settings:
     """One run.
 
     Shape: faults are words separated by spaces, and only the kinds that have one of them in their names happen; all by
-        default. A seed of 0 is any.
+        default. A seed of 0 is any. writers is how many processes the application of one's own has; with 0 there is no
+        application.
     Units: seconds of faults; starting and the last catching up come on top.
     """
 
     seconds: Annotated[float, msgspec.Meta(ge=5)] = setting("ROOTS_TEST_CHAOS_SECONDS", default=600.0)
     clients: Annotated[int, msgspec.Meta(ge=1)] = setting("ROOTS_TEST_CHAOS_CLIENTS", default=300)
+    writers: Annotated[int, msgspec.Meta(ge=0)] = setting("ROOTS_TEST_CHAOS_WRITERS", default=8)
     seed: int = setting("ROOTS_TEST_CHAOS_SEED", default=0)
     faults: str = setting("ROOTS_TEST_CHAOS_FAULTS", default="")
     nats_nodes: Nodes = setting("ROOTS_NATS_NODES", default=1)
@@ -33,7 +35,7 @@ class Settings:
         nodes = f" ROOTS_NATS_NODES={self.nats_nodes}" if self.nats_nodes > 1 else ""
         return (
             f"make chaos ROOTS_TEST_CHAOS_SEED={self.seed} ROOTS_TEST_CHAOS_SECONDS={self.seconds:g}"
-            f" ROOTS_TEST_CHAOS_CLIENTS={self.clients}{faults}{nodes}"
+            f" ROOTS_TEST_CHAOS_CLIENTS={self.clients} ROOTS_TEST_CHAOS_WRITERS={self.writers}{faults}{nodes}"
         )
 
 
@@ -41,7 +43,15 @@ class Settings:
 APP = "chaos"
 POLICY = """
 [apps.chaos]
-allow = [{ paths = ["chaos/**", "tasks"], who = "anyone" }]
+allow = [{ paths = ["chaos/**", "rooms/*", "tasks"], who = "anyone" }]
+"""
+# What the application of one's own may do; the key is in the folder of the policy.
+APPLICATION_KEY = "backend-application"
+APPLICATION_POLICY = f"""
+[backends.application]
+key_file = "secrets/{APPLICATION_KEY}"
+publish = ["rooms/*"]
+grant = ["rooms/*"]
 """
 REPLICAS = 3
 
@@ -62,6 +72,8 @@ BUSY_PATHS = tuple(f"chaos/busy/{number}" for number in range(30))
 """Paths that NATS writers publish on."""
 QUIET_PATHS = ("chaos/quiet", "chaos/quiet.too")
 """Paths that nobody writes on: their polls end with their holds."""
+ROOM_PATHS = tuple(f"rooms/{number}" for number in range(4))
+"""Paths of the application's own rows."""
 TASKS_PATH = "tasks"
-ROOTS_TEST_CHAOS_PATHS = (*BUSY_PATHS, *QUIET_PATHS)
+PATHS = (*BUSY_PATHS, *QUIET_PATHS, *ROOM_PATHS)
 MAX_PATHS = 6

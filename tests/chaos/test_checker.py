@@ -1,15 +1,19 @@
 """The checker finds each kind of breach in a hand-made history, and nothing in one that keeps the protocol."""
 
+import dataclasses
+
 import pytest
 
 from .check import judge
 from .hand import (
+    change,
     client,
     confirmed,
     event,
     history,
     poll,
     record,
+    row_event,
     task,
     task_event,
     told,
@@ -135,6 +139,13 @@ def test_checker_excuses_late_withdrawal_when_broker_was_frozen() -> None:
     assert ["unauthorised"] == _kinds(_late_client(30.0), [event(1)], [frozen])
 
 
+def test_checker_finds_breach_when_client_hears_what_was_written_after_its_kick() -> None:
+    """I5: the application wrote that after it had taken the path away; how soon the client heard it changes nothing."""
+    withdrawal = Withdrawal(uid="one", path="a", n=2, asked_at=9.0, answered_at=10.0, then="m1")
+    assert ["unauthorised"] == _kinds(_late_client(9.5, withdrawal), [event(1)])
+    assert [] == _kinds(_late_client(9.5, dataclasses.replace(withdrawal, then="m2")), [event(1)])
+
+
 def test_checker_allows_for_the_time_in_which_it_was_stalled_itself() -> None:
     """What came while this process did nothing was seen only afterwards; a stall at another time excuses nothing."""
     events = [event(1)]
@@ -143,10 +154,12 @@ def test_checker_allows_for_the_time_in_which_it_was_stalled_itself() -> None:
         assert expected == [violation.kind for violation in judge(run, Log(events, 1)).violations]
 
 
-def _late_client(at: float) -> ClientHistory:
+WITHDRAWAL = Withdrawal(uid="one", path="a", n=2, asked_at=9.9, answered_at=10.0)
+
+
+def _late_client(at: float, withdrawal: Withdrawal = WITHDRAWAL) -> ClientHistory:
     records = [record(1, {"a": (0, 1)}), record(2, {}, {"a": 2})]
     late = poll((0, 1), (1, 1), *told(1), at=at)
-    withdrawal = Withdrawal(uid="one", path="a", n=2, asked_at=9.9, answered_at=10.0)
     return client([BEGUN, CONNECTED, late, poll((1, 1), (1, 2), withdrawn("a"), at=at)], records, [withdrawal])
 
 
@@ -266,3 +279,31 @@ def test_checker_finds_invention_when_one_version_has_two_contents() -> None:
 def test_checker_finds_copy_when_event_is_stored_twice() -> None:
     """A repeated publish within the dedup window is dropped."""
     assert ["stored twice"] == _write_kinds([event(1, message="same"), event(2, message="same")])
+
+
+ROW_CHANGES = [change(1, 1), change(1, 2), change(1, 3, is_deletion=True), change(2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        # Rows have no order among each other.
+        ([(2, 1), (1, 1), (1, 2), (1, 3)], []),
+        ([(1, 1), (1, 2), (2, 1)], ["write lost"]),
+        ([(1, 1), (1, 2), (1, 3)], ["write lost"]),
+        ([(1, 2), (1, 1), (1, 3), (2, 1)], ["out of order"]),
+        ([(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)], ["write invented"]),
+        ([(1, 1), (1, 2), (1, 3), (2, 1), (3, 1)], ["write invented"]),
+        ([(1, 1), (1, 2), (1, 3), (2, 1), (2, 1)], ["stored twice"]),
+    ],
+)
+def test_checker_compares_log_with_what_the_application_committed(
+    stored: list[tuple[int, int]], expected: list[str]
+) -> None:
+    """I2, I11: each change of a row once, in the order of its commits, and none that was rolled back."""
+    events = [
+        row_event(seq, row, version, is_deletion=(row, version) == (1, 3))
+        for seq, (row, version) in enumerate(stored, start=1)
+    ]
+    run = history(events=events, changes=ROW_CHANGES)
+    assert expected == [violation.kind for violation in judge(run, Log(run.events, run.end)).violations]

@@ -44,3 +44,17 @@ def test_recovery_has_no_time_when_two_faults_came_at_once() -> None:
     assert [("freeze tasks", 1, None), ("kill nats", 1, None)] == [
         (line.kind, line.count, line.median_seconds) for line in _found(run)
     ]
+
+
+def test_recovery_has_a_line_for_the_application_when_a_fault_kept_its_events_back() -> None:
+    """A fault of the application's own process shows in its events alone."""
+    faults = [
+        _fault("kill postgres", "postgres", 0.0, 0.5),
+        _fault("kill application-relay", "application-relay-2", 2.0, 2.5),
+    ]
+    answers = [poll((0, 1), (3, 1), *told(3, path="tasks"), *told(4, path="rooms/1"), at=4.5)]
+    events = [event(3, "tasks"), event(4, "rooms/1")]
+    run = history([client(answers)], events=events, faults=faults[:1], changes=[])
+    assert ["kill postgres", "kill postgres: application"] == [line.kind for line in _found(run)]
+    run = history([client(answers)], events=events, faults=faults[1:], changes=[])
+    assert [("kill application-relay", 2.0)] == [(line.kind, line.median_seconds) for line in _found(run)]

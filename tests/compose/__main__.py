@@ -108,7 +108,7 @@ def main() -> None:
     )
     url = asyncio.run(start(containers))
     restarts = Restarts(containers, settings.services, settings.away_seconds)
-    result = Chaos(settings, HOME, containers, url, (), lambda _routes: restarts).happen()
+    result = Chaos(settings, HOME, containers, url, (), lambda _routes, _clients: restarts).happen()
     print(result.text)
     sys.exit(not result.is_good)
 

@@ -85,8 +85,9 @@ class Client:
         return sorted(self._paths & set(ROOM_PATHS)) if self._connected_uid else []
 
     async def be_kicked(self, kick: Callable[[str, str], Awaitable[str]]) -> None:
-        """Let `kick` take one of its rooms from it, of which it learns by its polls alone; it may ask for it again."""
+        """Let `kick` take one of its rooms from it; it may ask for the room again when it changes its paths."""
         uid, path = self._connected_uid, self._chance.choice(self.rooms)
+        self._paths = self._paths - {path}
         await self._connector.lose(uid, {path}, lambda: kick(uid, path))
         self._notes.count("kick")
 

@@ -109,10 +109,13 @@ class AnswerChecker:
                 continue
             late = answer.got_at - withdrawal.answered_at
             within = WITHDRAWN_WITHIN_SECONDS + self._stalled_seconds(withdrawal.answered_at, answer.got_at)
-            if not _has_later_write(answer, withdrawal) and (answer.is_slow or late <= within):
+            has_later = _has_later_write(answer, withdrawal)
+            if not has_later and (answer.is_slow or late <= within):
                 continue
             if self.excuse(withdrawal, answer):
-                self.excused_seconds.append(late)
+                self.excused_seconds.append(max(0.0, late))
+            elif has_later:
+                yield _violation("unauthorised", answer, f"what was written on {span.path} after its kick was heard")
             else:
                 yield _violation("unauthorised", answer, f"{span.path} was heard {late:.2f} s after its withdrawal")
 

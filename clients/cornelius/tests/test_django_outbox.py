@@ -273,8 +273,9 @@ async def test_events_wait_when_the_objects_can_not_be_read(using: str) -> None:
     sink = RenderingSink(BackEndApiSink(dudley), "away")
     running = asyncio.create_task(sink.run())
     for _ in range(2):
-        assert {events_of_roots.Outcome.UNAVAILABLE} == {result.outcome for result in await sink.publish(events)}
-        assert "objects can't be read: OperationalError" in sink.checks["objects"]().detail
+        results = await sink.publish(events)
+        assert {events_of_roots.Outcome.UNAVAILABLE} == {result.outcome for result in results}
+        assert "objects can't be read: OperationalError" in results[0].detail
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     del connections.settings["away"]

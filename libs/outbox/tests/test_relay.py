@@ -8,12 +8,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.testkit.deadlines import until, within
 
+from cornelius import Dudley
 from roots.contracts.events import Outcome
 from roots.tracing.tracing import OFF
+from roots_devstack.processes import ports
 from roots_outbox import delivery
+from roots_outbox.application.backend_api import BackEndApiSink
 from roots_outbox.metrics import RelayMetrics
 from roots_outbox.postgres import PostgresDatabase
 from roots_outbox.relay import Relay
+from roots_outbox.sink import Sink
 
 from .support import MemorySink, Table
 
@@ -21,7 +25,7 @@ DEADLINE_SECONDS = 20.0
 
 
 @asynccontextmanager
-async def relaying(table: Table, sink: MemorySink) -> AsyncIterator[Relay]:
+async def relaying(table: Table, sink: Sink) -> AsyncIterator[Relay]:
     """Run a relay meanwhile."""
     relay = Relay(PostgresDatabase(table.source), sink, RelayMetrics(CollectorRegistry(), "test"), OFF)
     running = asyncio.create_task(relay.run())
@@ -66,6 +70,17 @@ async def test_event_is_published_again_when_the_sink_has_not_acknowledged_it(ta
     async with relaying(table, sink):
         await until(lambda: table.ids() == [])
     assert ["1", "2", "3"] == sink.messages
+
+
+async def test_relay_is_ready_again_when_it_no_longer_has_to_publish_what_failed(table: Table) -> None:
+    """Another relay published it meanwhile; this one would otherwise stay unready until it publishes again."""
+    sink = BackEndApiSink(Dudley(url=f"http://127.0.0.1:{ports.reserve()}", timeout_seconds=0.5))
+    table.insert(1)
+    async with relaying(table, sink) as relay:
+        await until(lambda: "no connection" in relay.publish_check().detail)
+        assert not relay.publish_check().is_ok
+        table.rows("DELETE FROM {table}")
+        await until(lambda: all(check().is_ok for check in (relay.check, relay.publish_check, *sink.checks.values())))
 
 
 async def test_refused_event_is_tried_again_when_its_hold_ends(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

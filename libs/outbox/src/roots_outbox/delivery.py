@@ -50,6 +50,7 @@ class Delivery:
         self._hinted = asyncio.Event()
         self._failures = 0
         self._failing_since = 0.0
+        self._reason = ""
         self._held_until: dict[str, float] = {}
         self._acknowledged: list[int] = []
 
@@ -62,7 +63,7 @@ class Delivery:
         if self._failures == 0:
             return Check(is_ok=True, detail="what is published is acknowledged")
         seconds = time.monotonic() - self._failing_since
-        return Check(is_ok=False, detail=f"no event was acknowledged for {seconds:.0f} s; trying again")
+        return Check(is_ok=False, detail=f"no event was acknowledged for {seconds:.0f} s{self._reason}; trying again")
 
     async def run(self) -> None:
         """Deliver until `stopping` is set; the batch under way is finished first.
@@ -94,6 +95,9 @@ class Delivery:
 
     async def _deliver(self, rows: list[Row]) -> bool:
         """Publish `rows` in batches and note what is acknowledged; return False when the sink failed."""
+        if not rows:
+            # What failed last is gone, since somebody else has removed it.
+            self._failures = 0
         self._acknowledged += (done := set(superseded(rows)))
         for batch in batches([row for row in rows if row.id not in done], BATCH_LIMIT):
             if self._stopping.is_set():
@@ -111,6 +115,7 @@ class Delivery:
                 if self._failures == 0:
                     self._failing_since = time.monotonic()
                 self._failures += 1
+                self._reason = next((f": {result.detail}" for _, result in results if result.detail), "")
                 return False
             self._failures = 0
             if refused and not self._outbox.keeps_refused:

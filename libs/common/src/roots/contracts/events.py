@@ -64,7 +64,7 @@ _RETRYABLE = (Outcome.UNAVAILABLE, Outcome.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of one event, its place in the stream if it has one, and why it was refused if it was."""
+    """What became of one event, its place in the stream if it has one, and why it is not stored if that is known."""
 
     outcome: Outcome
     seq: int = 0

@@ -26,7 +26,6 @@ from roots.http.health import Check
 from roots.runtime import logs
 
 _OWN_PATHS = frozenset({REVOCATIONS, RENDERINGS})
-_UNAVAILABLE = Published(Outcome.UNAVAILABLE)
 
 log = logs.get(__name__)
 
@@ -44,9 +43,10 @@ class BackEndApiSink:
 
     def __init__(self, dudley: Dudley) -> None:
         self._dudley = dudley
-        self._check = Check(is_ok=True, detail="the back-end API was not asked yet")
+        self._is_answering = True
         self.changed = asyncio.Event()
-        self.checks: Mapping[str, Callable[[], Check]] = {"backend_api": lambda: self._check}
+        # Only publishing shows whether the back-end API answers, and a relay that stands by publishes nothing.
+        self.checks: Mapping[str, Callable[[], Check]] = {}
 
     async def run(self) -> None:
         """Close the connections when cancelled."""
@@ -61,24 +61,26 @@ class BackEndApiSink:
 
     def _publish(self, events: Sequence[Event]) -> list[Published]:
         results: list[Published] = []
+        reason = ""
         for path, group in groupby(events, lambda event: event.path if event.path in _OWN_PATHS else None):
             batch = list(group)
             if path == RENDERINGS:
-                self._note(Check(is_ok=False, detail="only Django can make these messages; run: manage.py roots_relay"))
+                reason = "only Django can make these messages; run: manage.py roots_relay"
                 break
             try:
                 results += [self._revoke(event) for event in batch] if path == REVOCATIONS else self._send(batch)
             except CorneliusError as error:
                 # Not the address, the key and the messages, which errors never show.
-                self._note(Check(is_ok=False, detail=str(error)))
+                reason = str(error)
                 break
-            self._note(Check(is_ok=True, detail="the back-end API answers"))
-        return results + [_UNAVAILABLE] * (len(events) - len(results))
+        self._log_change(reason)
+        return results + [Published(Outcome.UNAVAILABLE, detail=reason)] * (len(events) - len(results))
 
-    def _note(self, check: Check) -> None:
-        if check.is_ok != self._check.is_ok:
-            log.info("backend_api_changed", is_ok=check.is_ok, detail=check.detail)
-        self._check = check
+    def _log_change(self, reason: str) -> None:
+        is_answering = reason == ""
+        if is_answering != self._is_answering:
+            log.info("backend_api_changed", is_ok=is_answering, detail=reason or "the back-end API answers")
+        self._is_answering = is_answering
 
     def _send(self, events: Sequence[Event]) -> list[Published]:
         """Publish `events`. Errors: CorneliusError when another try may succeed."""

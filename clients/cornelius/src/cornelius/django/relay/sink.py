@@ -23,9 +23,8 @@ class RenderingSink:
         self._using = using
         # The functions of the project may take their time.
         self._thread = ConnectionThread(max_seconds=None)
-        self._check = Check(is_ok=True, detail="objects are read")
         self.changed: asyncio.Event = sink.changed
-        self.checks: Mapping[str, Callable[[], Check]] = {**sink.checks, "objects": lambda: self._check}
+        self.checks: Mapping[str, Callable[[], Check]] = sink.checks
 
     async def run(self) -> None:
         """Keep the other sink connected until cancelled."""
@@ -40,9 +39,8 @@ class RenderingSink:
         try:
             rendered = iter(await self._thread.run(markers.render, texts, self._using) if texts else [])
         except (Error, TimeoutError) as error:
-            self._check = Check(is_ok=False, detail=f"objects can't be read: {type(error).__name__}: {error}")
-            return [Published(Outcome.UNAVAILABLE)] * len(events)
-        self._check = Check(is_ok=True, detail="objects are read")
+            reason = f"objects can't be read: {type(error).__name__}: {error}"
+            return [Published(Outcome.UNAVAILABLE, detail=reason)] * len(events)
         made = [_made(event, next(rendered)) if event.path == RENDERINGS else event for event in events]
         results = iter(await self._sink.publish([item for item in made if isinstance(item, Event)]))
         return [next(results) if isinstance(item, Event) else item for item in made]

@@ -212,13 +212,20 @@ class Chaos:
             client.calm()
         for proxy in routes.proxies:
             proxy.drops = 0.0
-        try:
+        with self._noting_failure():
             await self._processes.wait_all_ready()
             async with asyncio.timeout(CALM_SECONDS):
                 await asyncio.gather(*writing)
             await truth.wait_outbox_empty(self._processes.url("postgres"))
+        # Whatever failed: nobody may write any more when the log and the databases are compared.
+        with self._noting_failure():
             if self._application is not None:
                 await self._application.finish()
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
         except (DevstackError, TimeoutError) as error:
             self._failures.append(Violation(kind="not recovered", sentence=f"the end: {error!r}"))
 

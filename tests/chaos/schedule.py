@@ -64,12 +64,13 @@ class Schedule:
             over_at = time.monotonic()
             if target != PROXIES:
                 await self._processes.wait_ready(name)
+            ready_at = time.monotonic()
+            # Its relays try again less and less often: the next fault would hide how late they go on.
+            await self._processes.wait_beside_ready()
         except (DevstackError, TimeoutError) as error:
             self.failures.append(f"{kind.name} of {target}: {error!r}")
             return
-        self.faults.append(
-            Fault(kind=kind.name, target=name, began_at=began_at, over_at=over_at, ready_at=time.monotonic())
-        )
+        self.faults.append(Fault(kind=kind.name, target=name, began_at=began_at, over_at=over_at, ready_at=ready_at))
 
     def _pause_seconds(self, ends_at: float) -> float:
         """Return a random pause, or almost none when the rounds that are due would not fit in the time left."""

@@ -44,6 +44,24 @@ async def test_revocation_waits_when_something_else_answers_in_place_of_the_api(
         assert [outcome] == [result.outcome for result in await sink.publish([event])]
 
 
+async def test_publishing_is_one_try_when_the_back_end_api_fails() -> None:
+    """The relay has pauses of its own; with those of a client on top it would go on too late after an outage."""
+    statuses = [503, 503, 200]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"published":[{"path":"tasks","seq":1}]}'
+        head = b"HTTP/1.1 %d X\r\nRetry-After: 1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        writer.write(head % (statuses.pop(0), len(body)) + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        sink = BackEndApiSink(Dudley(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="k" * 32))
+        event = Event(path="tasks", message=b"{}", event_id=new_event_id(), committed_ns=1)
+        outcomes = [result.outcome for _ in range(3) for result in await sink.publish([event])]
+    assert [Outcome.UNAVAILABLE, Outcome.UNAVAILABLE, Outcome.STORED] == outcomes
+
+
 async def test_events_of_django_wait_when_the_relay_is_not_that_of_django() -> None:
     """I11: only the project can make their messages; nothing is lost, and the operator is told the command."""
     sink = BackEndApiSink(Dudley())

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
-from cornelius.breaker import Breaker
+from cornelius.breaker import Breaker, NoBreaker
 from cornelius.errors import (
     AnswerError,
     ConfigurationError,
@@ -98,6 +98,7 @@ class Dudley:
         # No lock anywhere: one that another thread holds at a fork would never be released in the child.
         self._read_settings: Callable[[], Settings] = lambda: Settings.read(url, key, timeout_seconds)
         self._opened: _Opened | None = None
+        self._create_breaker: type[Breaker] = Breaker
         self.outbox: Outbox | None = None
         """What writes events into the transactions of the project."""
 
@@ -283,6 +284,13 @@ class Dudley:
         _check_named(uid, subject, path)
         return self._own_outbox().revoke(subject, path, uid, using)
 
+    def trying_once(self) -> "Dudley":
+        """Return another client with the same settings, which tries each call once, for who tries again himself."""
+        other = Dudley()
+        other._read_settings = self._read_settings
+        other._create_breaker = NoBreaker
+        return other
+
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         opened, self._opened = self._opened, None
@@ -339,7 +347,7 @@ class Dudley:
                 try_seconds=TRY_SECONDS,
                 passing_reason=api_passing_reason,
             )
-            opened = self._opened = _Opened(source, settings, transport, Breaker())
+            opened = self._opened = _Opened(source, settings, transport, self._create_breaker())
         return opened
 
 

@@ -58,3 +58,14 @@ class Breaker:
         """Let calls fail for a while, since one has failed by `error`."""
         seconds = max(OPEN_SECONDS, PAUSE_PER_TRIAL * (error.try_seconds or 0.0), error.retry_after_seconds)
         self._state = _Open(self._now() + min(seconds, MAX_OPEN_SECONDS), error.reason)
+
+
+class NoBreaker(Breaker):
+    """For a caller that tries again itself, with pauses of its own: each call is a trial, and none fails at once."""
+
+    def admit(self) -> bool:
+        """Let every call make one try."""
+        return True
+
+    def open(self, error: DeadlineError) -> None:
+        """Let the next call try all the same."""

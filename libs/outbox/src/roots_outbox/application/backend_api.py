@@ -42,7 +42,8 @@ class BackEndApiSink:
     """One back end of Roots, by its URL and key. It is a Sink."""
 
     def __init__(self, dudley: Dudley) -> None:
-        self._dudley = dudley
+        # The relay tries again, and pauses. A client that did so too would go on long after Roots is back.
+        self._dudley = dudley.trying_once()
         self._is_answering = True
         self.changed = asyncio.Event()
         # Only publishing shows whether the back-end API answers, and a relay that stands by publishes nothing.

@@ -23,6 +23,8 @@ DONE_SECONDS = 60.0
 
 _WRITING = "SELECT FROM pg_stat_activity WHERE application_name = %(name)s"
 _WAITING = "SELECT FROM roots.outbox LIMIT 1"
+_LAST = "SELECT max(id) FROM roots.outbox"
+_WAITING_UP_TO = "SELECT FROM roots.outbox WHERE id <= %(last)s LIMIT 1"
 _REVOKING = "SELECT FROM roots.outbox WHERE path = %(path)s LIMIT 1"
 _REVOKE = "SELECT roots.revoke(uid => %(uid)s, path => %(path)s)"
 _CHANGES = "SELECT id, room, version, mark, is_deletion FROM journal ORDER BY id, version"
@@ -34,6 +36,11 @@ class Application:
     def __init__(self, processes: Processes, database_url: str) -> None:
         self._processes = processes
         self._url = database_url
+
+    async def catch_up(self) -> None:
+        """Return once the relays have published what is committed now."""
+        ((last,),) = await self._run(_LAST, {})
+        await self._wait_for_none(_WAITING_UP_TO, {"last": last})
 
     async def finish(self) -> None:
         """End the writers, and return once the relays have published everything."""

@@ -90,10 +90,6 @@ class Processes:
     async def wait_all_ready(self) -> None:
         """Return once every process is ready. Errors: DevstackError."""
         await self._run(self._stack.wait_ready())
-        await self.wait_beside_ready()
-
-    async def wait_beside_ready(self) -> None:
-        """Return once every part beside the stack is ready. Errors: DevstackError."""
         await asyncio.gather(*(self.wait_ready(name) for name in self._beside))
 
     def url(self, name: str) -> str:

@@ -37,7 +37,7 @@ from .publisher import Publisher
 from .recovery import recoveries
 from .report import report
 from .routes import Routes, open_routes
-from .schedule import Schedule
+from .schedule import Schedule, no_rest
 from .settings import APPLICATION_KEY, APPLICATION_POLICY, POLICY, REPLICAS, Settings, bounds
 from .stopwatch import Stopwatch
 from .task_writer import KnownTask, TaskWriter
@@ -107,9 +107,12 @@ def run(settings: Settings, home: Path) -> Result:
 
         def trouble(routes: Routes, clients: list[Client]) -> Schedule:
             all_kinds = kinds(processes, routes, replicas, disks, clocks, source(settings.seed, "faults"))
+            rest = no_rest
             if application is not None:
                 all_kinds += kick_kinds(application, processes, clients, source(settings.seed, "kicks"))
-            return Schedule(matching(all_kinds, settings.faults), processes, source(settings.seed, "schedule"))
+                rest = application.catch_up
+            chance = source(settings.seed, "schedule")
+            return Schedule(matching(all_kinds, settings.faults), processes, chance, rest)
 
         return Chaos(
             settings, home, processes, stack.url, replicas, trouble, application=application, back_seconds=BACK_SECONDS

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from roots_devstack.errors import DevstackError
 
@@ -37,15 +37,29 @@ def rounds(kinds: list[Kind], chance: random.Random) -> Iterator[list[tuple[Kind
                 yield from ([one] for one in batch)
 
 
-class Schedule:
-    """Lets faults happen. Shape: faults is what happened; failures are processes that were not ready again in time."""
+async def no_rest() -> None:
+    """Wait for nothing."""
 
-    def __init__(self, kinds: list[Kind], processes: Processes, chance: random.Random) -> None:
+
+class Schedule:
+    """Lets faults happen; after each it waits for `rest`, too, so that the next does not hide how late that comes.
+
+    Shape: faults is what happened; failures are processes that were not ready again in time.
+    """
+
+    def __init__(
+        self,
+        kinds: list[Kind],
+        processes: Processes,
+        chance: random.Random,
+        rest: Callable[[], Awaitable[None]] = no_rest,
+    ) -> None:
         self.faults: list[Fault] = []
         self.failures: list[str] = []
         self._kinds = kinds
         self._processes = processes
         self._chance = chance
+        self._rest = rest
 
     async def run(self, seconds: float) -> None:
         """Let faults happen for `seconds`; the last is over when this returns."""
@@ -65,8 +79,7 @@ class Schedule:
             if target != PROXIES:
                 await self._processes.wait_ready(name)
             ready_at = time.monotonic()
-            # Its relays try again less and less often: the next fault would hide how late they go on.
-            await self._processes.wait_beside_ready()
+            await self._rest()
         except (DevstackError, TimeoutError) as error:
             self.failures.append(f"{kind.name} of {target}: {error!r}")
             return

@@ -90,14 +90,15 @@ chaos: setup ## break the running system for ten minutes, check what every clien
 
 attacks: setup ## try every attack in full, of which `make test` has a short form
 	ROOTS_TEST_FUZZ=$${ROOTS_TEST_FUZZ:-30000} ROOTS_TEST_FLOOD_SECONDS=$${ROOTS_TEST_FLOOD_SECONDS:-3} \
-		ROOTS_TEST_EXAMPLES=$${ROOTS_TEST_EXAMPLES:-10} $(BIN)/python -m pytest -v $(ATTACKS)
+		ROOTS_TEST_EXAMPLES=$${ROOTS_TEST_EXAMPLES:-10} ROOTS_TEST_REVOKE_RACES=$${ROOTS_TEST_REVOKE_RACES:-10000} \
+		$(BIN)/python -m pytest -v $(ATTACKS)
 
 # Hostile requests, floods, filled disks, frozen parts, API subjects with each service's password, unreadable records and events,
-# anything that may happen in any order.
+# anything that may happen in any order, revocations that race with grants.
 ATTACKS := tests/integration/test_fuzz.py tests/attacks tests/integration/test_full_disk.py tests/integration/test_frozen.py \
 	libs/devstack/tests/test_nats_accounts.py services/longpoll/tests/stream/test_unreadable.py services/longpoll/tests/test_model.py \
 	$(addprefix services/longpoll/tests/,delivery/test_fanout_between.py http/test_requests.py stream/test_nats_protocol.py stream/test_follower.py) \
-	services/subscriptions/tests/backend_api/test_fuzz.py
+	$(addprefix services/subscriptions/tests/,backend_api/test_fuzz.py grants/test_revisions.py)
 
 bench: setup ## measure delivery side by side with its peers (half an hour; BENCH=--quick: a minute)
 	@$(BIN)/python -m bench $(BENCH)

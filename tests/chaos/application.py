@@ -38,7 +38,8 @@ class Application:
         self._url = database_url
 
     async def catch_up(self) -> None:
-        """Return once the relays have published what is committed now."""
+        """Change a row, and return once the relays have published that, and what was committed before."""
+        await self._insert(0)
         ((last,),) = await self._run(_LAST, {})
         await self._wait_for_none(_WAITING_UP_TO, {"last": last})
 
@@ -56,11 +57,16 @@ class Application:
         ]
 
     async def kick(self, uid: str, path: str) -> str:
-        """Take a room from a client, then add a row to the room; return the row's mark once Roots has both."""
-        mark = uuid.uuid4().hex
+        """Take a room from a client, then add a row there; return the mark of that once Roots has the revocation."""
         await self._run(_REVOKE, {"uid": uid, "path": path})
-        await self._run(INSERT, {"room": int(path.removeprefix(ROOM)), "mark": mark, "count": 1})
+        mark = await self._insert(int(path.removeprefix(ROOM)))
         await self._wait_for_none(_REVOKING, {"path": REVOCATIONS})
+        return mark
+
+    async def _insert(self, room: int) -> str:
+        """Add a row to a room, and return its mark."""
+        mark = uuid.uuid4().hex
+        await self._run(INSERT, {"room": room, "mark": mark, "count": 1})
         return mark
 
     async def _wait_for_none(self, query: str, values: Mapping[str, object]) -> None:

@@ -235,6 +235,7 @@ async def _race(grants: Grants, other: Grants, uid: str, kind: str, chance: rand
     return Race(outcome, [] if record is None else list(record.paths))
 
 
+@pytest.mark.timeout(120 + RACES / 5)
 def test_no_grant_is_left_when_a_kick_races_with_connect(
     broker_thread: BrokerThread, grants: Grants, other_grants: Grants, uids: Uids
 ) -> None:

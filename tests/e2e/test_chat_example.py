@@ -24,7 +24,7 @@ from roots_devstack.stack import Stack
 
 from .readme_commands import copy_example, terminal
 
-in_one_loop = pytest.mark.asyncio(loop_scope="module")
+in_one_loop = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLE = Path("examples/chat")
 ROOTS, CHAT, RELAY = commands("examples/chat/README.md")
@@ -121,7 +121,7 @@ class Person:
         await until(is_stored, READY_SECONDS)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def people(browser: Browser, chat: Chat) -> AsyncIterator[list[Person]]:
     """Yield three people on the page; an error that a page does not catch fails the test."""
     errors: list[str] = []

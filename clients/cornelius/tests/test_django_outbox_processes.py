@@ -89,7 +89,7 @@ def test_relay_is_ready_when_it_publishes(using: str, tmp_path: Path, background
         wait_until(lambda: get("/readyz"), 60.0)
         assert get("/livez")
         checks = get("/readyz").body.decode()
-        for name in ("outbox", "objects", "backend_api", "postgres" if using == "postgres" else "database"):
+        for name in ("outbox", "publish", "postgres" if using == "postgres" else "database"):
             assert f'"{name}"' in checks
         assert b"roots_outbox_relay_is_leader 1.0" in get("/metrics").body
     assert {"waiting": 0, "oldest_seconds": 0.0, "refused": 0} == json.loads(

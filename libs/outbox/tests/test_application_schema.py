@@ -23,6 +23,14 @@ def test_schema_is_the_same_when_it_is_installed_again(connection: Connection) -
     assert [("tasks", 1)] == take(connection)
 
 
+def test_revocation_is_refused_when_the_back_end_api_would_refuse_it(connection: Connection) -> None:
+    """The statement fails, and not the event hours later: the right would stay meanwhile."""
+    for named in ("", "subject => 'ann', uid => 'u'", "subject => 'ann', path => 'rooms/7', uid => 'u'"):
+        with pytest.raises(psycopg.DataError, match="give a subject"):
+            connection.execute(f"SELECT roots.revoke({named})")
+    assert [] == take(connection)
+
+
 def test_schema_is_whole_when_two_install_it_at_one_moment(url: str) -> None:
     """One of them creates it, the other finds it."""
     steps: list[int] = []

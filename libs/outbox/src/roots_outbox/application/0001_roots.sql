@@ -108,8 +108,8 @@ BEGIN
     RETURN event_id;
 END $$;
 
--- revoke: withdraw what matches all of the given: a subject's clients, a path, one client. It takes effect after what
--- was committed before it, and before what is written after its commit.
+-- revoke: withdraw a path, or all paths, from a subject's clients or one client; or a path from everyone. It takes effect
+-- after what was committed before it, and before what is written after its commit.
 CREATE FUNCTION roots.revoke(subject text DEFAULT NULL, path text DEFAULT NULL, uid text DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -117,6 +117,9 @@ DECLARE
 BEGIN
     IF coalesce(subject, path, uid) IS NULL THEN
         RAISE EXCEPTION 'roots.revoke: give a subject, a path or a uid' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF subject IS NOT NULL AND uid IS NOT NULL THEN
+        RAISE EXCEPTION 'roots.revoke: give a subject or a uid, not both' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO roots.outbox (path, message, ordering_key, is_placed)
     VALUES (@revocations@, jsonb_strip_nulls(jsonb_build_object('subject', subject, 'path', path, 'uid', uid)),

@@ -131,9 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
     retry = commands.add_parser("retry", help="send again what was refused")
     retry.set_defaults(run=_retry)
-    relay = commands.add_parser("relay", help="publish committed events until SIGTERM; several share the work safely")
+    relay = commands.add_parser("relay", help="publish committed events until SIGTERM; several stand by for each other")
     relay.add_argument("--backend-api", metavar="URL", help="the back-end API; by default ROOTS_BACKEND_API_URL")
-    relay.add_argument("--key-file", metavar="FILE", help="a file with the key; by default ROOTS_BACKEND_API_KEY")
+    relay.add_argument("--key-file", metavar="FILE", help="a file with the key; by default ROOTS_BACKEND_API_KEY_FILE")
     relay.set_defaults(run=_relay)
     for command in (install, uninstall, status, retry, relay):
         command.add_argument("--database", metavar="URL", help=f"postgresql://…; by default {URL_VARIABLE}")

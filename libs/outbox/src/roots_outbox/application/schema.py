@@ -30,6 +30,8 @@ FROM roots.outbox
 _WATCHED = """
 SELECT relation::text, path FROM roots.watched JOIN pg_class ON pg_class.oid = relation ORDER BY roots.watched.id
 """
+# Functions whose body is an expression.
+_MIN_SERVER_VERSION = 140_000
 _VERSION = "SELECT version FROM roots.schema_version"
 _RETRY = """
 WITH again AS (DELETE FROM roots.refused RETURNING *)
@@ -63,8 +65,11 @@ def connect(database_url: str) -> Connection:
 def install(connection: Connection) -> int:
     """Create the schema, or bring it up to date; return how many steps were applied.
 
-    Errors: SchemaError when a newer program has upgraded it, or the database has another schema of the name.
+    Errors: SchemaError when a newer program has upgraded it, the database has another schema of the name, or Postgres
+        is too old.
     """
+    if connection.info.server_version < _MIN_SERVER_VERSION:
+        raise SchemaError("the schema needs Postgres 14 or later")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         version = _version(connection)

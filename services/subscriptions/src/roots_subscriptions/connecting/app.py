@@ -1,4 +1,4 @@
-"""The WSGI application of subscriptions."""
+"""The WSGI application that browsers reach: connect and disconnect."""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS message (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     room bigint NOT NULL REFERENCES room,
     author text NOT NULL,
-    key text NOT NULL DEFAULT gen_random_uuid(),
+    key text NOT NULL,
     text text NOT NULL,
     is_note boolean NOT NULL,
     UNIQUE (author, key)

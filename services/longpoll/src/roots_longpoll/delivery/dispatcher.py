@@ -96,12 +96,13 @@ class PollDispatcher:
             and not (self._is_stale or self.is_draining)
             and time.time() < client.ends_at
         ):
-            # Clients share the one number of the epoch that they have in common.
+            # All polls share one int object of the epoch: it takes memory for each otherwise.
             poll = by_uid[uid] = Poll(reply, uid, ring.epoch, seq, acked, began, due, client, State.HELD)
             if client.report != self._view.report:
                 self._view.note_served(uid, client)
             self.held.listen(poll, client.paths)
             return poll
+        # Equal epochs become one object here, too.
         poll = by_uid[uid] = Poll(reply, uid, ring.epoch if epoch == ring.epoch else epoch, seq, acked, began, due)
         if client is UNKNOWN:
             poll.state = TABLE[poll.state][Step.RECORD_NEEDED]

@@ -99,7 +99,7 @@ class Fanout:
             hold_seconds.append(began - poll.began)
             poll.state = State.DONE
             del by_uid[poll.uid]
-            # The path of the event was taken from the others already.
+            # HeldPolls.take has removed the poll from the path of the event; its other paths are left.
             if len(paths) > 1:
                 held.ignore(poll, paths)
             poll.reply.answer_shared(body, poll.uid)

@@ -23,10 +23,10 @@ log = logs.get(__name__)
 class VanishedGrants:
     """Compares the view with the bucket, in rounds."""
 
-    def __init__(self, reader: JetStreamReader, view: GrantsView, feed: GrantSink) -> None:
+    def __init__(self, reader: JetStreamReader, view: GrantsView, sink: GrantSink) -> None:
         self._check = PresenceCheck(lambda: reader, f"{GRANTS_PREFIX}>")
         self._view = view
-        self._feed = feed
+        self._sink = sink
 
     async def run(self) -> None:
         """Compare until cancelled; an outage is waited for."""
@@ -54,5 +54,5 @@ class VanishedGrants:
             ]
             if gone:
                 log.info("grants_gone", records=len(gone))
-                self._feed.forget(gone)
+                self._sink.forget(gone)
             await asyncio.sleep(0)

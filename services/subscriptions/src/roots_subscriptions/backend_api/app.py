@@ -14,7 +14,7 @@ from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer
 from roots_subscriptions.backend_api.clients import Clients
 from roots_subscriptions.backend_api.compatibility import Tutorial
-from roots_subscriptions.backend_api.connect import Connecting
+from roots_subscriptions.backend_api.connect import BackendConnect
 from roots_subscriptions.backend_api.publishing import EventPublisher
 from roots_subscriptions.backend_api.rate_limit import RateLimits
 from roots_subscriptions.backend_api.resources import Publish, Publishing
@@ -50,7 +50,7 @@ def create_backend_api(
     app.add_route("/v1/clients/{uid}", clients)
     app.add_route("/v1/explain", clients, suffix="explain")
     app.add_route("/v1/revoke", clients, suffix="revoke")
-    connecting = Connecting(authorizer, broker, grants, uids)
+    connecting = BackendConnect(authorizer, broker, grants, uids)
     app.add_route("/v1/connect", connecting, suffix="connect")
     app.add_route("/v1/revision", connecting, suffix="revision")
     return app

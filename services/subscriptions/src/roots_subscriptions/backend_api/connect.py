@@ -47,7 +47,7 @@ class Granting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     if_revision: str | None = None
 
 
-class Connecting:
+class BackendConnect:
     """`POST /v1/connect` and `GET /v1/revision`."""
 
     def __init__(self, authorizer: BackendAuthorizer, broker: BrokerThread, grants: Grants, uids: Uids) -> None:

@@ -12,9 +12,7 @@ _PAUSE_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Honest:
-    """One user who connects and changes tasks, and one who lists them; probes come meanwhile.
-
-    The lists and the probes come from the address `reader`, which is not the attacker's; None for no lists.
+    """One user who connects and changes tasks, and one at the address `reader` who lists them; None for no such user.
 
     Shape: waits and list_waits are seconds from opening a connection to the answer's end; failures are descriptions.
     """
@@ -41,7 +39,7 @@ class Honest:
             self.waits += [
                 await self._ask(self.connect_url, "POST", f"/tasks/connect/{self.uid}", ["tasks"], 200),
                 await self._ask(self.tasks_url, "POST", "/tasks", {"description": "honest"}, 201),
-                *[await self._ask(url, "GET", "/readyz", None, 200, self.reader) for url in self.probe_urls],
+                *[await self._ask(url, "GET", "/readyz", None, 200) for url in self.probe_urls],
             ]
             await asyncio.sleep(_PAUSE_SECONDS)
 

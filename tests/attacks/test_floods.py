@@ -25,12 +25,10 @@ SECONDS = LONG_SECONDS or 1.5
 # More than a service has places.
 CONNECTIONS = 1400
 P99_SECONDS = 1.0
-# The gateway first: a service answers what slow readers have asked for some seconds after they have gone, and to it the
-# gateway is at their address.
 KINDS_TO = (
-    [(kind, through) for through in ("gateway", "services") for kind in (ALL, *KINDS)]
+    [(kind, through) for kind in (ALL, *KINDS) for through in ("services", "gateway")]
     if LONG_SECONDS
-    else [(ALL, "gateway"), (ALL, "services"), ("slow-reader", "services")]
+    else [(ALL, "services"), (ALL, "gateway"), ("slow-reader", "services")]
 )
 # Also of this machine, but not that of the attacker.
 OTHER_ADDRESS = "127.0.0.2"

@@ -25,6 +25,7 @@ AT_ONCE_SECONDS = 8.0
 HALF_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n[" + b" " * 4000
 HALF_HEADER = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 EXPECT = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\nExpect: 100-continue\r\n\r\n"
+NOWHERE = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
 UNREAD = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -51,6 +52,21 @@ def test_honest_are_served_at_once_when_all_places_are_taken(begin: bytes) -> No
         assert [200] * 5 == [post(server) for _ in range(5)]
         assert clock() - began < AT_ONCE_SECONDS
         assert server.full_seconds == 0
+
+
+def test_connection_stays_when_it_has_just_begun_and_others_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: a client that has connected and sends a moment later is not ended for answers that nobody reads."""
+    monkeypatch.setattr("roots.http.listener.FRESH_SECONDS", stretched(20))
+    with serving(max_connections=PLACES, max_held_bytes=1 << 30) as server, ExitStack() as open_:
+        unread = [open_.enter_context(connect(server, UNREAD)) for _ in range(PLACES - 1)]
+        for connection in unread:
+            connection.recv(12)
+        honest = open_.enter_context(connect(server))
+        # For each that comes and is answered, one has given way.
+        asking = [open_.enter_context(connect(server, NOWHERE)) for _ in range(PLACES // 2)]
+        assert [b"HTTP/1.1 404"] * len(asking) == [connection.recv(12) for connection in asking]
+        honest.sendall(NOWHERE)
+        assert b"HTTP/1.1 404" == honest.recv(12)
 
 
 def test_error_names_the_address_when_another_process_has_it() -> None:

@@ -1,5 +1,6 @@
 """Which request a thread takes next while many wait."""
 
+import socket
 import threading
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -73,7 +74,7 @@ def test_reads_of_the_busiest_address_are_refused_when_places_are_needed() -> No
         waits = open_.enter_context(connect(server, READ, source=OTHER_ADDRESS))
         asking = [open_.enter_context(connect(server, READ)) for _ in range(3 * PLACES)]
         assert [200] * 5 == [post(server) for _ in range(5)]
-        refused = read_to_end(asking[-1])
+        refused = read_to_end(asking[0])
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in refused
         assert b"application/problem+json" in refused
@@ -83,9 +84,35 @@ def test_reads_of_the_busiest_address_are_refused_when_places_are_needed() -> No
             assert b"HTTP/1.1 200" == connection.recv(12)
 
 
-def waiting(method: str, number: int, address: str = "127.0.0.1") -> Any:
+def test_read_is_answered_when_the_readers_before_it_have_gone() -> None:
+    """I7: who comes from the same address after a flood of reads is not refused for those that nobody waits for."""
+    slow = Recording()
+    with serving(slow, threads=8, max_connections=PLACES) as server, ExitStack() as open_:
+        gone = [open_.enter_context(connect(server, READ)) for _ in range(PLACES - 1)]
+        wait_until(lambda: server.queue_depth == PLACES - 3)
+        for connection in gone:
+            connection.close()
+        honest = [open_.enter_context(connect(server, READ)) for _ in range(PLACES // 2)]
+        assert [200] * 5 == [post(server) for _ in range(5)]
+        slow.released.set()
+        assert [b"HTTP/1.1 200"] * len(honest) == [connection.recv(12) for connection in honest]
+
+
+def test_read_is_answered_when_its_client_has_closed_its_own_direction() -> None:
+    """Such a client still waits for the answer, and gets it while others read."""
+    slow = Recording()
+    with serving(slow, threads=8) as server, ExitStack() as open_:
+        asking = [open_.enter_context(connect(server, READ)) for _ in range(READS)]
+        wait_until(lambda: server.queue_depth == READS - 2)
+        asking[-1].shutdown(socket.SHUT_WR)
+        slow.released.set()
+        assert read_to_end(asking[-1]).startswith(b"HTTP/1.1 200 ")
+
+
+def waiting(method: str, number: int, address: str = "127.0.0.1", *, is_closed: bool = False) -> Any:
     """Return a channel that waits."""
-    return SimpleNamespace(requests=[SimpleNamespace(command=method)], number=number, addr=(address, 1))
+    requests = [SimpleNamespace(command=method)]
+    return SimpleNamespace(requests=requests, number=number, addr=(address, 1), has_client_closed=is_closed)
 
 
 def test_reads_and_writes_come_in_turn_when_both_wait() -> None:
@@ -112,15 +139,38 @@ def test_addresses_take_turns_when_one_has_many_reads() -> None:
     assert taken == [0, 4, 1, 5, 2, 3]
 
 
-def test_newest_read_of_the_busiest_address_is_removed_when_there_are_too_many() -> None:
-    """Who has waited longest is nearest to an answer; a request that changes something is never removed."""
+def test_reads_of_closed_clients_are_one_address_when_others_wait() -> None:
+    """Those before a read that somebody waits for do not delay it, and still have a turn."""
+    queue = TurnQueue(2)
+    for number, is_closed in enumerate([True, True, False, True, False, False]):
+        queue.append(waiting("GET", number, is_closed=is_closed))
+    taken = []
+    while queue:
+        taken.append(queue.popleft().number)
+    assert taken == [2, 0, 4, 1, 5, 3]
+
+
+def test_read_of_a_closed_client_is_removed_first_when_places_are_needed() -> None:
+    """Nobody may wait for it."""
+    queue = TurnQueue(2)
+    for number, is_closed in enumerate([True, True, False, False]):
+        queue.append(waiting("GET", number, is_closed=is_closed))
+    assert queue.popleft().number == 2
+    assert queue.pop_excess(2).number == 0
+    assert queue.pop_excess(2).number == 1
+    assert queue.pop_excess(2) is None
+    assert queue.pop_excess(0).number == 3
+
+
+def test_oldest_read_of_the_busiest_address_is_removed_when_there_are_too_many() -> None:
+    """Who comes last still has a chance; a request that changes something is never removed."""
     queue = TurnQueue(2)
     queue.append(waiting("POST", 9, "a"))
     assert queue.pop_excess(0) is None
     for number, address in enumerate(["b", "a", "a", "b", "a"]):
         queue.append(waiting("GET", number, address))
     assert queue.pop_excess(3) is None
-    assert [queue.pop_excess(0).number for _ in range(5)] == [4, 3, 2, 0, 1]
+    assert [queue.pop_excess(0).number for _ in range(5)] == [1, 0, 2, 3, 4]
     assert queue.pop_excess(0) is None
     assert queue.popleft().number == 9
 

@@ -108,6 +108,16 @@ class Channel(HTTPChannel):
         return not (has_received or self.total_outbufs_len)
 
     @property
+    def has_received_more(self) -> bool:
+        """Whether bytes have come that were not read yet."""
+        return bool(self._peek())
+
+    @property
+    def has_client_closed(self) -> bool:
+        """Whether nothing more will come: the client has gone, or has closed its own direction."""
+        return self._peek() == b""
+
+    @property
     def arriving_since(self) -> float | None:
         """When the request that arrives began; behind one that is answered the rest is not read, hence not late."""
         return None if self.requests or self.request is None else self.request.began_at
@@ -146,6 +156,17 @@ class Channel(HTTPChannel):
             self.socket.recv(1 << 16)
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def _peek(self) -> bytes | None:
+        """Return the first byte that was not read yet: empty at the end, None when none has come."""
+        connection: socket.socket | None = self.socket
+        try:
+            # The loop may have closed it: a thread asks too.
+            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) if connection else b""
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
     def write_soon(self, data: Any) -> int:
         """Add `data` to what is sent."""

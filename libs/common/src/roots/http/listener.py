@@ -29,6 +29,8 @@ IDLE_SECONDS = 75
 ARRIVAL_SECONDS = 30.0
 # An answer of 1 MiB needs 9 KB/s.
 UNREAD_SECONDS = 120.0
+# So long a connection on which nothing has come is worth more than an answer that its client does not read.
+FRESH_SECONDS = 0.25
 # While memory is short a request has so long to arrive.
 _PRESSED_ARRIVAL_SECONDS = 2.0
 # Less than this is not worth ending a connection for.
@@ -176,19 +178,30 @@ class Listener(TcpWSGIServer):
                 return connection, address
 
     def _make_room(self) -> int:
-        """End those that have gone longest without a whole request, unread answers last; return how many.
+        """End those that have gone longest without a whole request, then unread answers; return how many.
 
+        A client has a moment to send what it has connected for: without that it is ended only when nothing else can be.
         Reads that wait for a thread are refused last; where one address has half of the places with them, they are
         refused before a connection is ended that has only begun.
         """
-        quiet_since = time.monotonic() - _PRESSED_ARRIVAL_SECONDS
+        now = time.monotonic()
+        quiet_since = now - _PRESSED_ARRIVAL_SECONDS
         channels = [one for one in self.active_channels.values() if not (one.is_at_work or one.will_close)]
         ended = 0
         has_unread = False
         wanted = max(1, int(self._max_connections * _SHARE_ENDED))
-        for channel in heapq.nsmallest(wanted, channels, key=lambda one: (one.total_outbufs_len > 0, one.rested_at)):
+
+        def is_fresh(channel: Channel) -> bool:
+            return channel.is_idle and channel.rested_at > now - FRESH_SECONDS
+
+        def turn(channel: Channel) -> tuple[bool, bool, float]:
+            return is_fresh(channel), channel.total_outbufs_len > 0, channel.rested_at
+
+        for channel in heapq.nsmallest(wanted, channels, key=turn):
+            if ended and is_fresh(channel):
+                break
             # One whose bytes have come meanwhile is read in this very turn.
-            if channel.is_idle and has_unread_bytes(channel.socket):
+            if channel.is_idle and channel.has_received_more:
                 has_unread = True
                 continue
             is_new = channel.rested_at > quiet_since
@@ -231,11 +244,3 @@ class Listener(TcpWSGIServer):
         if now - self._pressed_at > _QUIET_SECONDS:
             log.warning(event, port=int(self.effective_port), ended=ended, connections=len(self.active_channels))
         self._pressed_at = now
-
-
-def has_unread_bytes(connection: socket.socket) -> bool:
-    """Return whether something has come that was not read yet."""
-    try:
-        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False

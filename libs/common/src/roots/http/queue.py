@@ -1,7 +1,8 @@
 """What waits for a thread: requests that read and requests that change something, each kind in turn.
 
 Reading is what costs an attacker nothing and the service most. So reads have a share of the threads, addresses take
-turns, and the address that has most reads waiting loses some of them when places are needed.
+turns, and the address that has most reads waiting loses some of them when places are needed. Reads whose clients have
+closed are one more address: some clients close only their own direction, and wait for the answer.
 
 Relies on these internals of waitress 3: the dispatcher appends to `queue`, and takes with `popleft`. It does so under
 its own lock, in the thread that answers what it took. That thread looks whether the queue is empty before it takes.
@@ -17,6 +18,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Of the threads, the part that reads at most. Reads of long lists keep both Postgres and this process busy.
 _READING_SHARE = 4
 _MIN_READING = 2
+_CLOSED = "closed by their clients"
 
 
 class TurnQueue:
@@ -59,7 +61,7 @@ class TurnQueue:
         if not is_read:
             return self._writes.popleft()
         self._reading.add(threading.get_ident())
-        address = next(iter(self._reads))
+        address = self._next_address()
         waiting = self._reads.pop(address)
         channel = waiting.popleft()
         if waiting:
@@ -67,14 +69,32 @@ class TurnQueue:
         return channel
 
     def pop_excess(self, allowed: int) -> Any:
-        """Remove the newest read of the address that has most of them, and return it; None if it has no more."""
-        address = max(self._reads, key=lambda one: len(self._reads[one]), default="")
-        if len(self._reads.get(address, ())) <= allowed:
+        """Remove a read and return it: one whose client has closed, or else the oldest of the busiest address.
+
+        The oldest has most likely been given up. Who comes after many has a chance only so.
+
+        Shape: None when no client has closed, and no address has more than `allowed`.
+        """
+        busiest = max(self._reads, key=lambda one: len(self._reads[one]), default=_CLOSED)
+        address = _CLOSED if _CLOSED in self._reads else busiest
+        waiting = self._reads.get(address, deque())
+        if len(waiting) <= (0 if address == _CLOSED else allowed):
             return None
-        channel = self._reads[address].pop()
-        if not self._reads[address]:
+        channel = waiting.popleft()
+        if not waiting:
             del self._reads[address]
         return channel
+
+    def _next_address(self) -> str:
+        """Return whose turn it is to read, once the reads before it whose clients have closed are put aside."""
+        while (address := next(iter(self._reads))) != _CLOSED:
+            waiting = self._reads[address]
+            while waiting and waiting[0].has_client_closed:
+                self._reads.setdefault(_CLOSED, deque()).append(waiting.popleft())
+            if waiting:
+                break
+            del self._reads[address]
+        return address
 
 
 class Dispatcher(ThreadedTaskDispatcher):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from roots.http.listener import Listener, has_unread_bytes
+from roots.http.listener import Listener
 from roots.http.web import MAX_BODY_BYTES
 from roots.runtime import descriptors, logs
 
@@ -139,7 +139,7 @@ class HttpServer:
 
     def _close_idle(self) -> None:
         for channel in list(self._server.active_channels.values()):
-            if (channel.is_idle and not has_unread_bytes(channel.socket)) or not channel.connected:
+            if (channel.is_idle and not channel.has_received_more) or not channel.connected:
                 channel.handle_close()
 
     def _close_connections(self) -> None:

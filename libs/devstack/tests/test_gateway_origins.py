@@ -33,7 +33,11 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, N
 
 
 def answering(answer: bytes) -> Serve:
-    """Return a replica that gives this answer."""
+    """Return a replica that gives this answer.
+
+    The answer has to say that its connection ends: the gateway uses one that goes on again, and while that is closed
+    the next request has no answer.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -43,10 +47,12 @@ def answering(answer: bytes) -> Serve:
     return serve
 
 
-FULL = answering(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+FULL = answering(
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 ALLOWING = answering(
     b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: https://first.example\r\n"
-    b"Vary: Origin\r\nContent-Length: 0\r\n\r\n"
+    b"Vary: Origin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
 
 

@@ -20,13 +20,13 @@ from roots.tracing.tracing import open_tracing
 from roots_subscriptions.backend_api.app import create_backend_api
 from roots_subscriptions.backend_api.audit import Audit
 from roots_subscriptions.backend_api.keyless import policy_parser
-from roots_subscriptions.broker.ended import EndedNotices
+from roots_subscriptions.broker.ended_client_notices import EndedClientNotices
 from roots_subscriptions.broker.log_epoch import answer_epoch_requests
 from roots_subscriptions.broker.readiness import BrokerReadiness
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.config import SubscriptionsConfig
 from roots_subscriptions.connecting.app import create_app
-from roots_subscriptions.grants.expiry import Expiry
+from roots_subscriptions.grants.expired_path_withdrawal import ExpiredPathWithdrawal
 from roots_subscriptions.grants.grants import Grants
 from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.policy_changes import PolicyChanges
@@ -65,9 +65,9 @@ class Service:
         self._index = GrantIndex(store)
         grants = Grants(store, self._index, lambda: self._policy.current, metrics, config.max_anonymous_clients)
         self._policy_changes = PolicyChanges(grants)
-        self._expiry = Expiry(grants)
+        self._expired_path_withdrawal = ExpiredPathWithdrawal(grants)
         self._renewals = RenewalResponder(grants, uids, metrics)
-        self._ended_notices = EndedNotices(self._index, config.ended_path)
+        self._ended_client_notices = EndedClientNotices(self._index, config.ended_path)
         self._refusals = Refusals()
         app = create_app(
             policy=self._policy,
@@ -158,8 +158,8 @@ class Service:
         async with asyncio.TaskGroup() as tasks:
             indexing = tasks.create_task(self._index.follow())
             reapplying = tasks.create_task(self._policy_changes.run())
-            ending = tasks.create_task(self._expiry.run())
-            noticing = tasks.create_task(self._ended_notices.run(client))
+            ending = tasks.create_task(self._expired_path_withdrawal.run())
+            noticing = tasks.create_task(self._ended_client_notices.run(client))
             renewing = tasks.create_task(self._renewals.serve(client))
             await self._readiness.watch(client)
             for task in (indexing, reapplying, ending, noticing, renewing):

@@ -118,7 +118,7 @@ def test_index_names_ended_clients_when_their_records_are_swept(
 
     def read() -> list[tuple[str, int]]:
         broker_thread.call(index.catch_up(), 20)
-        return [client for client in index.ended if client[0] in {uid, living}]
+        return [client for client in index.ended_clients if client[0] in {uid, living}]
 
     wait_until(lambda: read() == [(uid, seq)])
     assert [(uid, seq)] == read()

@@ -210,12 +210,12 @@ class Grants:
                 await asyncio.sleep(0)
         return await self._change_each(uids, self._reapplied, self._metrics.revoked)
 
-    async def end_due(self, now: float) -> Revoked:
+    async def withdraw_expired(self, now: float) -> Revoked:
         """Withdraw from up to ENDS_AT_ONCE clients the paths whose own end has come at `now` (unix seconds).
 
         A record is read again before: what a renewed token has extended meanwhile stays.
         """
-        due = self._index.ends.take(now, ENDS_AT_ONCE)
+        due = self._index.expiry_schedule.take(now, ENDS_AT_ONCE)
 
         async def change(record: GrantRecord | None) -> GrantRecord | None:
             return None if record is None else ended(record, now=now)
@@ -224,7 +224,7 @@ class Grants:
             return await self._change_each(due, change, self._metrics.ended)
         except BaseException:
             # Also when it is cancelled, since a new connection to NATS goes on with the same index.
-            self._index.ends.put_back(due)
+            self._index.expiry_schedule.put_back(due)
             raise
 
     async def renew(self, uid: str) -> Change:

@@ -29,7 +29,7 @@ from roots.nats.reader import read_to_end
 from roots.nats.stored import TIME_HEADER, Stored
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.grants.ends import Ends
+from roots_subscriptions.grants.expiry_schedule import ExpirySchedule
 from roots_subscriptions.grants.record import by_path
 from roots_subscriptions.grants.revisions import MARK_PREFIX, Revision
 from roots_subscriptions.grants.store import GrantStore
@@ -69,13 +69,13 @@ class _Entry:
 class GrantIndex:
     """The live records by what they hold, and by when something of them ends. One event loop owns it.
 
-    Shape: ends has the clients whose paths have an end of their own that has not been taken care of; ended has the
-        latest uids that have no record any more, each with the sequence of its last one.
+    Shape: expiry_schedule has the clients with paths that will expire, or that are still to be withdrawn; ended_clients
+        has the latest uids that have no record any more, each with the sequence of its last one.
     """
 
     def __init__(self, store: GrantStore) -> None:
-        self.ends = Ends()
-        self.ended: deque[tuple[str, int]] = deque(maxlen=MAX_ENDED)
+        self.expiry_schedule = ExpirySchedule()
+        self.ended_clients: deque[tuple[str, int]] = deque(maxlen=MAX_ENDED)
         self._store = store
         self._reading = asyncio.Lock()
         self._begun_count = 0
@@ -158,7 +158,7 @@ class GrantIndex:
             self._bound_count += 1
         self._entries[uid] = _Entry(grant_set=grant_set, expires=record.expires, seq=seq)
         if record.next_end is not None:
-            self.ends.put(uid, math.ceil(record.next_end))
+            self.expiry_schedule.put(uid, math.ceil(record.next_end))
 
     def grant_sets(self) -> list[GrantSet]:
         """Return every grant set; their uids may change while a caller awaits something."""
@@ -228,14 +228,14 @@ class GrantIndex:
     def _end(self, uid: str) -> None:
         entry = self._entries.get(uid)
         if entry is not None:
-            self.ended.append((uid, entry.seq))
+            self.ended_clients.append((uid, entry.seq))
             self._drop(uid)
 
     def _drop(self, uid: str) -> None:
         entry = self._entries.pop(uid, None)
         if entry is None:
             return
-        self.ends.discard(uid)
+        self.expiry_schedule.discard(uid)
         entry.grant_set.uids.discard(uid)
         if not entry.grant_set.uids:
             del self._grant_sets[entry.grant_set.key]
@@ -259,7 +259,7 @@ class GrantIndex:
         self._epoch = epoch
         self._position = 0
         self._marks.clear()
-        self.ends = Ends()
+        self.expiry_schedule = ExpirySchedule()
         self._entries.clear()
         self._grant_sets.clear()
         self._subjects.clear()

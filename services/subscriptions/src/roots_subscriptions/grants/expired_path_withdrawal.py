@@ -20,7 +20,7 @@ RETRY_SECONDS = 0.5
 log = logs.get(__name__)
 
 
-class Expiry:
+class ExpiredPathWithdrawal:
     """Looks a few times a second for what has ended."""
 
     def __init__(self, grants: Grants) -> None:
@@ -31,7 +31,7 @@ class Expiry:
         failures = Episode(log, "ending_grants")
         while True:
             try:
-                ended = await self._grants.end_due(time.time())
+                ended = await self._grants.withdraw_expired(time.time())
             except BrokerUnavailableError as error:
                 failures.failed(error.reason)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""When the paths of clients end by themselves: each client with the second in which the next of its paths does.
+"""When the paths of clients expire: each client with the second in which the next of its paths does.
 
 Owns no clock and does no I/O; one event loop owns it. Memory is that of the clients that have an end.
 """
@@ -6,7 +6,7 @@ Owns no clock and does no I/O; one event loop owns it. Memory is that of the cli
 from collections.abc import Mapping
 
 
-class Ends:
+class ExpirySchedule:
     """Uids by the second (since 1970) of their next end."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ PUBLISH_SECONDS = 8.0
 BATCH = 500
 
 
-class EndedNotices:
+class EndedClientNotices:
     """Publishes on `path`; nothing when it is empty."""
 
     def __init__(self, index: GrantIndex, path: str) -> None:
@@ -31,12 +31,12 @@ class EndedNotices:
         publisher = await Publisher.open(client)
         while True:
             await asyncio.sleep(PUBLISH_INTERVAL_SECONDS)
-            ended = [self._index.ended.popleft() for _ in range(min(BATCH, len(self._index.ended)))]
+            ended = [self._index.ended_clients.popleft() for _ in range(min(BATCH, len(self._index.ended_clients)))]
             if not self._path or not ended:
                 continue
             results = await publisher.publish([self._notice(*client) for client in ended], seconds=PUBLISH_SECONDS)
             late = [client for client, result in zip(ended, results, strict=True) if result.outcome.is_retryable]
-            self._index.ended.extendleft(reversed(late))
+            self._index.ended_clients.extendleft(reversed(late))
 
     def _notice(self, uid: str, seq: int) -> Event:
         return Event(

@@ -15,7 +15,7 @@ from roots.contracts.identity import Identity
 from roots.contracts.uids import Uids
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.grants.expiry import Expiry
+from roots_subscriptions.grants.expired_path_withdrawal import ExpiredPathWithdrawal
 from roots_subscriptions.grants.grants import Grants, Revoked
 from roots_subscriptions.grants.index import GrantIndex
 from roots_subscriptions.grants.store import GrantStore
@@ -62,9 +62,9 @@ class Replica:
         """Read the bucket."""
         self._thread.call(self.index.catch_up(), stretched(20))
 
-    def end_due(self, now: float) -> Revoked:
+    def withdraw_expired(self, now: float) -> Revoked:
         """Withdraw what has ended at `now`."""
-        return self._thread.call(self.grants.end_due(now), stretched(20))
+        return self._thread.call(self.grants.withdraw_expired(now), stretched(20))
 
 
 @pytest.fixture
@@ -95,16 +95,16 @@ def test_end_has_one_number_when_every_replica_sees_it(
     numbers = {uid: one.connect(uid, "a", "b", expires=until) for uid in mine}
     one.vouch(mine[0], "vouched")
     two.catch_up()
-    assert (NO_BACKEND, NO_BACKEND) == (one.end_due(until - 0.01), two.end_due(until - 0.01))
+    assert (NO_BACKEND, NO_BACKEND) == (one.withdraw_expired(until - 0.01), two.withdraw_expired(until - 0.01))
 
     async def both() -> tuple[Revoked, Revoked]:
-        return await asyncio.gather(one.grants.end_due(until), two.grants.end_due(until))
+        return await asyncio.gather(one.grants.withdraw_expired(until), two.grants.withdraw_expired(until))
 
     done = lonely_thread.call(both(), stretched(20))
     assert (50, 100) == (sum(each.clients for each in done), sum(each.paths for each in done))
     two.catch_up()
-    assert (NO_BACKEND, NO_BACKEND) == (one.end_due(until + 1), two.end_due(until + 1))
-    assert (0, 0) == (len(one.index.ends), len(two.index.ends))
+    assert (NO_BACKEND, NO_BACKEND) == (one.withdraw_expired(until + 1), two.withdraw_expired(until + 1))
+    assert (0, 0) == (len(one.index.expiry_schedule), len(two.index.expiry_schedule))
     first = own_nats.stored(mine[0])
     assert ({"vouched"}, numbers[mine[0]] + 2) == (set(first["paths"]), first["n"])
     for uid in mine[1:]:
@@ -122,11 +122,11 @@ def test_renewed_token_wins_when_another_replica_has_not_read_of_it(
     one.connect(uid, "a", expires=until)
     two.catch_up()
     renewed = one.connect(uid, "a", expires=until + 60)
-    assert NO_BACKEND == two.end_due(until + 1)
+    assert NO_BACKEND == two.withdraw_expired(until + 1)
     assert (renewed, ["a"]) == (own_nats.stored(uid)["n"], list(own_nats.stored(uid)["paths"]))
     two.catch_up()
-    assert NO_BACKEND == two.end_due(until + 59)
-    assert Revoked(clients=1, paths=1) == two.end_due(until + 60)
+    assert NO_BACKEND == two.withdraw_expired(until + 59)
+    assert Revoked(clients=1, paths=1) == two.withdraw_expired(until + 60)
 
 
 def test_path_stays_withdrawn_when_a_client_connects_others_after_its_end(
@@ -139,7 +139,7 @@ def test_path_stays_withdrawn_when_a_client_connects_others_after_its_end(
     two.catch_up()
     wait_until(lambda: time.time() > soon)
     connected = one.connect(uid, "b", expires=soon + 600)
-    assert (NO_BACKEND, NO_BACKEND) == (one.end_due(time.time()), two.end_due(time.time()))
+    assert (NO_BACKEND, NO_BACKEND) == (one.withdraw_expired(time.time()), two.withdraw_expired(time.time()))
     record = own_nats.stored(uid)
     assert (connected, {"a": connected}, ["b"]) == (record["n"], record["gone"], list(record["paths"]))
 
@@ -157,8 +157,8 @@ def test_end_is_told_later_when_nats_is_away_at_its_moment(
     wait_until(lambda: not lonely_thread.is_connected)
     for _ in range(2):
         with pytest.raises(BrokerUnavailableError):
-            replica.end_due(until)
-    assert 3 == len(replica.index.ends)
+            replica.withdraw_expired(until)
+    assert 3 == len(replica.index.expiry_schedule)
     own_nats.loop.run(own_nats.server.start())
     wait_until(lambda: lonely_thread.is_connected)
 
@@ -169,11 +169,11 @@ def test_end_is_told_later_when_nats_is_away_at_its_moment(
             late.catch_up()
         except BrokerUnavailableError:
             return False
-        return len(late.index.ends) == len(mine)
+        return len(late.index.expiry_schedule) == len(mine)
 
     wait_until(is_read)
-    assert Revoked(clients=3, paths=3) == replica.end_due(until)
-    assert NO_BACKEND == late.end_due(until)
+    assert Revoked(clients=3, paths=3) == replica.withdraw_expired(until)
+    assert NO_BACKEND == late.withdraw_expired(until)
     assert [["a"]] * 3 == [list(own_nats.stored(uid)["gone"]) for uid in mine]
 
 
@@ -191,7 +191,7 @@ def test_end_is_written_within_a_second_when_replicas_run(
             *(one.grants.connect(uid, ["a"], by="apps.tasks", identity=each) for uid, each in identities.items())
         )
         await two.index.catch_up()
-        running = [asyncio.create_task(Expiry(replica.grants).run()) for replica in replicas]
+        running = [asyncio.create_task(ExpiredPathWithdrawal(replica.grants).run()) for replica in replicas]
         while one.index.find(path="a"):
             await one.index.catch_up()
             await asyncio.sleep(0.02)

@@ -86,7 +86,7 @@ class Service:
             audit=Audit(config.uid_key.encode()),
             broker=self._broker,
             grants=grants,
-            writes=store.writes,
+            write_health=store.write_health,
             metrics=metrics,
             registry=registry,
             tracing=self._tracing,

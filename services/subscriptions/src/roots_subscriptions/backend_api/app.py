@@ -21,7 +21,7 @@ from roots_subscriptions.backend_api.resources import Publish, Publishing
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.grants import Grants
-from roots_subscriptions.grants.writes import Writes
+from roots_subscriptions.grants.write_health import WriteHealth
 from roots_subscriptions.metrics import Metrics
 
 
@@ -32,7 +32,7 @@ def create_backend_api(
     audit: Audit,
     broker: BrokerThread,
     grants: Grants,
-    writes: Writes,
+    write_health: WriteHealth,
     metrics: Metrics,
     registry: CollectorRegistry,
     tracing: Tracing,
@@ -43,7 +43,7 @@ def create_backend_api(
     authorizer = BackendAuthorizer(
         lambda: policy.current.backends, lambda: policy.is_refused, RateLimits(), audit, metrics
     )
-    publishing = Publishing(broker, EventPublisher(broker.client, writes, metrics, tracing), metrics)
+    publishing = Publishing(broker, EventPublisher(broker.client, write_health, metrics, tracing), metrics)
     app.add_route("/", Tutorial(authorizer, publishing, broker, grants, uids))
     app.add_route("/v1/publish", Publish(authorizer, publishing))
     clients = Clients(authorizer, broker, grants, uids, lambda: policy.current)

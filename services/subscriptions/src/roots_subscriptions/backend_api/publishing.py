@@ -15,7 +15,7 @@ from roots.contracts.subjects import EVENTS_STREAM
 from roots.nats.publisher import Publisher
 from roots.tracing.tracing import Tracing
 from roots_subscriptions.errors import BrokerUnavailableError
-from roots_subscriptions.grants.writes import Writes
+from roots_subscriptions.grants.write_health import WriteHealth
 from roots_subscriptions.metrics import Metrics
 
 # JetStream syncs each event to disk before it acknowledges: a batch of a thousand takes a second or so.
@@ -25,9 +25,9 @@ BATCH_SECONDS = 8.0
 class EventPublisher:
     """Publishes batches. Its coroutines run on the event loop of the client that `client` returns."""
 
-    def __init__(self, client: Callable[[], Client], writes: Writes, metrics: Metrics, tracing: Tracing) -> None:
+    def __init__(self, client: Callable[[], Client], health: WriteHealth, metrics: Metrics, tracing: Tracing) -> None:
         self._client = client
-        self._writes = writes
+        self._health = health
         self._metrics = metrics
         self._tracing = tracing
         self._opening = asyncio.Lock()
@@ -45,7 +45,7 @@ class EventPublisher:
             for outcome in outcomes:
                 # An event that is refused for good shows nothing of the stream, nor does a repeat.
                 if outcome is Outcome.STORED or outcome.is_retryable:
-                    self._writes.note(EVENTS_STREAM, is_stored=outcome.is_kept)
+                    self._health.note(EVENTS_STREAM, is_stored=outcome.is_kept)
             publishing.end((outcome.value, outcome.is_kept) for outcome in outcomes)
         return results
 

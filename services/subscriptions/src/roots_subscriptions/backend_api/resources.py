@@ -9,12 +9,7 @@ from roots.contracts.events import MAX_BATCH_BYTES, Outcome, Published
 from roots.http.web import Problem, read_json
 from roots.tracing.traceparent import traceparent_of
 from roots_subscriptions.backend_api.authorization import RETRY_AFTER_SECONDS, BackendAuthorizer, BackendRequest
-from roots_subscriptions.backend_api.messages import (
-    Message,
-    check_count,
-    check_messages,
-    event_of,
-)
+from roots_subscriptions.backend_api.messages import Message, check_count, check_messages, event_of
 from roots_subscriptions.backend_api.publishing import BATCH_SECONDS, EventPublisher
 from roots_subscriptions.broker.thread import BrokerThread
 from roots_subscriptions.metrics import Metrics

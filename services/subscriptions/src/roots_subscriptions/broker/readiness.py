@@ -13,7 +13,7 @@ from roots.nats.streams import NatsUnavailableError
 from roots.runtime import logs
 from roots_subscriptions.errors import BrokerUnavailableError
 from roots_subscriptions.grants.store import GrantStore
-from roots_subscriptions.grants.writes import STREAM_NAMES
+from roots_subscriptions.grants.write_health import STREAM_NAMES
 from roots_subscriptions.metrics import Metrics
 
 # Soon after provisioning the service is ready; afterwards the answer is only a confirmation.
@@ -45,7 +45,7 @@ class BrokerReadiness:
             "clock": self._clock.check,
             "bucket": self._streams[GRANTS_STREAM],
             "stream": self._streams[EVENTS_STREAM],
-            "writes": store.writes.check,
+            "writes": store.write_health.check,
         }
 
     async def watch(self, client: Client) -> None:
@@ -53,9 +53,10 @@ class BrokerReadiness:
         while not client.is_closed:
             for stream in STREAM_NAMES:
                 await self._look(client, stream)
-            if self._store.writes.has_bucket_failed:
+            if self._store.write_health.has_bucket_failed:
                 await self._try_write()
-            is_ready = all(check.found.is_ok for check in self._streams.values()) and self._store.writes.check().is_ok
+            checks = [self._store.write_health.check(), *(check.found for check in self._streams.values())]
+            is_ready = all(check.is_ok for check in checks)
             await asyncio.sleep(READY_INTERVAL_SECONDS if is_ready else UNREADY_INTERVAL_SECONDS)
 
     async def _look(self, client: Client, stream: str) -> None:

@@ -33,7 +33,7 @@ from roots.runtime import logs
 from roots.runtime.episodes import Episode
 from roots_subscriptions.errors import BrokerUnavailableError, BucketFullError, EpochRefusedError
 from roots_subscriptions.grants.record import new_record
-from roots_subscriptions.grants.writes import Writes
+from roots_subscriptions.grants.write_health import WriteHealth
 from roots_subscriptions.metrics import Metrics
 
 # A record outlives its `expires` a little in the bucket, so that it is never missed while it counts.
@@ -107,7 +107,7 @@ class GrantStore:
     def __init__(self, client: Callable[[], Client], metrics: Metrics) -> None:
         self._client = client
         self._metrics = metrics
-        self.writes = Writes()
+        self.write_health = WriteHealth()
         self._unreadable: dict[int, None] = {}
         self._failures: dict[str, Episode] = {}
         self.presence = PresenceCheck(lambda: self.bucket, f"{GRANTS_PREFIX}>")
@@ -233,9 +233,9 @@ class GrantStore:
                     raise _ConflictError from error
                 if isinstance(error, APIError) and error.err_code == _NOT_STORED and await self._is_full(len(value)):
                     raise BucketFullError("the bucket is full") from error
-                self.writes.note(GRANTS_STREAM, is_stored=False)
+                self.write_health.note(GRANTS_STREAM, is_stored=False)
                 raise
-        self.writes.note(GRANTS_STREAM, is_stored=True)
+        self.write_health.note(GRANTS_STREAM, is_stored=True)
         return ack.seq
 
     async def _is_full(self, value_bytes: int) -> bool:

@@ -6,8 +6,8 @@ import pytest
 from tests.testkit.deadlines import wait_until
 
 from roots.contracts.subjects import EVENTS_STREAM, GRANTS_STREAM
-from roots_subscriptions.grants import writes
-from roots_subscriptions.grants.writes import Writes
+from roots_subscriptions.grants import write_health
+from roots_subscriptions.grants.write_health import WriteHealth
 
 from ..broker.test_outage import lonely, start_provisioned
 from ..support import Nats, Service
@@ -42,13 +42,13 @@ def test_service_is_unready_until_the_bucket_takes_writes_when_one_was_refused(
 def test_writes_fail_until_one_is_taken_or_an_event_is_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket can be tried; the stream of events can't, so what failed there counts for some seconds."""
     now = 100.0
-    monkeypatch.setattr("roots_subscriptions.grants.writes.time.monotonic", lambda: now)
-    found = Writes()
+    monkeypatch.setattr("roots_subscriptions.grants.write_health.time.monotonic", lambda: now)
+    found = WriteHealth()
     assert found.check().is_ok
     found.note(EVENTS_STREAM, is_stored=False)
     found.note(GRANTS_STREAM, is_stored=False)
     assert "the bucket roots-grants and the stream ROOTS_EVENTS" in found.check().detail
-    now += writes.EVENT_SECONDS
+    now += write_health.EVENT_SECONDS
     assert not found.check().is_ok
     assert "ROOTS_EVENTS" not in found.check().detail
     found.note(GRANTS_STREAM, is_stored=True)

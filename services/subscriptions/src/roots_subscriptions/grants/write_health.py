@@ -15,7 +15,7 @@ EVENT_SECONDS = 10.0
 STREAM_NAMES = {EVENTS_STREAM: f"the stream {EVENTS_STREAM}", GRANTS_STREAM: f"the bucket {GRANTS_BUCKET}"}
 
 
-class Writes:
+class WriteHealth:
     """The streams that did not take the last write."""
 
     def __init__(self) -> None:

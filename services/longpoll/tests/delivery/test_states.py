@@ -77,7 +77,7 @@ CONSIDERED: dict[State, dict[Step, Action]] = {
         Step.LOG_NEEDED: lambda life: life.bench.found(LIVE),
         Step.NO_NEWS: lambda life: life.bench.found(LIVE),
         Step.NEWS: lambda life: life.bench.found(CHANGED),
-        Step.RENEWED: lambda life: life.bench.found(),
+        Step.NO_RECORD: lambda life: life.bench.found(),
     },
     State.READING: {
         Step.RECORD_NEEDED: lambda life: life.read_with(b""),
@@ -85,7 +85,7 @@ CONSIDERED: dict[State, dict[Step, Action]] = {
         Step.LOG_NEEDED: lambda life: life.replayed(epoch=EPOCH + 1),
         Step.NO_NEWS: Life.replayed,
         Step.NEWS: lambda life: life.replayed(event(70, "a")),
-        Step.RENEWED: Life.read_without_record,
+        Step.NO_RECORD: Life.read_without_record,
     },
     State.AHEAD: {
         Step.RECORD_NEEDED: lambda life: life.bench.put(b""),
@@ -93,7 +93,7 @@ CONSIDERED: dict[State, dict[Step, Action]] = {
         Step.LOG_NEEDED: lambda life: life.bench.put(CHANGED),
         Step.NO_NEWS: lambda life: life.dispatcher.skip_to(BEYOND),
         Step.NEWS: lambda life: life.bench.publish("a", seq=BEYOND + 1),
-        Step.RENEWED: lambda life: life.dispatcher.grants_found(life.poll, None),
+        Step.NO_RECORD: lambda life: life.dispatcher.grants_found(life.poll, None),
     },
     State.HELD: {
         Step.RECORD_NEEDED: lambda life: life.bench.put(b""),
@@ -101,7 +101,7 @@ CONSIDERED: dict[State, dict[Step, Action]] = {
         Step.LOG_NEEDED: lambda life: life.dispatcher.begin(EPOCH, BEHIND, [], BEHIND),
         Step.NO_NEWS: Life.refresh,
         Step.NEWS: lambda life: life.bench.publish("a"),
-        Step.RENEWED: lambda life: life.dispatcher.grants_found(life.poll, None),
+        Step.NO_RECORD: lambda life: life.dispatcher.grants_found(life.poll, None),
     },
 }
 CONSIDERED[State.DONE] = CONSIDERED[State.HELD]

@@ -34,7 +34,7 @@ class Step(enum.Enum):
     LOG_NEEDED = "cursor ahead of the log"
     NO_NEWS = "nothing to report"
     NEWS = "events, grant changes or a gap"
-    RENEWED = "no record in the store"
+    NO_RECORD = "no record in the store"
     READ_FAILED = "NATS did not answer in time"
     HOLD_ENDED = "hold ended"
     RELEASED = "replica drains"
@@ -51,7 +51,7 @@ _ARRIVED: Final = {
     Step.NEWS: State.DONE,
 }
 _CONSIDERED: Final = _ARRIVED | {
-    Step.RENEWED: State.DONE,
+    Step.NO_RECORD: State.DONE,
     Step.SUPERSEDED: State.DONE,
     Step.ABANDONED: State.DONE,
 }

@@ -49,7 +49,7 @@ def migrated(
 def using(migrated: str) -> Iterator[str]:
     """Yield the alias of a database whose tables are empty; the project has an outbox."""
     with fresh_project(), override_settings(CORNELIUS={"outbox": True}):
-        dudley.outbox = outbox.Outbox()
+        dudley.outbox = outbox.DjangoOutboxWriter()
         connection = connections[migrated]
         with connection.cursor() as cursor:
             if connection.vendor == outbox.POSTGRES:

@@ -3,7 +3,7 @@
 from tests.testkit.deadlines import wait_until
 
 from roots_outbox.database import Advance
-from roots_outbox.table import Outbox
+from roots_outbox.table import PostgresOutbox
 
 from .support import Table
 
@@ -16,7 +16,7 @@ def ids(advance: Advance) -> list[int]:
 async def test_acknowledged_rows_are_deleted_when_the_next_are_read(table: Table) -> None:
     """One statement deletes what the sink has, and returns the oldest of the rest, without held keys."""
     table.insert(*range(1, 7))
-    outbox = await Outbox.open(table.source)
+    outbox = await PostgresOutbox.open(table.source)
     steps = [
         ids(await outbox.advance([], held=[], limit=3)),
         ids(await outbox.advance([1, 2], held=[], limit=3)),
@@ -31,7 +31,7 @@ async def test_acknowledged_rows_are_deleted_when_the_next_are_read(table: Table
 async def test_locked_row_is_left_when_it_is_acknowledged(table: Table) -> None:
     """What somebody else has locked is neither waited for nor read again; the statement names it."""
     table.insert(*range(1, 6))
-    outbox = await Outbox.open(table.source)
+    outbox = await PostgresOutbox.open(table.source)
     with table.connection.transaction():
         table.rows("SELECT 1 FROM {table} WHERE id = 2 FOR UPDATE")
         found = await outbox.advance([1, 2, 3], held=[], limit=10)
@@ -44,7 +44,7 @@ async def test_table_is_not_read_through_when_it_was_empty_before(table: Table) 
     table.insert(1)
     table.rows("DELETE FROM {table}")
     table.rows("VACUUM ANALYZE {table}")
-    outbox = await Outbox.open(table.source)
+    outbox = await PostgresOutbox.open(table.source)
     for _ in range(20):
         await outbox.advance([1], held=[], limit=10)
     table.rows(

@@ -72,7 +72,7 @@ class Revoked:
     paths: int
 
 
-class Outbox(Protocol):
+class OutboxWriter(Protocol):
     """Writes events into the transaction under way of the database `using`; each has an id."""
 
     def publish(self, path: str, message: str, ordering_key: str | None, using: str | None) -> str:
@@ -99,7 +99,7 @@ class Dudley:
         self._read_settings: Callable[[], Settings] = lambda: Settings.read(url, key, timeout_seconds)
         self._opened: _Opened | None = None
         self._create_breaker: type[Breaker] = Breaker
-        self.outbox: Outbox | None = None
+        self.outbox: OutboxWriter | None = None
         """What writes events into the transactions of the project."""
 
     def configure(
@@ -297,7 +297,7 @@ class Dudley:
         if opened is not None:
             opened.transport.close()
 
-    def _own_outbox(self) -> "Outbox":
+    def _own_outbox(self) -> "OutboxWriter":
         if self.outbox is None:
             raise ConfigurationError('there is no outbox; Django has one by the setting CORNELIUS = {"outbox": True}')
         return self.outbox

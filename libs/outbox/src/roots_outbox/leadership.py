@@ -19,7 +19,7 @@ STATEMENT_SECONDS = 5.0
 _ACQUIRE = "SELECT pg_try_advisory_lock((%s::bigint << 32) | %s::regclass::oid::bigint)"
 
 
-class Leadership:
+class PostgresLeadership:
     """One connection that holds the lock, or tries to. Errors of every method: psycopg.Error, TimeoutError."""
 
     def __init__(self, connection: Connection, table_name: str) -> None:

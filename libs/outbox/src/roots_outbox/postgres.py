@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from roots_outbox.leadership import Leadership
+from roots_outbox.leadership import PostgresLeadership
 from roots_outbox.source import Connection, OutboxSource
-from roots_outbox.table import Outbox
+from roots_outbox.table import PostgresOutbox
 
 # The server ends what takes longer; the second bound is for a server that does not answer at all.
 STATEMENT_TIMEOUT = "1s"
@@ -51,13 +51,13 @@ class PostgresDatabase:
             return f"the database lacks its schema; run: {self.source.install_command}"
         return f"Postgres does not answer: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
 
-    async def open_leadership(self) -> Leadership:
+    async def open_leadership(self) -> PostgresLeadership:
         """Return a candidate with a connection of its own."""
-        return await Leadership.open(self.source)
+        return await PostgresLeadership.open(self.source)
 
-    async def open_outbox(self) -> Outbox:
+    async def open_outbox(self) -> PostgresOutbox:
         """Return the outbox over a new connection."""
-        return await Outbox.open(self.source)
+        return await PostgresOutbox.open(self.source)
 
     async def open_session(self) -> "PostgresSession":
         """Return a new connection for the work beside delivery."""

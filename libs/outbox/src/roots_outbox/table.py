@@ -69,7 +69,7 @@ ORDER BY id
 _LEFT = "SELECT id FROM {table} WHERE id = ANY (%(ids)s::bigint[])"
 
 
-class Outbox:
+class PostgresOutbox:
     """The outbox over one connection. Every method raises psycopg.Error or TimeoutError when Postgres fails."""
 
     def __init__(self, connection: Connection, source: OutboxSource) -> None:

@@ -36,7 +36,7 @@ class CorneliusConfig(AppConfig):
             raise ImproperlyConfigured(
                 f"CORNELIUS has the arguments of dudley.configure, and outbox: {error}"
             ) from error
-        dudley.outbox = outbox.Outbox() if has_outbox else None
+        dudley.outbox = outbox.DjangoOutboxWriter() if has_outbox else None
         post_migrate.connect(self._install_schema, sender=self)
 
     def _install_schema(self, *, using: str, **_signal: Any) -> None:

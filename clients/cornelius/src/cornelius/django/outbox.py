@@ -44,8 +44,8 @@ def _write(call: str, arguments: list[str | None], path: str, message: str, orde
     return str(event.event_id)
 
 
-class Outbox:
-    """What `dudley` writes events with."""
+class DjangoOutboxWriter:
+    """What `dudley` writes events with. It is an OutboxWriter."""
 
     def publish(self, path: str, message: str, ordering_key: str | None, using: str | None) -> str:
         """Publish a message once the transaction is committed, and return its id.
